@@ -1,0 +1,51 @@
+"""done.json: the object that makes a unit done, and the record of an attempt beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carryon_core.fingerprint import CONTRACT
+from carryon_core.schema import Loose
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Artifact(Loose):
+    """One finished file of a unit."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        description="Name the generator gave it, such as clip.mp4."
+    )
+    key: Annotated[str, Field(min_length=1, max_length=1024)] = Field(description="Key relative to the unit's prefix.")
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: Sha256
+    content_type: str = "application/octet-stream"
+
+
+class Timings(Loose):
+    """Seconds spent in the parts of an attempt."""
+
+    load: float = 0.0
+    generate: float = 0.0
+    publish: float = 0.0
+
+
+class Done(Loose):
+    """What done.json says; written last, and only by the first who gets there."""
+
+    contract: int = CONTRACT
+    fingerprint: Sha256
+    stage: str
+    item: str
+    outcome: Literal["generated"] = "generated"
+    artifacts: list[Artifact]
+    seed: int
+    timings: Timings = Field(default_factory=Timings)
+    attempt: int = 1
+    pod: str = ""
+    pod_uid: str = ""
+    finished: str = Field(description="RFC 3339 time, UTC.")
+    device: str = "cpu"
+    versions: dict[str, str] = Field(default_factory=dict, description="Of worker and libraries.")

@@ -1,0 +1,71 @@
+"""Fingerprints: what a unit is made from, as 64 hex digits that never depend on who computed them.
+
+Two configurations that mean the same have one fingerprint: keys are sorted, integral floats are integers (the
+Kubernetes API server stores 7.0 as 7), and nulls are left out, so that a field added with a null default makes nothing
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+CONTRACT: Final = 1
+"""Version of what goes into a fingerprint; raised when the same configuration would make something else."""
+
+
+def canonical(value: Json) -> str:
+    """Canonical JSON text of a value.
+
+    Raises:
+        ValueError: A number is infinite or not a number.
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Json) -> str:
+    """SHA-256 over the canonical JSON of a value, 64 hex digits."""
+    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def unit_fingerprint(generate: Mapping[str, Json], seed: int, revision: str | None, upstream: Mapping[str, str]) -> str:
+    """Fingerprint of one unit.
+
+    Args:
+        generate: The generator's configuration after templating, such as {"command": {"args": [...]}}.
+        seed: The unit's own seed.
+        revision: The stage's `revision`, any text.
+        upstream: Stage name -> fingerprint of the unit this one takes its inputs from.
+    """
+    return digest(
+        {
+            "contract": CONTRACT,
+            "generate": generate,
+            "seed": seed,
+            "revision": revision,
+            "upstream": upstream or None,
+        }
+    )
+
+
+def unit_seed(seed: int, stage: str, item: str) -> int:
+    """Seed of one unit, 0 <= seed < 2**63: from the job's seed, stage and item id, never from a uid."""
+    drawn = hashlib.sha256(canonical([seed, stage, item]).encode()).digest()
+    return int.from_bytes(drawn[:8], "big") & (2**63 - 1)
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("numbers must be finite")
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(inner) for inner in value]
+    return value

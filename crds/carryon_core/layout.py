@@ -1,0 +1,64 @@
+"""Where everything lies in the bucket: every key is made here, and only here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+from urllib.parse import quote
+
+DONE: Final = "done.json"
+_LONGEST: Final = 200
+"""Bytes of an encoded id that stand as they are; longer ones are cut and end in a digest (file names end at 255)."""
+
+
+def encode_id(item: str) -> str:
+    """An item id as one path segment: percent-encoded, never "." or "..", at most 217 bytes, no two ids alike.
+
+    `~` is encoded too, so that the mark of a cut id can't come from an id.
+    """
+    encoded = quote(item, safe="").replace("~", "%7E")
+    if not encoded.strip("."):
+        encoded = encoded.replace(".", "%2E")
+    if len(encoded) <= _LONGEST:
+        return encoded
+    # An escape cut in half is no harm: nobody decodes a cut id, done.json names the item.
+    return f"{encoded[:_LONGEST]}~{hashlib.sha256(item.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def job_prefix(namespace: str, job: str) -> str:
+    """Prefix of everything that belongs to a job, below the output uri; ends in a slash, as all prefixes do."""
+    return f"{namespace}/{job}/"
+
+
+def items_key(namespace: str, job: str, digest: str) -> str:
+    """Key of the resolved items with this digest."""
+    return f"{job_prefix(namespace, job)}_items/{digest}.jsonl"
+
+
+def assignment_key(namespace: str, job: str, digest: str) -> str:
+    """Key of an assignment too large for an environment variable."""
+    return f"{job_prefix(namespace, job)}_assignments/{digest}.json"
+
+
+def stage_prefix(namespace: str, job: str, stage: str) -> str:
+    """Prefix of all units of a stage."""
+    return f"{job_prefix(namespace, job)}{stage}/"
+
+
+def unit_prefix(namespace: str, job: str, stage: str, item: str, fingerprint: str) -> str:
+    """Prefix of one unit at one fingerprint."""
+    return f"{stage_prefix(namespace, job, stage)}{encode_id(item)}/{fingerprint[:16]}/"
+
+
+def artifact_name(name: str, sha256: str) -> str:
+    """File name of an artifact with 12 hex digits of its content: "clip.mp4" -> "clip.3fa9c0d1b2e4.mp4".
+
+    No writer can change what a done.json describes, because other content has another name.
+    """
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.{sha256[:12]}.{suffix}" if dot and stem else f"{name}.{sha256[:12]}"
+
+
+def attempt_key(prefix: str, pod_uid: str) -> str:
+    """Key of the record of one attempt, below a unit's prefix."""
+    return f"{prefix}attempts/{pod_uid}.json"

@@ -1,0 +1,155 @@
+"""What operator and worker tell each other: the assignment, the exit codes, the termination message and /progress."""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum, StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, JsonValue
+
+from carryon_core.done import Sha256
+from carryon_core.schema import Loose
+
+ASSIGNMENT_INLINE: Final = 16 * 1024
+"""Bytes of an assignment that still go into the environment: Linux refuses a variable of 128 KiB."""
+TERMINATION_LONGEST: Final = 4000
+"""Bytes of a termination message: Kubernetes cuts at 4,096, and a cut message is no JSON."""
+
+
+class ExitCode(IntEnum):
+    """How a worker ends."""
+
+    DONE = 0
+    """All assigned units are done."""
+    SOME_FAILED = 10
+    """Some units failed, the others are done."""
+    INTERRUPTED = 11
+    """Asked to stop; resume state is saved."""
+    BAD_REQUEST = 12
+    """What was asked for can't work: another attempt would end the same."""
+    OUT_OF_MEMORY = 13
+    STALLED = 14
+    """No movement for `timeouts.stall`."""
+    UNIT_TIMEOUT = 15
+    """One unit took longer than `timeouts.unit`."""
+
+
+class StoreConfig(Loose):
+    """Where a bucket is; credentials come from the environment."""
+
+    uri: str
+    endpoint: str | None = None
+    region: str | None = None
+
+
+class InputRef(Loose):
+    """The finished unit that an input is taken from."""
+
+    item: str
+    fingerprint: Sha256
+
+
+class AssignedUnit(Loose):
+    """One unit a pod is to make."""
+
+    index: int = Field(description="Index of the item among the job's.")
+    item: str
+    fingerprint: Sha256
+    seed: int
+    generate: dict[str, JsonValue] = Field(description="The generator's configuration after templating.")
+    inputs: dict[str, InputRef] = Field(default_factory=dict, description="Stage name -> where its artifacts lie.")
+
+
+class Assignment(Loose):
+    """Everything a worker needs to know."""
+
+    namespace: str
+    job: str
+    stage: str
+    attempt: int
+    store: StoreConfig
+    unit_timeout_seconds: float | None = None
+    stall_seconds: float | None = 300.0
+    units: Annotated[list[AssignedUnit], Field(min_length=1)]
+
+
+class AssignmentPointer(Loose):
+    """Stands in for an assignment that is too large for the environment."""
+
+    key: str
+    sha256: Sha256
+    store: StoreConfig
+
+
+class UnitOutcome(StrEnum):
+    """What became of one assigned unit in one attempt."""
+
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    NOT_STARTED = "notStarted"
+
+
+class UnitReport(Loose):
+    """One unit's part of a termination message."""
+
+    index: int
+    outcome: UnitOutcome
+    reason: str = ""
+    message: str = ""
+    permanent: bool = Field(default=False, description="true: another attempt would end the same.")
+
+
+class Termination(Loose):
+    """What a worker says when it ends: JSON in the termination message, always under 4,000 bytes."""
+
+    reason: str = Field(description="CamelCase, of the whole pod.")
+    message: str = ""
+    units: list[UnitReport] = Field(default_factory=list)
+
+    def encode(self) -> str:
+        """The message as JSON of at most `TERMINATION_LONGEST` bytes.
+
+        Done and not-started units are left out first (the bucket knows the former), then texts are shortened, then
+        the last reports dropped: a reader takes a missing report as "look into the bucket".
+        """
+        reports = self.units
+        for longest in (1000, 300, 100, 30, 0):
+            kept = [report.model_copy(update={"message": report.message[:longest]}) for report in reports]
+            text = self.model_copy(update={"message": self.message[: max(longest, 100)], "units": kept})._text()
+            if len(text.encode()) <= TERMINATION_LONGEST:
+                return text
+            reports = [r for r in self.units if r.outcome in (UnitOutcome.FAILED, UnitOutcome.INTERRUPTED)]
+        while reports:
+            reports = reports[: len(reports) // 2]
+            kept = [report.model_copy(update={"message": ""}) for report in reports]
+            text = self.model_copy(update={"message": self.message[:100], "units": kept})._text()
+            if len(text.encode()) <= TERMINATION_LONGEST:
+                return text
+        return Termination(reason=self.reason[:100], message=self.message[:100])._text()
+
+    def _text(self) -> str:
+        return json.dumps(self.model_dump(by_alias=True, mode="json", exclude_defaults=True), ensure_ascii=True)
+
+
+class UnitProgress(Loose):
+    """Where the unit at work is."""
+
+    index: int
+    item: str
+    step: int | None = None
+    steps: int | None = None
+    phase: str = Field(description="loading, generating or publishing.")
+    seconds: float = Field(description="Since this unit began.")
+
+
+class Progress(Loose):
+    """Answer of a worker's /progress; holds no prompts."""
+
+    stage: str
+    attempt: int
+    units: int = Field(description="Units assigned.")
+    finished: int = Field(description="Units of those that ended, well or not.")
+    current: UnitProgress | None = None
+    idle_seconds: float = Field(description="Since the last movement.")

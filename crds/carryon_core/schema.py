@@ -1,0 +1,47 @@
+"""Building blocks of the resource's types: a strict base model, and CEL rules that travel with a field into the CRD."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Schema = dict[str, Any]
+
+
+class Model(BaseModel):
+    """A part of the resource: camelCase on the wire, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+
+class Loose(BaseModel):
+    """A message that a newer writer may have given more fields: what is unknown is ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+def rule(cel: str, message: str, *, field: str | None = None) -> Schema:
+    """A CEL rule of the CRD: what must hold, and the sentence for whoever broke it."""
+    made: Schema = {"rule": cel, "message": message}
+    if field is not None:
+        made["fieldPath"] = field
+    return made
+
+
+def rules(*made: Schema, **extra: Any) -> Schema:
+    """Schema additions that carry CEL rules, for `json_schema_extra`."""
+    return {"x-kubernetes-validations": list(made), **extra}
+
+
+def text(longest: int, *made: Schema, shortest: int = 1, **extra: Any) -> Any:
+    """Field of bounded text; CEL refuses schemas whose cost it cannot bound."""
+    return Field(min_length=shortest, max_length=longest, json_schema_extra=rules(*made, **extra) if made else extra)
+
+
+PreservedObject = Annotated[
+    dict[str, Any],
+    Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}),
+]
+"""An object taken as it is: not pruned, not merged field by field."""

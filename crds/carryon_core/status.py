@@ -1,0 +1,183 @@
+"""`GenerationJob.status`: a compact view of what is wanted and what is done.
+
+What is done can be found again in the bucket at any time; budgets, counters and handled requests live only here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carryon_core.schema import Loose, text
+
+ACTIVE_SHOWN = 50
+FAILURES_SHOWN = 20
+MESSAGE_LONGEST = 1024
+
+
+class Phase(StrEnum):
+    """A printed summary, derived from the conditions and never read back."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    FINALIZING = "Finalizing"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class ConditionType(StrEnum):
+    """The truth about a job, one aspect each."""
+
+    ACCEPTED = "Accepted"
+    PROGRESSING = "Progressing"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    FINISHED = "Finished"
+
+
+Indexes = Annotated[str, text(600_000, shortest=0)]
+Short = Annotated[str, text(253, shortest=0)]
+Message = Annotated[str, text(MESSAGE_LONGEST, shortest=0)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class Condition(Loose):
+    """metav1.Condition."""
+
+    type: Short
+    status: Literal["True", "False", "Unknown"]
+    reason: Short
+    message: Annotated[str, text(32_768, shortest=0)] = ""
+    last_transition_time: Time
+    observed_generation: int | None = None
+
+
+class UnitCounts(Loose):
+    """Units of all stages; `active` overlaps with `remaining`."""
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    active: int = 0
+    remaining: int = 0
+
+
+class ItemsStatus(Loose):
+    """Which items the index sets refer to; the list itself lies in the bucket under this digest."""
+
+    count: int = 0
+    digest: Short = ""
+
+
+class ActivePod(Loose):
+    """One pod at work, and the indexes of its items."""
+
+    pod: Short
+    uid: Short
+    units: Indexes
+    attempt: int
+    since: Time
+
+
+class StageStatus(Loose):
+    """One stage. Each unit is in at most one of `succeeded` and `failed`."""
+
+    name: Short
+    total: int = 0
+    succeeded: Indexes = ""
+    failed: Indexes = ""
+    failures: dict[str, Indexes] = Field(default_factory=dict, description="Attempts used -> units that used so many.")
+    digest: Short = Field(default="", description="Of the stage's generator: a change gives its units a new budget.")
+    active: Annotated[
+        list[ActivePod], Field(max_length=ACTIVE_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list, description="At most 50 of the pods at work.")
+    started: Time | None = None
+    finished: Time | None = None
+
+
+class Counters(Loose):
+    """Never one counter for two causes."""
+
+    resumes: int = Field(default=0, description="Times work went on after suspension or on request.")
+    suspensions: int = 0
+    disruptions: int = Field(default=0, description="Pods lost through no fault of their own.")
+    failures: int = Field(default=0, description="Attempts that failed.")
+
+
+class RecentFailure(Loose):
+    """Why an attempt failed."""
+
+    stage: Short
+    unit: Short
+    reason: Short
+    message: Message
+    attempt: int
+    time: Time
+
+
+class Resume(Loose):
+    """Whether work can go on, why or why not, and what a person would have to do."""
+
+    possible: bool
+    reason: Message
+    action: Message
+
+
+class Times(Loose):
+    """When things happened."""
+
+    started: Time | None = None
+    last_activity: Time | None = None
+    finished: Time | None = None
+
+
+class Handled(Loose):
+    """Echo of requests that were acted on."""
+
+    resume: Short | None = None
+
+
+class Resolved(Loose):
+    """What was filled in for fields left out; fixed for this job."""
+
+    output: Annotated[str, text(1024)] | None = None
+
+
+class JobStatus(Loose):
+    """Status of a GenerationJob."""
+
+    observed_generation: int | None = None
+    phase: Phase | None = None
+    progress: Short = ""
+    message: Message = ""
+    units: UnitCounts = Field(default_factory=UnitCounts)
+    items: ItemsStatus = Field(default_factory=ItemsStatus)
+    stages: Annotated[
+        list[StageStatus],
+        Field(
+            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
+    ] = Field(default_factory=list)
+    counters: Counters = Field(default_factory=Counters)
+    recorded: Annotated[list[Short], Field(max_length=12_000, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
+        Field(default_factory=list, description="UIDs of pods that were counted and are not yet gone.")
+    )
+    recent_failures: Annotated[
+        list[RecentFailure], Field(max_length=FAILURES_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list)
+    resume: Resume | None = None
+    time: Times = Field(default_factory=Times)
+    handled: Handled = Field(default_factory=Handled)
+    resolved: Resolved = Field(default_factory=Resolved)
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = Field(default_factory=list)

@@ -1,0 +1,290 @@
+"""Templates: Jinja2's syntax for expressions, and an interpreter of our own for the few kinds that are allowed.
+
+Jinja2 parses; nothing is compiled or executed. What may stand in a template is what `_Evaluation` knows: names,
+attributes, constants, conditionals and the filters listed in `FILTERS`; everything else is refused when the template
+is parsed, whoever wrote it. A value that is exactly one expression keeps the type of what it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from jinja2 import Environment, TemplateSyntaxError, nodes
+
+LONGEST: Final = 64 * 1024
+"""Characters of a template, and of what it may become."""
+
+_SYNTAX: Final = Environment(autoescape=False)
+_MARKS: Final = ("{{", "{%", "{#")
+
+
+class TemplateError(ValueError):
+    """A template that can't be read, or that names something which is not there."""
+
+
+def as_text(value: object) -> str:
+    """A value written into a text: JSON for lists and mappings, true and false, nothing for null.
+
+    7.0 is written 7, because the API server may have stored it so.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    return as_text(value).replace(old, new)
+
+
+def _join(value: Any, by: str = "") -> str:
+    return by.join(as_text(each) for each in value)
+
+
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "capitalize": lambda value: as_text(value).capitalize(),
+    "first": lambda value: value[0],
+    "float": float,
+    "int": int,
+    "join": _join,
+    "last": lambda value: value[-1],
+    "length": len,
+    "lower": lambda value: as_text(value).lower(),
+    "replace": _replace,
+    "round": lambda value, digits=0: round(float(value), digits),
+    "string": as_text,
+    "title": lambda value: as_text(value).title(),
+    "tojson": lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True),
+    "trim": lambda value: as_text(value).strip(),
+    "upper": lambda value: as_text(value).upper(),
+}
+"""Filters besides `default`, which also answers for what is not there."""
+
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "eq": lambda a, b: bool(a == b),
+    "ne": lambda a, b: bool(a != b),
+    "lt": lambda a, b: bool(a < b),
+    "lteq": lambda a, b: bool(a <= b),
+    "gt": lambda a, b: bool(a > b),
+    "gteq": lambda a, b: bool(a >= b),
+    "in": lambda a, b: a in b,
+    "notin": lambda a, b: a not in b,
+}
+_ALLOWED: Final = (
+    nodes.Name,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Const,
+    nodes.CondExpr,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.Filter,
+    nodes.TemplateData,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """`inputs.STAGE`: the upstream unit's only artifact; `inputs.STAGE['name.png']`: the one of that name.
+
+    Which file that is, only the worker knows: the upstream unit may not be done yet.
+    """
+
+    stage: str
+    name: str | None = None
+
+
+class _Missing(TemplateError):
+    """Something named is not there: what `default` answers for."""
+
+
+def render(value: Any, scope: Mapping[str, Any]) -> Any:
+    """A value with every template in it replaced, at any depth; keys of mappings stay as they are.
+
+    Args:
+        value: JSON-like data.
+        scope: Names a template may begin with, such as {"item": {...}, "job": {...}}.
+
+    Raises:
+        TemplateError: A template is malformed, uses what is not allowed, or names what is not there.
+    """
+    if isinstance(value, str):
+        return _render_text(value, scope)
+    if isinstance(value, Mapping):
+        return {key: render(inner, scope) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [render(inner, scope) for inner in value]
+    return value
+
+
+def check(value: Any) -> None:
+    """Make sure that every template in a value can be parsed.
+
+    Raises:
+        TemplateError: One can't.
+    """
+    if isinstance(value, str):
+        _parse(value)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            check(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check(inner)
+
+
+def _render_text(text: str, scope: Mapping[str, Any]) -> Any:
+    parts = _parse(text)
+    if parts is None:
+        return text
+    if len(parts) == 1:
+        return _evaluate(parts[0], scope)
+    rendered: list[str] = []
+    for part in parts:
+        value = _evaluate(part, scope)
+        if isinstance(value, FileRef):
+            raise TemplateError(f"{_name_of(part)} is a file: it must be the whole value, not a part of a text")
+        rendered.append(as_text(value))
+    whole = "".join(rendered)
+    if len(whole) > LONGEST:
+        raise TemplateError(f"the text grows beyond {LONGEST} characters")
+    return whole
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> tuple[nodes.Expr, ...] | None:
+    if not any(mark in text for mark in _MARKS):
+        return None
+    if len(text) > LONGEST:
+        raise TemplateError(f"a template must be at most {LONGEST} characters")
+    try:
+        body = _SYNTAX.parse(text).body
+    except TemplateSyntaxError as error:
+        raise TemplateError(f"{_excerpt(text)} can't be read: {error.message}") from None
+    parts: list[nodes.Expr] = []
+    for node in body:
+        if not isinstance(node, nodes.Output):
+            raise TemplateError(f"{_excerpt(text)} uses a statement: only expressions in {{{{ }}}} are allowed")
+        for part in node.nodes:
+            _allow(part, text)
+            parts.append(part)
+    return tuple(parts)
+
+
+def _allow(node: nodes.Node, text: str) -> None:
+    if not isinstance(node, _ALLOWED):
+        kind = type(node).__name__.lower()
+        raise TemplateError(
+            f"{_excerpt(text)} uses {kind}, which is not allowed: use names, attributes, constants, conditionals and"
+            f" the filters default, {', '.join(sorted(FILTERS))}"
+        )
+    if isinstance(node, nodes.Filter):
+        if node.name != "default" and node.name not in FILTERS:
+            raise TemplateError(
+                f"{_excerpt(text)} uses the filter {node.name}, which is not allowed: use default,"
+                f" {', '.join(sorted(FILTERS))}"
+            )
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or node.node is None:
+            raise TemplateError(f"{_excerpt(text)}: give the filter {node.name} plain positional arguments")
+    if isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const):
+        raise TemplateError(f"{_excerpt(text)}: an index in brackets must be a constant")
+    for child in node.iter_child_nodes():
+        _allow(child, text)
+
+
+def _evaluate(node: nodes.Node, scope: Mapping[str, Any]) -> Any:
+    match node:
+        case nodes.TemplateData():
+            return node.data
+        case nodes.Const():
+            return node.value
+        case nodes.Name():
+            return _member(scope, node.name, "")
+        case nodes.Getattr():
+            return _member(_evaluate(node.node, scope), node.attr, _name_of(node.node))
+        case nodes.Getitem(arg=nodes.Const(value=key)):
+            return _member(_evaluate(node.node, scope), key, _name_of(node.node))
+        case nodes.CondExpr():
+            if _evaluate(node.test, scope):
+                return _evaluate(node.expr1, scope)
+            return _evaluate(node.expr2, scope) if node.expr2 is not None else ""
+        case nodes.And():
+            return _evaluate(node.left, scope) and _evaluate(node.right, scope)
+        case nodes.Or():
+            return _evaluate(node.left, scope) or _evaluate(node.right, scope)
+        case nodes.Not():
+            return not _evaluate(node.node, scope)
+        case nodes.Compare():
+            return _compare(node, scope)
+        case nodes.Filter():
+            return _filter(node, scope)
+    raise TemplateError(f"{type(node).__name__.lower()} is not allowed")
+
+
+def _compare(node: nodes.Compare, scope: Mapping[str, Any]) -> bool:
+    left = _evaluate(node.expr, scope)
+    for operand in node.ops:
+        right = _evaluate(operand.expr, scope)
+        try:
+            if not _COMPARISONS[operand.op](left, right):
+                return False
+        except TypeError as error:
+            raise TemplateError(f"{_name_of(node.expr)} can't be compared so: {error}") from None
+        left = right
+    return True
+
+
+def _filter(node: nodes.Filter, scope: Mapping[str, Any]) -> Any:
+    assert node.node is not None
+    arguments = [_evaluate(argument, scope) for argument in node.args]
+    if node.name == "default":
+        try:
+            return _evaluate(node.node, scope)
+        except _Missing:
+            return arguments[0] if arguments else ""
+    value = _evaluate(node.node, scope)
+    try:
+        return FILTERS[node.name](value, *arguments)
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise TemplateError(f"{_name_of(node.node)} does not go through the filter {node.name}: {error}") from None
+
+
+def _member(container: Any, key: Any, name: str) -> Any:
+    if isinstance(container, FileRef) and container.name is None and isinstance(key, str):
+        return FileRef(container.stage, key)
+    if isinstance(container, Mapping) and key in container:
+        return container[key]
+    if isinstance(container, list | tuple) and isinstance(key, int) and -len(container) <= key < len(container):
+        return container[key]
+    full = f"{name}.{key}" if name else str(key)
+    if isinstance(container, Mapping):
+        has = ", ".join(sorted(map(str, container))) or "nothing"
+        raise _Missing(f"it names {full}, but {name or 'a template'} has: {has}")
+    raise _Missing(f"it names {full}, but {name} is {as_text(container)[:40] or 'empty'}")
+
+
+def _name_of(node: nodes.Node) -> str:
+    match node:
+        case nodes.Name():
+            return node.name
+        case nodes.Getattr():
+            return f"{_name_of(node.node)}.{node.attr}"
+        case nodes.Getitem(arg=nodes.Const(value=key)):
+            return f"{_name_of(node.node)}[{key!r}]"
+        case nodes.Filter() if node.node is not None:
+            return _name_of(node.node)
+    return "the expression"
+
+
+def _excerpt(text: str) -> str:
+    return f'the template "{text[:60]}{"..." if len(text) > 60 else ""}"'
