@@ -94,7 +94,7 @@ class UnitOutcome(StrEnum):
 class UnitReport(Loose):
     """One unit's part of a termination message."""
 
-    index: int
+    index: int = Field(description="Position in the assignment, not the item's index: items may move meanwhile.")
     outcome: UnitOutcome
     reason: str = ""
     message: str = ""
