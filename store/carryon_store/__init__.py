@@ -1,0 +1,21 @@
+"""The bucket: one small protocol, two stores behind it, and the contract of what lies in them."""
+
+from carryon_store.errors import Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
+from carryon_store.opening import Stores, open_store
+from carryon_store.protocol import DOCUMENT_LIMIT, JSON_TYPE, Credentials, ObjectInfo, Store
+
+__all__ = [
+    "DOCUMENT_LIMIT",
+    "JSON_TYPE",
+    "Conflict",
+    "Credentials",
+    "Denied",
+    "NotFound",
+    "ObjectInfo",
+    "Store",
+    "StoreError",
+    "Stores",
+    "TooLarge",
+    "Unreachable",
+    "open_store",
+]

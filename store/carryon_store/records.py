@@ -1,0 +1,71 @@
+"""A job's own documents: resolved items and large assignments, each named by the digest of its content."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+
+from pydantic import ValidationError
+
+from carryon_core import layout
+from carryon_core.messages import Assignment, AssignmentPointer
+from carryon_store.errors import Conflict, StoreError
+from carryon_store.protocol import JSON_TYPE, Store
+
+
+def put_items(store: Store, namespace: str, job: str, items: str) -> str:
+    """Keep a job's resolved items, one JSON object a line.
+
+    Returns:
+        Their digest, 64 hex digits: the job's status names it.
+    """
+    content = items.encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(content).hexdigest()
+    _put(store, layout.items_key(namespace, job, digest), content, "application/jsonl")
+    return digest
+
+
+def get_items(store: Store, namespace: str, job: str, digest: str) -> str:
+    """Read resolved items back.
+
+    Raises:
+        NotFound: There are none with this digest.
+        StoreError: They are not what was written.
+    """
+    return _get(store, layout.items_key(namespace, job, digest), digest).decode("utf-8", "surrogatepass")
+
+
+def put_assignment(store: Store, assignment: Assignment) -> AssignmentPointer:
+    """Put an assignment into the bucket that is too large for the environment."""
+    content = assignment.model_dump_json(by_alias=True).encode()
+    digest = hashlib.sha256(content).hexdigest()
+    key = layout.assignment_key(assignment.namespace, assignment.job, digest)
+    _put(store, key, content, JSON_TYPE)
+    return AssignmentPointer(key=key, sha256=digest, store=assignment.store)
+
+
+def get_assignment(store: Store, pointer: AssignmentPointer) -> Assignment:
+    """Read the assignment that a pointer stands for.
+
+    Raises:
+        NotFound: It is gone.
+        StoreError: It is not what was written.
+    """
+    try:
+        return Assignment.model_validate_json(_get(store, pointer.key, pointer.sha256))
+    except ValidationError as error:
+        raise StoreError(f"{store.uri}/{pointer.key} is no assignment this worker understands: {error}") from error
+
+
+def _put(store: Store, key: str, content: bytes, content_type: str) -> None:
+    with suppress(Conflict):  # The name is a digest of the content: who was first wrote the same.
+        store.put(key, content, content_type=content_type, only_if_absent=True)
+
+
+def _get(store: Store, key: str, digest: str) -> bytes:
+    content = store.get(key)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise StoreError(
+            f"{store.uri}/{key} was changed: its SHA-256 is not {digest}; delete it to have it written again"
+        )
+    return content
