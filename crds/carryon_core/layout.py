@@ -53,10 +53,12 @@ def unit_prefix(namespace: str, job: str, stage: str, item: str, fingerprint: st
 def artifact_name(name: str, sha256: str) -> str:
     """File name of an artifact with 12 hex digits of its content: "clip.mp4" -> "clip.3fa9c0d1b2e4.mp4".
 
-    No writer can change what a done.json describes, because other content has another name.
+    No writer can change what a done.json describes, because other content has another name. Slashes become
+    underscores: a unit's artifacts lie side by side, apart from the folders that belong to us.
     """
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}.{sha256[:12]}.{suffix}" if dot and stem else f"{name}.{sha256[:12]}"
+    flat = name.replace("/", "_")
+    stem, dot, suffix = flat.rpartition(".")
+    return f"{stem}.{sha256[:12]}.{suffix}" if dot and stem else f"{flat}.{sha256[:12]}"
 
 
 def attempt_key(prefix: str, pod_uid: str) -> str:

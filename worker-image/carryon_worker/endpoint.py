@@ -1,0 +1,52 @@
+"""What a worker answers over HTTP: /progress for whoever watches, /healthz for the liveness probe."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+from carryon_worker.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    ledger: ClassVar[Ledger]
+    timeout = 10
+
+    def do_GET(self) -> None:
+        if self.path == "/progress":
+            self._answer(HTTPStatus.OK, "application/json", self.ledger.progress().model_dump_json(by_alias=True))
+        elif self.path == "/healthz":
+            healthy = self.ledger.healthy()
+            status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+            text = "ok" if healthy else f"no movement for {self.ledger.idle():.0f} s"
+            self._answer(status, "text/plain; charset=utf-8", text)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "here are /progress and /healthz")
+
+    def _answer(self, status: HTTPStatus, content_type: str, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        """Probes every few seconds are no news."""
+
+
+def serve(ledger: Ledger, address: str, port: int) -> None:
+    """Answer in the background for as long as the process lives; a port that can't be had is logged, not fatal."""
+    handler = type("Handler", (_Handler,), {"ledger": ledger})
+    try:
+        server = ThreadingHTTPServer((address, port), handler)
+    except OSError as error:
+        _log.warning("no /progress and /healthz: %s:%s can't be bound: %s", address, port, error.strerror)
+        return
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="endpoint", daemon=True).start()

@@ -1,0 +1,100 @@
+"""What makes units: plug-ins of the entry point group `carryon.generators`, each a small class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+
+from carryon_worker.failures import BadRequest
+from carryon_worker.session import Session
+
+GROUP: Final = "carryon.generators"
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """An artifact of an upstream unit, on this machine and verified.
+
+    Attributes:
+        name: Name its generator gave it; may hold slashes.
+        content_type: As its done.json says.
+    """
+
+    stage: str
+    name: str
+    path: Path
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that becomes an artifact.
+
+    Attributes:
+        name: Name of the artifact, such as clip.mp4; may hold slashes.
+        path: Where the file lies until it is published.
+    """
+
+    name: str
+    path: Path
+
+
+class Generator(Protocol):
+    """Makes units one after another; one object serves all units of a pod.
+
+    A configuration is what stands under the generator's name in `stages[].generate`, after templating, with
+    references to upstream artifacts replaced by what `present` makes of them.
+    """
+
+    device: str = "cpu"
+    """What units are made on, for done.json."""
+
+    def present(self, file: InputFile) -> Any:
+        """What stands in a configuration for an upstream artifact: its path, unless a generator wants more."""
+        return str(file.path)
+
+    def load(self, config: Mapping[str, Any], session: Session) -> None:
+        """Make ready for a configuration: read a model, for example.
+
+        Called before every unit; returns at once where what is loaded already serves. Its time counts for
+        `timeouts.stall`, not for `timeouts.unit`.
+
+        Raises:
+            UnitFailure: It can't be made ready.
+        """
+
+    def generate(self, config: Mapping[str, Any], session: Session) -> Sequence[Output]:
+        """Make one unit.
+
+        Must depend on nothing but the configuration, the session's seed and inputs: a unit begun anew is then the
+        same, and a journal of its expensive calls can be replayed.
+
+        Raises:
+            UnitFailure: It can't be made.
+        """
+        ...
+
+    def stop(self, seconds: float) -> None:
+        """End what runs outside this process, within some seconds; called from another thread before the end."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Library -> version, for done.json."""
+        return {}
+
+
+def create(name: str) -> Generator:
+    """The generator of a name.
+
+    Raises:
+        BadRequest: There is none, or this image lacks what it needs.
+    """
+    known = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in known:
+        raise BadRequest(f"this worker has no generator {name}: it has {', '.join(sorted(known))}")
+    try:
+        return cast(Generator, known[name].load()())
+    except ImportError as error:
+        raise BadRequest(f"generator {name} can't be loaded in this image: {error}; choose another image") from error

@@ -1,0 +1,202 @@
+"""Makes the assigned units one after another; everything that is not the making itself happens here."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import mimetypes
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from carryon_core import layout
+from carryon_core.done import Artifact, Done, Timings
+from carryon_core.messages import AssignedUnit, Assignment
+from carryon_store import Denied, Store, StoreError, Unreachable, units
+from carryon_worker import __version__, failures, generators, inputs
+from carryon_worker.ending import Ending
+from carryon_worker.failures import BadRequest, UnitFailure
+from carryon_worker.generators import Generator, Output
+from carryon_worker.ledger import Ledger, Phase, verdict
+from carryon_worker.session import Session
+from carryon_worker.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs an assignment in the main thread.
+
+    Args:
+        assignment: What to make.
+        store: The job's bucket.
+        settings: Where scratch files go, and who this pod is.
+        ledger: Written here, read by watch and endpoint.
+        ending: The way out.
+    """
+
+    def __init__(
+        self, assignment: Assignment, store: Store, settings: Settings, ledger: Ledger, ending: Ending
+    ) -> None:
+        self._assignment = assignment
+        self._store = store
+        self._settings = settings
+        self._ledger = ledger
+        self._ending = ending
+        self._generators: dict[str, Generator] = {}
+        self._session: Session | None = None
+
+    def run(self) -> NoReturn:
+        """Make every unit, whatever becomes of the others, and leave."""
+        for unit in self._assignment.units:
+            self._ending.give_way()
+            self._ledger.begin(unit)
+            failure = self._attempt(unit)
+            # A program that was stopped looks like one that failed: whoever stopped it tells what happened.
+            self._ending.give_way()
+            self._ledger.finish(failure)
+            if failure and failure.ends_worker:
+                break
+        self._ending.claim()
+        code, reason, message = verdict(len(self._assignment.units), self._ledger.reports)
+        self._ending.leave(code, self._ledger.termination(reason, message))
+
+    def stop(self, seconds: float) -> None:
+        """Stop what runs outside the process and save resume state; called from the watch."""
+        for generator in list(self._generators.values()):
+            generator.stop(seconds)
+        if session := self._session:
+            session.flush()
+
+    def _attempt(self, unit: AssignedUnit) -> UnitFailure | None:
+        try:
+            self._make(unit)
+        except UnitFailure as failure:
+            return _told(failure)
+        except StoreError as error:
+            return _told(_bucket_failure(error))
+        except Exception as error:  # noqa: BLE001 - one bad unit never stops the others
+            _log.exception("the unit failed")
+            return failures.of(error)
+        return None
+
+    def _make(self, unit: AssignedUnit) -> None:
+        assignment = self._assignment
+        prefix = layout.unit_prefix(assignment.namespace, assignment.job, assignment.stage, unit.item, unit.fingerprint)
+        match units.read_done(self._store, prefix):
+            case Done(fingerprint=unit.fingerprint):
+                _log.info("done already")
+                return
+            case Done() | units.Unreadable():
+                # It would refuse ours; better to know before the work than after.
+                raise UnitFailure("DoneDamaged", f"{prefix}done.json does not describe this unit: delete it")
+        scratch = Path(tempfile.mkdtemp(prefix="unit-", dir=self._settings.scratch))
+        try:
+            session = self._open_session(unit, scratch)
+            name, generator = self._generator(unit)
+            files = self._fetch(unit, session)
+            config = inputs.resolve(unit.generate[name], files, generator.present)
+            started = time.monotonic()
+            generator.load(config, session)
+            loaded = time.monotonic()
+            self._ledger.enter(Phase.GENERATING)
+            outputs = generator.generate(config, session)
+            generated = time.monotonic()
+            self._ending.give_way()
+            timings = Timings(load=round(loaded - started, 3), generate=round(generated - loaded, 3))
+            self._publish(unit, prefix, outputs, generator, timings)
+        finally:
+            self._session = None
+            shutil.rmtree(scratch, onerror=lambda _, path, why: _log.warning("%s stays: %s", path, why[1]))
+
+    def _fetch(self, unit: AssignedUnit, session: Session) -> inputs.Files:
+        # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
+        session.watch(False)
+        files = inputs.fetch(self._store, self._assignment, unit, session.inputs)
+        session.moved()
+        session.watch(True)
+        return files
+
+    def _open_session(self, unit: AssignedUnit, scratch: Path) -> Session:
+        for name in ("inputs", "outputs", "scratch"):
+            (scratch / name).mkdir()
+        self._session = Session(
+            namespace=self._assignment.namespace,
+            job=self._assignment.job,
+            stage=self._assignment.stage,
+            item=unit.item,
+            index=unit.index,
+            seed=unit.seed,
+            inputs=scratch / "inputs",
+            outputs=scratch / "outputs",
+            scratch=scratch / "scratch",
+            cancelled=lambda: self._ending.claimed,
+            _ledger=self._ledger,
+        )
+        return self._session
+
+    def _generator(self, unit: AssignedUnit) -> tuple[str, Generator]:
+        named = [name for name, config in unit.generate.items() if config is not None]
+        if len(named) != 1:
+            raise BadRequest(f"generate must name exactly one generator, not {', '.join(named) or 'none'}")
+        if named[0] not in self._generators:
+            self._generators[named[0]] = generators.create(named[0])
+        return named[0], self._generators[named[0]]
+
+    def _publish(
+        self, unit: AssignedUnit, prefix: str, outputs: Sequence[Output], generator: Generator, timings: Timings
+    ) -> None:
+        self._ledger.enter(Phase.PUBLISHING)
+        # An upload tells of no movement; the store gives up by itself on a bucket that does not answer.
+        self._ledger.watch(False)
+        started = time.monotonic()
+
+        def describe(artifacts: list[Artifact]) -> Done:
+            return Done(
+                fingerprint=unit.fingerprint,
+                stage=self._assignment.stage,
+                item=unit.item,
+                artifacts=artifacts,
+                seed=unit.seed,
+                timings=timings.model_copy(update={"publish": round(time.monotonic() - started, 3)}),
+                attempt=self._assignment.attempt,
+                pod=self._settings.pod,
+                pod_uid=self._settings.pod_uid,
+                finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+                device=generator.device,
+                versions={"carryon": __version__, "python": platform.python_version(), **generator.versions()},
+            )
+
+        files = [units.File(output.name, output.path, _content_type(output.name)) for output in outputs]
+        published = units.publish(self._store, prefix, files, describe)
+        seconds = time.monotonic() - started
+        if published.first:
+            _log.info("done: %d artifacts, published in %.1f s", len(files), seconds)
+        else:
+            _log.info("another worker was first (pod %s): its artifacts stand", published.done.pod or "unknown")
+
+
+_types: Final = mimetypes.MimeTypes()
+"""Python's own table: the same on every machine."""
+
+
+def _content_type(name: str) -> str:
+    return _types.guess_type(name, strict=False)[0] or "application/octet-stream"
+
+
+def _told(failure: UnitFailure) -> UnitFailure:
+    _log.warning("%s: %s", failure.reason, failure.message)
+    return failure
+
+
+def _bucket_failure(error: StoreError) -> UnitFailure:
+    match error:
+        case Denied():
+            return UnitFailure("BucketDenied", str(error))
+        case Unreachable():
+            return UnitFailure("BucketUnreachable", str(error))
+    return UnitFailure("BucketError", str(error))

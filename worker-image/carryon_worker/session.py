@@ -1,0 +1,57 @@
+"""What a generator is given for one unit: who it is, where its files lie, and whom to tell about movement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from carryon_worker.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One unit being made.
+
+    Attributes:
+        namespace: Of the job.
+        job: The job's name.
+        stage: The stage's name.
+        item: Item id.
+        index: Index of the item among the job's.
+        seed: The unit's own seed, 0 <= seed < 2**63.
+        inputs: Folder that holds the artifacts of upstream units, one folder a stage.
+        outputs: Empty folder for what the generator makes.
+        scratch: Empty folder for anything else; all three are wiped when the unit ended.
+        cancelled: Whether the process is about to end, so that work begun now is in vain.
+    """
+
+    namespace: str
+    job: str
+    stage: str
+    item: str
+    index: int
+    seed: int
+    inputs: Path
+    outputs: Path
+    scratch: Path
+    cancelled: Callable[[], bool]
+    _ledger: Ledger
+
+    def step(self, step: int, steps: int | None = None) -> None:
+        """Step `step` of `steps` is done: shown as progress, and movement."""
+        self._ledger.step(step, steps)
+
+    def moved(self) -> None:
+        """Something moved that is no step: bytes, a frame decoded, a remote poll that counted on."""
+        self._ledger.moved()
+
+    def watch(self, watched: bool) -> None:
+        """Whether lack of movement ends the worker; on unless a generator can't tell of movement."""
+        self._ledger.watch(watched)
+
+    def flush(self) -> None:
+        """Save what a resumed attempt needs. Called from another thread right before the process ends.
+
+        Units are made whole so far: what is kept of an unfinished one is nothing.
+        """

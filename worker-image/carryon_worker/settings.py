@@ -1,0 +1,53 @@
+"""What the environment of a worker says, read once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from carryon_core import names
+
+ENV_PORT: Final = "CARRYON_PORT"
+ENV_GRACE: Final = "CARRYON_GRACE_SECONDS"
+"""The pod's terminationGracePeriodSeconds."""
+ENV_MODEL_CACHE: Final = "CARRYON_MODEL_CACHE"
+"""Folder for models that come from a bucket; may be shared by workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a worker listens, writes and keeps temporary files.
+
+    Attributes:
+        stop_seconds: Time that something asked to stop may take: a third of the grace period, so that what must
+            still be written afterwards is written well inside it.
+    """
+
+    assignment: str
+    pod: str
+    pod_uid: str
+    bind: str
+    port: int
+    scratch: Path
+    model_cache: Path
+    termination_log: Path
+    stop_seconds: float
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """The settings in an environment; what is absent has the value that fits a pod on a cluster."""
+        scratch = Path(environment.get(names.ENV_SCRATCH) or tempfile.gettempdir())
+        return cls(
+            assignment=environment.get(names.ENV_ASSIGNMENT, ""),
+            pod=environment.get(names.ENV_POD_NAME, ""),
+            pod_uid=environment.get(names.ENV_POD_UID, ""),
+            bind=environment.get(names.ENV_BIND) or "0.0.0.0",
+            port=int(environment.get(ENV_PORT) or names.WORKER_PORT),
+            scratch=scratch,
+            model_cache=Path(environment.get(ENV_MODEL_CACHE) or scratch / "models"),
+            termination_log=Path(environment.get(names.ENV_TERMINATION_LOG) or "/dev/termination-log"),
+            stop_seconds=float(environment.get(ENV_GRACE) or 30.0) / 3,
+        )
