@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 
 from carryon_store.errors import Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import arriving, open_body
-from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key
+from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key, check_prefix
 
 TEMPORARY: Final = ".carryon-tmp"
 """Folder below the root for files that are still being written; no object may lie in it."""
@@ -94,7 +94,7 @@ class FileStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Store.list`; a folder that is not there holds nothing."""
-        folder = prefix.rpartition("/")[0]
+        folder = check_prefix(prefix).rpartition("/")[0]
         with self._errors(prefix):
             yield from self._walk(self._path(folder) if folder else self._root, f"{folder}/" if folder else "", prefix)
 

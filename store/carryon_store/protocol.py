@@ -97,7 +97,8 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key begins with `prefix`, in order of the keys' UTF-8 bytes.
 
-        Not a snapshot: what is written or deleted meanwhile may or may not be in it.
+        Not a snapshot: what is written or deleted meanwhile may or may not be in it. "" are all; a prefix need not end
+        at a slash.
         """
         ...
 
@@ -123,3 +124,15 @@ def check_key(key: str) -> str:
     if "\0" in key or any(segment in ("", ".", "..") for segment in key.split("/")):
         raise StoreError(f'{key!r} is not a key: segments must not be empty, "." or "..", and hold no NUL')
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix if there can be keys that begin with it.
+
+    Raises:
+        StoreError: There can't: see `check_key`.
+    """
+    folder, slash, _ = prefix.rpartition("/")
+    if slash:
+        check_key(folder)
+    return prefix

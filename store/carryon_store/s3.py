@@ -27,7 +27,7 @@ from botocore.config import Config
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import Conflict, Denied, NotFound, TooLarge, Unreachable
 from carryon_store.local import arriving, open_body
-from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key
+from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key, check_prefix
 from carryon_store.s3_errors import FAILURES, Contended, Unsupported, is_bare_404, store_error
 
 if TYPE_CHECKING:
@@ -182,10 +182,9 @@ class S3Store:
         with self._errors(key):
             response = self._client.get_object(Bucket=self._bucket, Key=self._full(key))
             with closing(response["Body"]) as body:
-                content = body.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise TooLarge(f"{self._name(key)} is larger than the {max_bytes} bytes it may have")
-        return content
+                if response["ContentLength"] > max_bytes:
+                    raise TooLarge(f"{self._name(key)} is larger than the {max_bytes} bytes it may have")
+                return body.read()  # All at once: only so does botocore notice an answer that breaks off.
 
     def download(self, key: str, path: Path) -> None:
         """See `Store.download`."""
@@ -201,7 +200,9 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `Store.list`."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._base + prefix, PaginationConfig={"PageSize": self._page_size}
+            Bucket=self._bucket,
+            Prefix=self._base + check_prefix(prefix),
+            PaginationConfig={"PageSize": self._page_size},
         )
         with self._errors(prefix):
             for page in pages:

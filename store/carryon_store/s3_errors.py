@@ -23,6 +23,7 @@ _EXPIRED: Final = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 """Refused credentials that S3 answers with 400 instead of 403."""
 _BUSY: Final = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 _ELSEWHERE: Final = ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect")
+_NAMELESS: Final = ("", "404")
 _NO_CREDENTIALS: Final = (
     botocore.NoCredentialsError,
     botocore.PartialCredentialsError,
@@ -33,6 +34,7 @@ _NO_CREDENTIALS: Final = (
     botocore.UnauthorizedSSOTokenError,
 )
 _NO_ANSWER: Final = (
+    botocore.ConnectionError,
     botocore.HTTPClientError,
     botocore.IncompleteReadError,
     botocore.FlexibleChecksumError,
@@ -52,7 +54,7 @@ class Unsupported(StoreError):
 
 def is_bare_404(error: Exception) -> bool:
     """Whether the answer was a 404 that does not say what is missing: HEAD has no body to name key or bucket."""
-    return isinstance(error, botocore.ClientError) and error.response["Error"].get("Code") == "404"
+    return isinstance(error, botocore.ClientError) and _status(error) == 404 and _code(error) in _NAMELESS
 
 
 def store_error(error: Exception, name: str, endpoint: str) -> StoreError:
@@ -75,12 +77,11 @@ def store_error(error: Exception, name: str, endpoint: str) -> StoreError:
 
 
 def _answer(error: botocore.ClientError, name: str, endpoint: str) -> StoreError:
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = error.response["Error"].get("Code", "")
+    status, code = _status(error), _code(error)
     said = f"{code or status}: {error.response['Error'].get('Message') or 'no message'}"
     if code == "NoSuchBucket" or (status == 404 and error.operation_name in ("HeadBucket", "ListObjectsV2")):
         return StoreError(f"{name}: {endpoint} has no such bucket; create it, or correct output.uri")
-    if code in ("NoSuchKey", "404"):
+    if code == "NoSuchKey" or is_bare_404(error):
         return NotFound(f"{name} does not exist")
     if status == 412:
         return Conflict(f"{name} exists already")
@@ -95,3 +96,11 @@ def _answer(error: botocore.ClientError, name: str, endpoint: str) -> StoreError
     if status == 429 or status >= 500 or code in _BUSY:
         return Unreachable(f"{name}: {endpoint} fails for now ({said}); ask again later")
     return StoreError(f"{name}: {endpoint} refuses {error.operation_name} ({said})")
+
+
+def _status(error: botocore.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _code(error: botocore.ClientError) -> str:
+    return str(error.response["Error"].get("Code") or "")

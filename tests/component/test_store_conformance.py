@@ -133,6 +133,12 @@ def test_a_listing_has_the_keys_with_the_prefix_in_byte_order(store: Store) -> N
         assert keys(store, prefix) == sorted((k for k in made if k.startswith(prefix)), key=str.encode)
 
 
+@pytest.mark.parametrize("prefix", ["/", "a//b", "../", "a/./"])
+def test_a_prefix_that_no_key_can_have_is_refused(store: Store, prefix: str) -> None:
+    with pytest.raises(StoreError, match="is not a key"):
+        keys(store, prefix)
+
+
 def test_an_empty_store_lists_nothing(store: Store) -> None:
     assert keys(store) == []
     assert keys(store, "a/b/") == []

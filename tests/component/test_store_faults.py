@@ -1,0 +1,496 @@
+"""Networks that break, stores that lack conditional puts, writers that are killed: what is promised nevertheless."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carryon_core.done import Artifact, Done
+from carryon_core.messages import StoreConfig
+from carryon_store import Conflict, Credentials, Denied, NotFound, Store, StoreError, Stores, Unreachable, open_store
+from carryon_store.files import TEMPORARY
+from carryon_store.units import publish
+
+OCTETS = "application/octet-stream"
+Answer = tuple[int, bytes]
+
+
+def put(store: Store, key: str, body: bytes = b"content", *, only_if_absent: bool = False) -> None:
+    store.put(key, body, content_type=OCTETS, only_if_absent=only_if_absent)
+
+
+class _Server(BaseHTTPRequestHandler):
+    """Answers by `rule`, or forwards to `upstream` without the headers in `strip`."""
+
+    protocol_version = "HTTP/1.1"
+    upstream: ClassVar[str] = ""
+    strip: ClassVar[tuple[str, ...]] = ()
+    rule: ClassVar[Callable[[BaseHTTPRequestHandler], Answer | None]]
+    lost: ClassVar[Callable[[BaseHTTPRequestHandler], bool]]
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        answer = type(self).rule(self)
+        if answer is not None:
+            self._answer(answer[0], {"Content-Type": "application/xml"}, answer[1])
+            return
+        connection = http.client.HTTPConnection(urlsplit(self.upstream).netloc, timeout=10)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in (*self.strip, "expect")}
+        connection.request(self.command, self.path, body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        if type(self).lost(self):
+            self.close_connection = True
+            return
+        self._answer(response.status, dict(response.getheaders()), content)
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header(
+            "Content-Length", headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        )
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve
+
+    def log_message(self, *args: object) -> None:
+        """Silence."""
+
+
+@contextmanager
+def serving(
+    upstream: str = "",
+    *,
+    rule: Callable[[BaseHTTPRequestHandler], Answer | None] = lambda _: None,
+    lost: Callable[[BaseHTTPRequestHandler], bool] = lambda _: False,
+    strip: tuple[str, ...] = (),
+) -> Iterator[str]:
+    handler = type(
+        "Handler",
+        (_Server,),
+        {"upstream": upstream, "strip": strip, "rule": staticmethod(rule), "lost": staticmethod(lost)},
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def conditional(request: BaseHTTPRequestHandler) -> bool:
+    return request.command == "PUT" and "If-None-Match" in request.headers
+
+
+def xml_error(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>said so</Message></Error>".encode()
+
+
+ASKS: dict[str, Callable[[Store], object]] = {
+    "get": lambda store: store.get("a"),
+    "head": lambda store: store.head("a"),
+    "list": lambda store: list(store.list("a/")),
+    "put": lambda store: put(store, "a"),
+    "create": lambda store: put(store, "a", only_if_absent=True),
+    "delete": lambda store: store.delete("a"),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+def test_a_closed_port_is_unreachable_within_seconds(ask: Callable[[Store], object]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    store = open_store(StoreConfig(uri="s3://bucket/x", endpoint=f"http://127.0.0.1:{port}"))
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=rf"s3://bucket/x.*127\.0\.0\.1:{port}.*check output\.endpoint"):
+        ask(store)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "sentence"),
+    [
+        ((503, xml_error("ServiceUnavailable")), Unreachable, "ask again later"),
+        ((500, b""), Unreachable, "ask again later"),
+        ((502, b"<html>bad gateway</html>"), Unreachable, "ask again later"),
+        ((400, xml_error("RequestTimeout")), Unreachable, "ask again later"),
+        ((403, xml_error("AccessDenied")), Denied, "credentialsSecret"),
+        ((400, xml_error("ExpiredToken")), Denied, "credentialsSecret"),
+        ((404, b"<html>not found</html>"), StoreError, "no such bucket"),
+        ((404, xml_error("NoSuchBucket")), StoreError, "no such bucket"),
+        ((400, xml_error("AuthorizationHeaderMalformed")), StoreError, r"output\.region"),
+        ((405, xml_error("MethodNotAllowed")), StoreError, "refuses ListObjectsV2"),
+        ((200, b""), Unreachable, "does not answer as S3 does"),
+        ((200, b"<html><br>hello"), Unreachable, "ask again later"),
+        ((200, b"<Other/>"), Unreachable, "does not answer as S3 does"),
+    ],
+    ids=lambda value: f"{value[0]}-{value[1][-40:].decode()}" if isinstance(value, tuple) else None,
+)
+def test_an_answer_that_is_no_listing_is_an_error_that_says_what_to_do(
+    answer: Answer, error: type[StoreError], sentence: str
+) -> None:
+    with serving(rule=lambda _: answer) as endpoint:
+        store = open_store(StoreConfig(uri="s3://bucket/x", endpoint=endpoint))
+        with pytest.raises(error, match=sentence) as caught:
+            list(store.list())
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("ask", [ASKS["get"], ASKS["head"]])
+def test_a_web_server_that_is_no_store_never_makes_an_object_missing(ask: Callable[[Store], object]) -> None:
+    with serving(rule=lambda _: (404, b"<html>not found</html>")) as endpoint:
+        store = open_store(StoreConfig(uri="s3://bucket/x", endpoint=endpoint))
+        with pytest.raises(StoreError, match="no such bucket") as caught:
+            ask(store)
+    assert not isinstance(caught.value, NotFound)
+
+
+def test_without_credentials_the_sentence_says_where_to_put_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(Denied, match=r"no usable credentials.*output\.credentialsSecret"):
+        open_store(StoreConfig(uri="s3://bucket/x", endpoint="http://127.0.0.1:1")).get("a")
+
+
+def test_an_endpoint_that_can_be_none_is_refused_when_opened() -> None:
+    with pytest.raises(StoreError, match="s3://bucket/x"):
+        open_store(StoreConfig(uri="s3://bucket/x", endpoint="no address"))
+
+
+def test_credentials_are_never_shown() -> None:
+    assert "sesame" not in repr(Credentials("id", "sesame", "sesame"))
+
+
+@pytest.mark.parametrize("way", ["ignored", "501"])
+def test_a_store_without_conditional_puts_looks_first_and_then_writes(moto_config: StoreConfig, way: str) -> None:
+    assert moto_config.endpoint is not None
+    refuse = (501, xml_error("NotImplemented"))
+    asked = []
+
+    def rule(request: BaseHTTPRequestHandler) -> Answer | None:
+        if conditional(request):
+            asked.append(request.path)
+            return refuse if way == "501" else None
+        return None
+
+    with serving(moto_config.endpoint, rule=rule, strip=("if-none-match",)) as endpoint:
+        store = open_store(moto_config.model_copy(update={"endpoint": endpoint}))
+        put(store, "a", b"first", only_if_absent=True)
+        with pytest.raises(Conflict, match="a exists already"):
+            put(store, "a", b"second", only_if_absent=True)
+        assert store.get("a") == b"first"
+        assert not store.supports_conditional_puts()
+        assert [info.key for info in store.list()] == ["a"]
+    assert len(asked) == 1, "one probe tells it for all puts that follow"
+
+
+def test_a_store_that_forgets_conditional_puts_is_not_asked_again(moto_config: StoreConfig) -> None:
+    assert moto_config.endpoint is not None
+    asked = []
+
+    def rule(request: BaseHTTPRequestHandler) -> Answer | None:
+        if conditional(request):
+            asked.append(request.path)
+            return (501, xml_error("NotImplemented")) if len(asked) > 1 else None
+        return None
+
+    with serving(moto_config.endpoint, rule=rule) as endpoint:
+        store = open_store(moto_config.model_copy(update={"endpoint": endpoint}))
+        assert store.supports_conditional_puts()
+        put(store, "a", b"first", only_if_absent=True)
+        put(store, "b", b"first", only_if_absent=True)
+        with pytest.raises(Conflict):
+            put(store, "a", b"second", only_if_absent=True)
+    assert len(asked) == 2
+
+
+def test_a_conditional_put_that_meets_another_is_tried_again(moto_config: StoreConfig) -> None:
+    assert moto_config.endpoint is not None
+    answers = iter([None, (409, xml_error("ConditionalRequestConflict")), (409, xml_error("OperationAborted"))])
+
+    with serving(moto_config.endpoint, rule=lambda r: next(answers, None) if conditional(r) else None) as endpoint:
+        store = open_store(moto_config.model_copy(update={"endpoint": endpoint}))
+        put(store, "a", b"first", only_if_absent=True)
+        assert store.get("a") == b"first"
+    assert next(answers, "used up") == "used up"
+
+
+def test_a_writer_whose_answer_was_lost_still_knows_that_it_was_first(moto_config: StoreConfig) -> None:
+    assert moto_config.endpoint is not None
+    losses = []
+
+    def lost(request: BaseHTTPRequestHandler) -> bool:
+        if conditional(request) and request.path.endswith("done.json") and not losses:
+            losses.append(request.path)
+            return True
+        return False
+
+    def describe(artifacts: list[Artifact]) -> Done:
+        now = datetime.now(UTC).isoformat()
+        return Done(fingerprint="f" * 64, stage="clip", item="0", artifacts=artifacts, seed=1, finished=now)
+
+    with serving(moto_config.endpoint, lost=lost) as endpoint:
+        store = open_store(moto_config.model_copy(update={"endpoint": endpoint}))
+        assert publish(store, "j/clip/0/f/", [], describe).first
+    assert len(losses) == 1
+
+
+def test_an_answer_that_breaks_off_is_no_object(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connection.recv(65536)
+                    head = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 1000\r\n\r\n'
+                    connection.sendall(head + b"only this much")
+                    connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        store = open_store(StoreConfig(uri="s3://bucket/x", endpoint=f"http://127.0.0.1:{server.getsockname()[1]}"))
+        with pytest.raises(Unreachable):
+            store.get("a")
+        with pytest.raises(Unreachable):
+            store.download("a", tmp_path / "target")
+        assert list(tmp_path.iterdir()) == []
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+KILLED = """
+import hashlib, itertools, sys
+from carryon_core.messages import StoreConfig
+from carryon_store import open_store
+store = open_store(StoreConfig(uri=sys.argv[1]))
+print("writing", flush=True)
+for n in itertools.count():
+    body = hashlib.sha256(f"{sys.argv[2]} {n}".encode()).digest() * 65536
+    store.put(f"{n % 7}/{hashlib.sha256(body).hexdigest()}", body, content_type="", only_if_absent=bool(n % 2))
+    store.put("same", body, content_type="")
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_no_half_object(file_config: StoreConfig) -> None:
+    store = open_store(file_config)
+    moments = random.Random(7)
+    found = 0
+    for round_ in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, file_config.uri, str(round_)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "writing\n"
+        time.sleep(moments.uniform(0.02, 0.25))  # The moment of the kill, not a wait for anything.
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        child.stdout.close()
+        for info in store.list():
+            content = store.get(info.key)
+            assert len(content) == 65536 * 32
+            assert content == content[:32] * 65536
+            if info.key != "same":
+                assert hashlib.sha256(content).hexdigest() == info.key[2:]
+                found += 1
+    assert found > 0
+
+
+def test_leftovers_of_killed_writers_are_swept_after_a_day(file_config: StoreConfig) -> None:
+    put(open_store(file_config), "a")
+    temporary = Path(file_config.uri.removeprefix("file://"), TEMPORARY)
+    for name, age in (("old", 25 * 3600), ("new", 23 * 3600)):
+        (temporary / name).write_bytes(b"half")
+        os.utime(temporary / name, (time.time() - age,) * 2)
+    store = open_store(file_config)
+    assert [info.key for info in store.list()] == ["a"]
+    put(store, "b")
+    assert [path.name for path in temporary.iterdir()] == ["new"]
+    with pytest.raises(StoreError, match="unfinished writes"):
+        put(store, f"{TEMPORARY}/x")
+
+
+def test_the_folder_is_made_by_the_first_write_only(file_config: StoreConfig) -> None:
+    store, root = open_store(file_config), Path(file_config.uri.removeprefix("file://"))
+    assert list(store.list()) == []
+    with pytest.raises(NotFound):
+        store.head("a")
+    store.delete("a")
+    assert not root.exists()
+    put(store, "a/b/c")
+    assert (root / "a/b/c").read_bytes() == b"content"
+    store.delete("a/b/c")
+    assert not (root / "a").exists()
+    assert root.exists()
+
+
+def test_files_are_as_readable_for_others_as_the_umask_says(file_config: StoreConfig) -> None:
+    before = os.umask(0o027)
+    try:
+        put(open_store(file_config), "a")
+    finally:
+        os.umask(before)
+    assert Path(file_config.uri.removeprefix("file://"), "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_links_are_not_followed(file_config: StoreConfig, tmp_path: Path) -> None:
+    store, root = open_store(file_config), Path(file_config.uri.removeprefix("file://"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    put(store, "a/b")
+    (root / "folder").symlink_to(tmp_path / "outside")
+    (root / "a/file").symlink_to(tmp_path / "outside/secret")
+    (root / "a/loop").symlink_to(root)
+    assert [info.key for info in store.list()] == ["a/b"]
+    with pytest.raises(NotFound, match="no regular file"):
+        store.get("a/file")
+    for ask in (
+        lambda: store.get("folder/secret"),
+        lambda: put(store, "folder/new"),
+        lambda: store.delete("folder/secret"),
+    ):
+        with pytest.raises(Denied, match="symbolic link"):
+            ask()
+    put(store, "a/file", b"replaced")
+    assert (tmp_path / "outside/secret").read_text() == "secret"
+    assert store.get("a/file") == b"replaced"
+
+
+def test_a_root_that_is_a_link_is_the_folder_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    put(open_store(StoreConfig(uri=(tmp_path / "link").as_uri())), "a")
+    assert (tmp_path / "real/a").exists()
+
+
+def test_a_file_system_without_hard_links_still_creates_only_once(
+    file_config: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = open_store(file_config)
+    put(store, "a", b"first", only_if_absent=True)
+    with pytest.raises(Conflict):
+        put(store, "a", b"second", only_if_absent=True)
+    assert store.get("a") == b"first"
+
+
+def test_a_write_for_which_there_is_no_room_leaves_nothing_and_says_so(file_config: StoreConfig) -> None:
+    store = open_store(file_config)
+    put(store, "a", b"kept")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="bucket/a: File too large"):
+            put(store, "a", b"x" * 20_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.get("a") == b"kept"
+    assert list(Path(file_config.uri.removeprefix("file://"), TEMPORARY).iterdir()) == []
+
+
+def test_a_folder_without_permission_is_denied_and_never_empty(file_config: StoreConfig) -> None:
+    store, root = open_store(file_config), Path(file_config.uri.removeprefix("file://"))
+    put(store, "a/b")
+    (root / "a").chmod(0)
+    privileged = os.geteuid() == 0
+    if privileged:
+        root.parent.parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        for ask in (lambda: list(store.list()), lambda: store.get("a/b"), lambda: put(store, "a/c")):
+            with pytest.raises(Denied, match="give user"):
+                ask()
+    finally:
+        if privileged:
+            os.seteuid(0)
+        (root / "a").chmod(0o755)
+
+
+def test_a_key_that_needs_a_file_and_a_folder_of_one_name_is_explained(file_config: StoreConfig) -> None:
+    store = open_store(file_config)
+    put(store, "a")
+    with pytest.raises(StoreError, match="a file stands where a folder is needed"):
+        put(store, "a/b")
+    put(store, "c/d")
+    with pytest.raises(StoreError, match="or a folder for a file"):
+        put(store, "c")
+    with pytest.raises(StoreError, match="255 bytes"):
+        put(store, "x" * 256)
+
+
+@given(
+    made=st.sets(st.text("ab.-/é~\U0001f3ac", min_size=1, max_size=6), max_size=12),
+    prefix=st.text("ab.-/é", max_size=3),
+)
+def test_a_folder_lists_in_the_order_of_s3(
+    tmp_path_factory: pytest.TempPathFactory, made: set[str], prefix: str
+) -> None:
+    store = open_store(StoreConfig(uri=tmp_path_factory.mktemp("bucket").as_uri()))
+    kept = []
+    for key in sorted(made):
+        with suppress(StoreError):
+            put(store, key)
+            kept.append(key)
+    folder, slash, _ = prefix.rpartition("/")
+    if slash and any(segment in ("", ".", "..") for segment in folder.split("/")):
+        with pytest.raises(StoreError, match="is not a key"):
+            list(store.list(prefix))
+    else:
+        assert [info.key for info in store.list(prefix)] == sorted(
+            (key for key in kept if key.startswith(prefix)), key=str.encode
+        )
+
+
+def test_clients_are_shared_by_stores_of_one_endpoint(moto_config: StoreConfig) -> None:
+    stores = Stores()
+    one = stores.open(moto_config)
+    assert one.supports_conditional_puts()
+    asked = []
+
+    def count(request: BaseHTTPRequestHandler) -> Answer | None:
+        asked.append(request.path)
+        return None
+
+    assert moto_config.endpoint is not None
+    with serving(moto_config.endpoint, rule=count) as endpoint:
+        proxied = moto_config.model_copy(update={"endpoint": endpoint})
+        for number in range(3):
+            put(stores.open(proxied.model_copy(update={"uri": f"{proxied.uri}/{number}"})), "a", only_if_absent=True)
+    assert sum("_probe/" in path for path in asked) == 3, "two puts and a delete, once"
