@@ -44,7 +44,7 @@ def main() -> NoReturn:
         runner.run()
     except (AssignmentError, StoreError) as error:
         ending.claim()
-        ending.leave(CRASHED, Termination(reason=type(error).__name__, message=str(error)))
+        ending.leave(CRASHED, Termination(reason="AssignmentUnreadable", message=str(error)))
     except BaseException as error:  # noqa: BLE001 - whatever happens, the way out is the same
         _log.exception("the worker failed")
         ending.claim()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,10 +44,12 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(ledger: Ledger, address: str, port: int) -> None:
     """Answer in the background for as long as the process lives; a port that can't be had is logged, not fatal."""
     handler = type("Handler", (_Handler,), {"ledger": ledger})
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    server_class = type("Server", (ThreadingHTTPServer,), {"address_family": family})
     try:
-        server = ThreadingHTTPServer((address, port), handler)
+        server = server_class((address, port), handler)
     except OSError as error:
-        _log.warning("no /progress and /healthz: %s:%s can't be bound: %s", address, port, error.strerror)
+        _log.warning("no /progress and /healthz: %s port %s can't be bound: %s", address, port, error.strerror)
         return
-    server.daemon_threads = True
+    _log.info("/progress and /healthz on %s port %s", *server.server_address[:2])
     threading.Thread(target=server.serve_forever, name="endpoint", daemon=True).start()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -37,6 +38,8 @@ from carryon_core.spec import Command
 from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
 from carryon_worker.generators import Generator, Output
 from carryon_worker.session import Session
+
+_log = logging.getLogger(__name__)
 
 _POLL: Final = 0.2
 _TAIL: Final = 4096
@@ -92,6 +95,7 @@ class CommandGenerator(Generator):
         killed_before = _oom_kills()
         process = _start(command.args, work, environment)
         self._process = process
+        _log.info("running %s", command.args[0])
         if session.cancelled():
             # Whoever stopped us may have looked before there was a process.
             _signal_group(process, signal.SIGKILL)
