@@ -57,7 +57,7 @@ def decide(seen: Observation) -> Plan:
     if seen.outage is not None:
         return _waiting(seen, resolved)
     # Make sure that an ended job stays as it is until somebody asks for more.
-    if _over(seen):
+    if is_over(seen):
         return Plan(status=_settled(seen), delete=_leftovers(seen))
 
     tally = _Tally(retry_at=dict(seen.retry_at))
@@ -141,12 +141,12 @@ def _waiting(seen: Observation, resolved: ResolvedJob) -> Plan:
     return Plan(status=summary.with_phase(status), retry_at=seen.retry_at)
 
 
-def _over(seen: Observation) -> bool:
+def is_over(seen: Observation) -> bool:
     """The job ended, and nothing was edited or asked for since."""
     return (
         conditions.holds(seen.status, ConditionType.FINISHED)
         and seen.status.observed_generation == seen.generation
-        and seen.annotations.get(names.ANNOTATION_RESUME) == seen.status.handled.resume
+        and not seen.resume_requested
         and seen.status.items.digest == (seen.resolved.items_digest if seen.resolved else "")
     )
 
@@ -164,8 +164,7 @@ def _leftovers(seen: Observation) -> tuple[PodDelete, ...]:
 
 def _resume_requested(seen: Observation, ledger: Ledger, tally: _Tally) -> bool:
     """Act on a new request to resume: units that failed for good get a new budget, and nothing is delayed."""
-    asked = seen.annotations.get(names.ANNOTATION_RESUME)
-    if asked is None or asked == seen.status.handled.resume:
+    if not seen.resume_requested:
         return False
     ledger.forgive()
     tally.retry_at.clear()
@@ -369,7 +368,7 @@ def _status(
             "counters": counted,
             "recorded": tally.recorded,
             "recent_failures": (tally.failures + before.recent_failures)[:FAILURES_SHOWN],
-            "handled": Handled(resume=seen.annotations.get(names.ANNOTATION_RESUME)),
+            "handled": Handled(resume=seen.annotations.get(names.ANNOTATION_RESUME) or before.handled.resume),
             "resolved": Resolved(output=before.resolved.output or seen.output),
         }
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from carryon_core import names
 from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
@@ -97,6 +98,12 @@ class Observation:
     swept: bool = True
     outage: str | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def resume_requested(self) -> bool:
+        """Somebody asks to resume, and it was not acted on yet."""
+        asked = self.annotations.get(names.ANNOTATION_RESUME)
+        return asked is not None and asked != self.status.handled.resume
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+# Every target creates what it needs by itself: a fresh machine has Python 3.11, make and pip.
+SHELL := /bin/bash
+PYTHON ?= python3
+# A build of torch that fits the machine; by itself and with an exact version, so that pip takes no other.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format generate verify lock clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: $(READY) ## Render a reel of 15 clips on this machine; Ctrl-C any time, the same command carries on.
+	@$(BIN)/python examples/demo.py
+
+test: $(READY) ## Run the tests: no cluster, no Docker, no GPU.
+	$(BIN)/python -m pytest -m "not slow and not radosgw"
+
+test-slow: $(READY) ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
+	$(BIN)/python -m pytest -m slow
+	tests/radosgw.sh $(BIN)/python -m pytest -m radosgw
+
+lint: $(READY) verify ## Check style, types, import rules and generated files.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Put the code into its form.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(READY) ## Make the generated files anew.
+	$(BIN)/python -m carryon_core.crd
+
+verify: $(READY) ## Fail where a generated file is not what its source makes.
+	@cp crds/carryon.dev_generationjobs.yaml $(VENV)/crd.before
+	@$(BIN)/python -m carryon_core.crd
+	@diff -u $(VENV)/crd.before crds/carryon.dev_generationjobs.yaml \
+		|| { echo "crds/carryon.dev_generationjobs.yaml was stale and has been made anew: commit it"; exit 1; }
+
+lock: ## Choose the versions anew that requirements.lock pins.
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-package torch \
+		--no-emit-index-url --no-header --no-annotate \
+		--constraint <(echo $(firstword $(TORCH))) pyproject.toml \
+		| grep -vE "^(nvidia|cuda|triton)" > requirements.lock  # torch brings its own
+
+clean: ## Remove what was built, and the demo.
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,208 @@
+"""From a raw resource to an `Observation`: everything a decision is made from, read at one moment."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from carryon_operator.config import Config
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.errors import NotFound
+from pydantic import ValidationError
+
+from carryon_core import messages
+from carryon_core.errors import SpecError
+from carryon_core.ranges import IndexSet
+from carryon_core.resolve import ResolvedJob, Unit, parse_items, resolve
+from carryon_core.spec import JobSpec
+from carryon_core.status import JobStatus
+from carryon_operator.bucket import BucketMemory
+from carryon_operator.output import credentials, destination
+from carryon_operator.plan.decide import is_over
+from carryon_operator.plan.model import Observation, PodRecord
+from carryon_store import NotFound as ObjectNotFound
+from carryon_store import Store, StoreError, Stores
+from carryon_store.records import get_items, put_items
+
+_SECRET_SECONDS: Final = 300.0
+"""How long the keys of a Secret are used before it is read again."""
+
+
+@dataclass
+class JobMemory:
+    """What is kept of a job between reconciles; all of it can be lost and found again.
+
+    Attributes:
+        retry_at: Fingerprint -> time before which the unit is not tried again.
+        wrote_at: When status was last written.
+    """
+
+    uid: str
+    bucket: BucketMemory = field(default_factory=BucketMemory)
+    retry_at: Mapping[str, float] = field(default_factory=dict)
+    wrote_at: float = 0.0
+    items_stored: str = ""
+    store: Store | None = None
+    config: messages.StoreConfig | None = None
+    opened_at: float = 0.0
+    generation: int = -1
+    spec: JobSpec | None = None
+    resolved: ResolvedJob | None = None
+    problem: tuple[str, str] | None = None
+    by_fingerprint: Mapping[str, Unit] = field(default_factory=dict)
+
+
+class Observer:
+    """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
+
+    def __init__(self, config: Config, client: Client) -> None:
+        self._config = config
+        self._client = client
+        self._stores = Stores()
+
+    async def observe(
+        self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
+    ) -> Observation:
+        """The job as it is now.
+
+        Args:
+            raw: The resource.
+            pods: Its pods.
+            memory: Of this job; brought up to date.
+            now: Seconds since the epoch.
+            sweep: Look at the whole bucket, whatever is known.
+        """
+        metadata = raw["metadata"]
+        await self._read_spec(raw, memory)
+        status = _read_status(raw)
+        seen = Observation(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            annotations=metadata.get("annotations") or {},
+            spec=memory.spec,
+            status=status,
+            resolved=memory.resolved,
+            problem=memory.problem,
+            now=now,
+            pods=pods,
+            retry_at=memory.retry_at,
+        )
+        if seen.problem is not None or is_over(seen):
+            return seen
+        try:
+            await self._open(seen, memory)
+        except SpecError as error:
+            return replace(seen, problem=(error.reason, error.message))
+        assert memory.config is not None
+        seen = replace(seen, output=memory.config.uri)
+        memory.bucket.note_pods(pods)
+        try:
+            former = await asyncio.to_thread(self._look, seen, memory, sweep)
+        except StoreError as error:
+            memory.store = None  # The keys may have been changed meanwhile: read them again.
+            return replace(seen, outage=str(error))
+        bucket = memory.bucket
+        return replace(
+            seen,
+            former_items=former,
+            done=frozenset(bucket.done),
+            invalid=dict(bucket.invalid),
+            swept=bucket.fresh,
+        )
+
+    async def _read_spec(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
+        """Resolve the spec, once a generation and off the event loop."""
+        metadata = raw["metadata"]
+        generation = metadata.get("generation", 0)
+        if memory.generation == generation:
+            return
+        memory.spec, memory.resolved, memory.problem, memory.by_fingerprint = None, None, None, {}
+        try:
+            memory.spec = JobSpec.model_validate(raw.get("spec") or {})
+            memory.resolved = await asyncio.to_thread(resolve, metadata["namespace"], metadata["name"], memory.spec)
+        except SpecError as error:
+            memory.problem = (error.reason, error.message)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(("spec", *map(str, first["loc"])))
+            memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
+        else:
+            memory.by_fingerprint = {unit.fingerprint: unit for unit in memory.resolved.units()}
+        memory.store = None
+        memory.generation = generation
+
+    async def _open(self, seen: Observation, memory: JobMemory) -> None:
+        """Open the job's store, with the keys of its Secret.
+
+        Raises:
+            SpecError: The store is not allowed, or the Secret is missing or incomplete.
+        """
+        if memory.store is not None and seen.now - memory.opened_at < _SECRET_SECONDS:
+            return
+        assert seen.spec is not None
+        memory.config = destination(seen.spec, seen.status.resolved.output, self._config)
+        secret = seen.spec.output.credentials_secret if seen.spec.output else None
+        keys = None
+        if secret is not None:
+            try:
+                found = await self._client.get(kinds.SECRETS, secret.name, namespace=seen.namespace)
+            except NotFound:
+                raise SpecError(
+                    "SecretNotFound",
+                    f'spec.output.credentialsSecret: there is no Secret "{secret.name}" in namespace'
+                    f' "{seen.namespace}": create it, or name another',
+                ) from None
+            data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+            keys = credentials(data, secret.name)
+        try:
+            memory.store = self._stores.open(memory.config, keys)
+        except StoreError as error:
+            raise SpecError("InvalidOutput", str(error)) from None
+        memory.opened_at = seen.now
+
+    def _look(
+        self, seen: Observation, memory: JobMemory, sweep: bool
+    ) -> tuple[tuple[str, Mapping[str, Any]], ...] | None:
+        """Everything that is read from the bucket. Blocking."""
+        store, resolved, bucket = memory.store, seen.resolved, memory.bucket
+        assert store is not None
+        assert resolved is not None
+        if sweep or self._sweep_due(seen, bucket):
+            bucket.sweep(store, resolved, seen.generation, seen.now)
+        else:
+            bucket.settle(store, resolved, memory.by_fingerprint)
+        if memory.items_stored != resolved.items_digest:
+            put_items(store, resolved.namespace, resolved.name, resolved.items)
+            memory.items_stored = resolved.items_digest
+        former = seen.status.items.digest
+        if former in ("", resolved.items_digest):
+            return None
+        try:
+            return parse_items(get_items(store, resolved.namespace, resolved.name, former))
+        except ObjectNotFound:
+            return ()
+
+    def _sweep_due(self, seen: Observation, bucket: BucketMemory) -> bool:
+        return (
+            bucket.swept_at is None
+            or bucket.swept_for != seen.generation
+            or seen.resume_requested
+            or seen.now - bucket.swept_at >= self._config.verify_interval
+        )
+
+
+def _read_status(raw: Mapping[str, Any]) -> JobStatus:
+    """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
+    try:
+        status = JobStatus.model_validate(raw.get("status") or {})
+        for stage in status.stages:
+            for indexes in (stage.succeeded, stage.failed, *stage.failures.values()):
+                IndexSet.parse(indexes)
+    except ValueError:
+        return JobStatus()
+    return status

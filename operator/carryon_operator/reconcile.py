@@ -1,0 +1,89 @@
+"""One job at a time: look, decide, act. Asks the same question each time, so a lost doorbell costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from carryon_operator.config import Config
+from carryon_operator.jobs import JobCache
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.events import EventRecorder
+from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.informer import Informer
+
+from carryon_operator.apply import Applier
+from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.plan.decide import decide, is_over
+from carryon_operator.plan.model import PodRecord
+
+_OUTAGE_RETRY: Final = 10.0
+"""Seconds between two looks at a bucket that gives no verdict."""
+_REFUSED_RETRY: Final = 30.0
+"""Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
+
+
+class Reconciler:
+    """Brings jobs from what is to what is wanted."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        client: Client,
+        jobs: JobCache,
+        pods: Informer[PodRecord],
+        expectations: Expectations,
+        recorder: EventRecorder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._jobs = jobs
+        self._pods = pods
+        self._expectations = expectations
+        self._observer = Observer(config, client)
+        self._applier = Applier(config, client, jobs, expectations, recorder)
+        self._clock = clock
+        self._memories: dict[str, JobMemory] = {}
+
+    async def reconcile(self, key: str) -> float | None:
+        """Look at a job, decide, act.
+
+        Args:
+            key: "namespace/name".
+
+        Returns:
+            Seconds until it wants to be looked at again, None if only a change can give it something to do.
+        """
+        raw = self._jobs.get(key)
+        if raw is None or raw["metadata"].get("deletionTimestamp"):
+            # Its pods go with it, by their ownerReferences.
+            self._memories.pop(key, None)
+            return None
+        uid = raw["metadata"]["uid"]
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid:
+            memory = self._memories[key] = JobMemory(uid)
+        # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
+        if not self._expectations.satisfied(uid):
+            return self._expectations.expires_in(uid)
+
+        now = self._clock()
+        pods = self._pods.get_by_owner(uid)
+        seen = await self._observer.observe(raw, pods, memory, now)
+        plan = decide(seen)
+        if plan.sweep:
+            seen = await self._observer.observe(raw, pods, memory, now, sweep=True)
+            plan = decide(seen)
+        wait = await self._applier.apply(raw, seen, plan, memory)
+
+        waits = [] if wait is None else [wait]
+        if plan.wake_at is not None:
+            waits.append(plan.wake_at - now)
+        if seen.problem is not None:
+            waits.append(_REFUSED_RETRY)
+        elif seen.outage is not None:
+            waits.append(_OUTAGE_RETRY)
+        elif not is_over(seen) and memory.bucket.swept_at is not None:
+            waits.append(memory.bucket.swept_at + self._config.verify_interval - now)
+        return max(min(waits), 0.05) if waits else None

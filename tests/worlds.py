@@ -1,0 +1,192 @@
+"""A world in memory for decisions: a job, its pods and its bucket, moved on by the plans themselves.
+
+Not a fake API server: only the facts that `decide` is made from, changed as a cluster and workers would change them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from carryon_core.resolve import ResolvedJob, parse_items, resolve
+from carryon_core.spec import JobSpec
+from carryon_core.status import JobStatus
+from carryon_operator.plan.decide import DEAD_AFTER, decide
+from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecord
+
+
+def job_spec(**fields: Any) -> JobSpec:
+    stage = {"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}
+    return JobSpec.model_validate({"items": {"count": 15}, "stages": [stage], "parallelism": 3, **fields})
+
+
+TWO_STAGES: list[dict[str, Any]] = [
+    {"name": "image", "generate": {"command": {"args": ["draw", "{{ item.id }}"]}}},
+    {"name": "clip", "after": ["image"], "generate": {"command": {"args": ["film", "{{ inputs.image }}"]}}},
+]
+
+
+@lru_cache(maxsize=256)
+def _resolved(spec: str) -> ResolvedJob:
+    return resolve("default", "reel", JobSpec.model_validate_json(spec))
+
+
+@dataclass
+class World:
+    """One job in its cluster.
+
+    Attributes:
+        made: Fingerprint -> how often a worker published it.
+        broken: Fingerprints whose done.json does not verify.
+    """
+
+    spec: JobSpec = field(default_factory=job_spec)
+    generation: int = 1
+    now: float = 1_000_000.0
+    annotations: dict[str, str] = field(default_factory=dict)
+    status: JobStatus = field(default_factory=JobStatus)
+    pods: dict[str, PodRecord] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    made: dict[str, int] = field(default_factory=dict)
+    retry_at: dict[str, float] = field(default_factory=dict)
+    outage: str | None = None
+    former: dict[str, str] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    _uids: Any = field(default_factory=lambda: count(1))
+
+    @property
+    def resolved(self) -> ResolvedJob:
+        return _resolved(self.spec.model_dump_json(by_alias=True, exclude_none=True))
+
+    def edit(self, **fields: Any) -> None:
+        self.spec = JobSpec.model_validate({**self.spec.model_dump(by_alias=True, exclude_none=True), **fields})
+        self.generation += 1
+
+    def observe(self) -> Observation:
+        resolved = self.resolved
+        self.former[resolved.items_digest] = resolved.items
+        digest = self.status.items.digest
+        former = parse_items(self.former[digest]) if digest not in ("", resolved.items_digest) else None
+        by_fingerprint = {unit.fingerprint: unit for unit in resolved.units()}
+        return Observation(
+            namespace="default",
+            name="reel",
+            uid="job-uid",
+            generation=self.generation,
+            annotations=self.annotations,
+            spec=self.spec,
+            status=self.status,
+            resolved=resolved,
+            now=self.now,
+            output="file:///out",
+            former_items=former,
+            pods=tuple(self.pods.values()),
+            done=frozenset(self.done - self.broken),
+            invalid={
+                each: InvalidDone(each, resolved.prefix(by_fingerprint[each]), "etag", "artifact x is missing")
+                for each in self.broken
+                if each in by_fingerprint
+            },
+            outage=self.outage,
+            retry_at=self.retry_at,
+        )
+
+    def step(self) -> Plan:
+        """Decide, and let the cluster do what was decided."""
+        plan = decide(self.observe())
+        self.retry_at = dict(plan.retry_at)
+        self.status = plan.status
+        self.events += [event.reason for event in plan.events]
+        for bad in plan.discard:
+            self.broken.discard(bad.fingerprint)
+            self.done.discard(bad.fingerprint)
+        resolved = self.resolved
+        for wanted in plan.create:
+            assert wanted.name not in self.pods
+            stage = resolved.stages[wanted.stage]
+            self.pods[wanted.name] = PodRecord(
+                namespace="default",
+                name=wanted.name,
+                uid=f"pod-{next(self._uids)}",
+                job_uid="job-uid",
+                stage=stage.name,
+                units=tuple(resolved.ids[item] for item in wanted.items),
+                fingerprints=tuple(stage.units[item].fingerprint for item in wanted.items),
+                attempt=wanted.attempt,
+                phase="Running",
+                created=self.now,
+                started=self.now,
+            )
+        for gone in plan.delete:
+            pod = self.pods[gone.name]
+            assert pod.uid in self.status.recorded, "a pod is deleted only once status has recorded it"
+            if pod.terminal:
+                del self.pods[gone.name]
+            else:
+                self.pods[gone.name] = replace(pod, gone_by=self.now + 30)
+        return plan
+
+    def settle(self) -> Plan:
+        """Decide until nothing changes."""
+        for _ in range(20):
+            before = (self.status, dict(self.pods))
+            plan = self.step()
+            if (self.status, self.pods) == before:
+                return plan
+        raise AssertionError("decisions do not come to rest")
+
+    def working(self) -> list[PodRecord]:
+        return [pod for pod in self.pods.values() if not pod.terminal]
+
+    def alive(self) -> list[PodRecord]:
+        """Pods at work whose node was not given up."""
+        return [pod for pod in self.working() if pod.gone_by is None or self.now <= pod.gone_by + DEAD_AFTER]
+
+    def finish(self, pod: PodRecord, units: int | None = None) -> None:
+        """The worker publishes its units (the first so many), and ends well if that was all."""
+        for fingerprint in pod.fingerprints[:units]:
+            self.publish(fingerprint)
+        if units is None or units >= len(pod.fingerprints):
+            self.end(pod, 0)
+
+    def publish(self, fingerprint: str) -> None:
+        if fingerprint not in self.done:
+            self.done.add(fingerprint)
+            self.made[fingerprint] = self.made.get(fingerprint, 0) + 1
+
+    def end(self, pod: PodRecord, code: int | None, *, message: str = "", disrupted: bool = False) -> None:
+        if pod.gone_by is not None:
+            del self.pods[pod.name]  # A kubelet removes a pod that is being deleted as soon as it has ended.
+            return
+        phase = "Succeeded" if code == 0 else "Failed"
+        self.pods[pod.name] = replace(
+            pod, phase=phase, exit_code=code, message=message, disrupted=disrupted, finished=self.now
+        )
+
+    def vanish(self, pod: PodRecord) -> None:
+        del self.pods[pod.name]
+
+    def run(self, rounds: int = 200) -> None:
+        """Let every worker succeed until the job comes to rest."""
+        for _ in range(rounds):
+            self.settle()
+            working = self.working()
+            if not working:
+                waiting = [at for at in self.retry_at.values() if at > self.now]
+                if not waiting:
+                    return
+                self.now = min(waiting)
+                continue
+            for pod in working:
+                if pod.gone_by is not None:
+                    self.end(pod, 11)
+                else:
+                    self.finish(pod)
+            self.now += 1
+        raise AssertionError("the job does not end")
+
+    def fingerprint(self, stage: int, item: int) -> str:
+        return self.resolved.unit(stage, item).fingerprint
