@@ -158,7 +158,8 @@ def _nullable(schema: Schema, definitions: dict[str, Schema], where: str) -> Sch
             *outer["x-kubernetes-validations"],
         ]
     made = _translate({**inner, **outer}, definitions, where)
-    if schema.get("nullable", True):
+    # The API server checks a null against the enum and finds it nowhere; where null is not allowed it counts as absent.
+    if schema.get("nullable", True) and "enum" not in made:
         made["nullable"] = True
     return made
 

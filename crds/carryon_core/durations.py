@@ -16,6 +16,6 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: The text is no duration.
     """
-    if not re.match(PATTERN, text):
+    if not re.fullmatch(PATTERN, text):
         raise ValueError(f'"{text}" is not a duration: write one such as 30s, 5m or 1h30m')
     return sum(int(count) * _SECONDS[unit] for count, unit in _PART.findall(text))

@@ -55,8 +55,7 @@ def unit_fingerprint(generate: Mapping[str, Json], seed: int, revision: str | No
 
 def unit_seed(seed: int, stage: str, item: str) -> int:
     """Seed of one unit, 0 <= seed < 2**63: from the job's seed, stage and item id, never from a uid."""
-    drawn = hashlib.sha256(canonical([seed, stage, item]).encode()).digest()
-    return int.from_bytes(drawn[:8], "big") & (2**63 - 1)
+    return int(digest([seed, stage, item])[:16], 16) & (2**63 - 1)
 
 
 def _plain(value: Json) -> Json:

@@ -110,6 +110,15 @@ def resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
     Raises:
         SpecError: Something is wrong that schema and CEL could not see.
     """
+    try:
+        return _resolve(namespace, name, spec)
+    except RecursionError:
+        raise SpecError(
+            "InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels"
+        ) from None
+
+
+def _resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
     items = _items(spec)
     order = _topological(spec.stages)
     lines = "".join(canonical({"id": item, "params": params or None}) + "\n" for item, params in items)

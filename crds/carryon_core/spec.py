@@ -21,6 +21,14 @@ DURATION_RULE = rule(
     "must be a duration such as 30s, 5m or 1h30m",
 )
 DurationText = Annotated[str, text(30, DURATION_RULE)]
+LimitText = Annotated[
+    str,
+    text(
+        30,
+        DURATION_RULE,
+        rule("!self.matches('^(0+[a-z]+)+$')", "must be longer than zero; null means no limit"),
+    ),
+]
 StageName = Annotated[
     str,
     text(
@@ -55,7 +63,7 @@ class Item(Model):
 class Items(Model):
     """What to make the stages' units of: exactly one of `list` and `count`."""
 
-    list_: Annotated[list[Item], Field(max_length=1000)] | None = Field(
+    list_: Annotated[list[Item], Field(min_length=1, max_length=1000)] | None = Field(
         default=None,
         alias="list",
         description="Items one by one, at most 1,000; ids are unique.",
@@ -183,7 +191,7 @@ class Stage(Model):
         json_schema_extra=rules(
             rule(
                 "has(self.command) != has(self.diffusers)",
-                "name exactly one generator: command or diffusers",
+                "a stage generates with exactly one of command and diffusers: keep one",
             )
         )
     )
@@ -218,10 +226,10 @@ class Retry(Model):
 class Timeouts(Model):
     """When a worker gives up on an attempt."""
 
-    unit: DurationText | None = Field(
+    unit: LimitText | None = Field(
         default=None, description="Longest time of one attempt in one unit, without model load; null means no limit."
     )
-    stall: DurationText | None = Field(
+    stall: LimitText | None = Field(
         default="5m",
         description="Longest time without movement (a step, bytes loaded, a heartbeat); null switches the watch off.",
     )
@@ -253,7 +261,11 @@ class Output(Model):
                 "self.matches('^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$')",
                 "output.uri must be s3://bucket/prefix or file:///absolute/path",
             ),
-            rule("!self.contains('/../') && !self.endsWith('/..')", "output.uri must not contain .."),
+            # Percent-encoded too, because folders are decoded before they are opened.
+            rule(
+                r"!self.matches('(?i)(/|%2f)([.]|%2e){2}(/|%2f|$)')",
+                "output.uri must not contain ..: write the path out",
+            ),
         ),
     ]
     endpoint: (
@@ -287,7 +299,9 @@ class JobSpec(Model):
     suspend: bool = Field(default=False, description="true: stop the pods and free the GPUs; false: carry on.")
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Units draw their seeds from this, stage and item id.")
     items: Items = Field(
-        json_schema_extra=rules(rule("has(self.list) != has(self.count)", "items needs exactly one of list and count"))
+        json_schema_extra=rules(
+            rule("has(self.list) != has(self.count)", "items needs exactly one of list and count: keep one")
+        )
     )
     stages: Annotated[
         list[Stage],
@@ -297,11 +311,11 @@ class JobSpec(Model):
             json_schema_extra=rules(
                 rule(
                     "self.all(s, !has(s.after) || s.after.all(a, self.exists(t, t.name == a)))",
-                    "after must name stages of this job",
+                    "after names a stage that is not in this job: use the names under spec.stages",
                 ),
                 rule(
                     "self.all(s, !has(s.after) || s.after.all(a, a != s.name))",
-                    "after must not name the stage itself",
+                    "a stage must not name itself in after: take its name out",
                 ),
                 **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
             ),

@@ -165,9 +165,10 @@ class JobStatus(Loose):
         ),
     ] = Field(default_factory=list)
     counters: Counters = Field(default_factory=Counters)
-    recorded: Annotated[list[Short], Field(max_length=12_000, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
-        Field(default_factory=list, description="UIDs of pods that were counted and are not yet gone.")
-    )
+    # Not a set, because the API server would write every element down once more, in managedFields.
+    recorded: Annotated[
+        list[Short], Field(max_length=12_000, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(default_factory=list, description="UIDs of pods that were counted and are not yet gone.")
     recent_failures: Annotated[
         list[RecentFailure], Field(max_length=FAILURES_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)

@@ -17,6 +17,8 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 
 LONGEST: Final = 64 * 1024
 """Characters of a template, and of what it may become."""
+DEEPEST: Final = 50
+"""Levels an expression may have: filters, attributes and brackets one in another."""
 
 _SYNTAX: Final = Environment(autoescape=False)
 _MARKS: Final = ("{{", "{%", "{#")
@@ -26,26 +28,61 @@ class TemplateError(ValueError):
     """A template that can't be read, or that names something which is not there."""
 
 
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """`inputs.STAGE`: the upstream unit's only artifact; `inputs.STAGE['name.png']`: the one of that name.
+
+    Which file that is, only the worker knows: the upstream unit may not be done yet.
+    """
+
+    stage: str
+    name: str | None = None
+
+
 def as_text(value: object) -> str:
     """A value written into a text: JSON for lists and mappings, true and false, nothing for null.
 
     7.0 is written 7, because the API server may have stored it so.
+
+    Raises:
+        TemplateError: The value is a file, or holds one.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, FileRef):
+        return _no_text(value)
     if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return _json(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "" if value is None else str(value)
 
 
-def _replace(value: object, old: str, new: str) -> str:
-    return as_text(value).replace(old, new)
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=_no_text)
 
 
-def _join(value: Any, by: str = "") -> str:
-    return by.join(as_text(each) for each in value)
+def _no_text(value: object) -> str:
+    name = f"inputs.{value.stage}" if isinstance(value, FileRef) else type(value).__name__
+    raise TemplateError(f"{name} is a file: it must be the whole value, not a part of a text")
+
+
+def _bound(size: int) -> None:
+    if size > LONGEST:
+        raise TemplateError(f"the text grows beyond {LONGEST} characters")
+
+
+def _replace(value: object, old: object, new: object) -> str:
+    text, before, after = as_text(value), as_text(old), as_text(new)
+    # Before it is made: a few of these in a row could fill any memory.
+    _bound(len(text) + text.count(before) * (len(after) - len(before)))
+    return text.replace(before, after)
+
+
+def _join(value: Any, by: object = "") -> str:
+    parts, between = [as_text(each) for each in value], as_text(by)
+    _bound(sum(map(len, parts)) + len(parts) * len(between))
+    return between.join(parts)
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -61,7 +98,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "round": lambda value, digits=0: round(float(value), digits),
     "string": as_text,
     "title": lambda value: as_text(value).title(),
-    "tojson": lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True),
+    "tojson": _json,
     "trim": lambda value: as_text(value).strip(),
     "upper": lambda value: as_text(value).upper(),
 }
@@ -91,17 +128,6 @@ _ALLOWED: Final = (
     nodes.Filter,
     nodes.TemplateData,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FileRef:
-    """`inputs.STAGE`: the upstream unit's only artifact; `inputs.STAGE['name.png']`: the one of that name.
-
-    Which file that is, only the worker knows: the upstream unit may not be done yet.
-    """
-
-    stage: str
-    name: str | None = None
 
 
 class _Missing(TemplateError):
@@ -149,15 +175,8 @@ def _render_text(text: str, scope: Mapping[str, Any]) -> Any:
         return text
     if len(parts) == 1:
         return _evaluate(parts[0], scope)
-    rendered: list[str] = []
-    for part in parts:
-        value = _evaluate(part, scope)
-        if isinstance(value, FileRef):
-            raise TemplateError(f"{_name_of(part)} is a file: it must be the whole value, not a part of a text")
-        rendered.append(as_text(value))
-    whole = "".join(rendered)
-    if len(whole) > LONGEST:
-        raise TemplateError(f"the text grows beyond {LONGEST} characters")
+    whole = "".join(as_text(_evaluate(part, scope)) for part in parts)
+    _bound(len(whole))
     return whole
 
 
@@ -171,18 +190,22 @@ def _parse(text: str) -> tuple[nodes.Expr, ...] | None:
         body = _SYNTAX.parse(text).body
     except TemplateSyntaxError as error:
         raise TemplateError(f"{_excerpt(text)} can't be read: {error.message}") from None
+    except RecursionError:
+        raise _too_deep(text) from None
     parts: list[nodes.Expr] = []
     for node in body:
         if not isinstance(node, nodes.Output):
             raise TemplateError(f"{_excerpt(text)} uses a statement: only expressions in {{{{ }}}} are allowed")
         for part in node.nodes:
-            _allow(part, text)
+            _allow(part, text, DEEPEST)
             parts.append(part)
     return tuple(parts)
 
 
-def _allow(node: nodes.Node, text: str) -> None:
-    if not isinstance(node, _ALLOWED):
+def _allow(node: nodes.Node, text: str, levels: int) -> None:
+    if not levels:
+        raise _too_deep(text)
+    if not isinstance(node, _ALLOWED) and not _is_negative_number(node):
         kind = type(node).__name__.lower()
         raise TemplateError(
             f"{_excerpt(text)} uses {kind}, which is not allowed: use names, attributes, constants, conditionals and"
@@ -196,10 +219,19 @@ def _allow(node: nodes.Node, text: str) -> None:
             )
         if node.kwargs or node.dyn_args or node.dyn_kwargs or node.node is None:
             raise TemplateError(f"{_excerpt(text)}: give the filter {node.name} plain positional arguments")
+        if node.name == "default" and len(node.args) > 1:
+            raise TemplateError(f"{_excerpt(text)}: give the filter default one value, for what is not there")
     if isinstance(node, nodes.Getitem) and not isinstance(node.arg, nodes.Const):
         raise TemplateError(f"{_excerpt(text)}: an index in brackets must be a constant")
     for child in node.iter_child_nodes():
-        _allow(child, text)
+        _allow(child, text, levels - 1)
+
+
+def _is_negative_number(node: nodes.Node) -> bool:
+    match node:
+        case nodes.Neg(node=nodes.Const(value=int() | float())):
+            return True
+    return False
 
 
 def _evaluate(node: nodes.Node, scope: Mapping[str, Any]) -> Any:
@@ -222,6 +254,8 @@ def _evaluate(node: nodes.Node, scope: Mapping[str, Any]) -> Any:
             return _evaluate(node.left, scope) and _evaluate(node.right, scope)
         case nodes.Or():
             return _evaluate(node.left, scope) or _evaluate(node.right, scope)
+        case nodes.Neg(node=nodes.Const(value=number)):
+            return -number
         case nodes.Not():
             return not _evaluate(node.node, scope)
         case nodes.Compare():
@@ -254,13 +288,19 @@ def _filter(node: nodes.Filter, scope: Mapping[str, Any]) -> Any:
             return arguments[0] if arguments else ""
     value = _evaluate(node.node, scope)
     try:
-        return FILTERS[node.name](value, *arguments)
+        made = FILTERS[node.name](value, *arguments)
+    except TemplateError:
+        raise
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise TemplateError(f"{_name_of(node.node)} does not go through the filter {node.name}: {error}") from None
+    _bound(len(made) if isinstance(made, str) else 0)
+    return made
 
 
 def _member(container: Any, key: Any, name: str) -> Any:
-    if isinstance(container, FileRef) and container.name is None and isinstance(key, str):
+    if isinstance(container, FileRef):
+        if container.name is not None or not isinstance(key, str):
+            raise _Missing(f"a template names {name}.{key}, but {name} is a file")
         return FileRef(container.stage, key)
     if isinstance(container, Mapping) and key in container:
         return container[key]
@@ -269,8 +309,8 @@ def _member(container: Any, key: Any, name: str) -> Any:
     full = f"{name}.{key}" if name else str(key)
     if isinstance(container, Mapping):
         has = ", ".join(sorted(map(str, container))) or "nothing"
-        raise _Missing(f"it names {full}, but {name or 'a template'} has: {has}")
-    raise _Missing(f"it names {full}, but {name} is {as_text(container)[:40] or 'empty'}")
+        raise _Missing(f"a template names {full}, but {f'{name} has' if name else 'it can begin with'}: {has}")
+    raise _Missing(f"a template names {full}, but {name} is {as_text(container)[:40] or 'empty'}")
 
 
 def _name_of(node: nodes.Node) -> str:
@@ -284,6 +324,10 @@ def _name_of(node: nodes.Node) -> str:
         case nodes.Filter() if node.node is not None:
             return _name_of(node.node)
     return "the expression"
+
+
+def _too_deep(text: str) -> TemplateError:
+    return TemplateError(f"{_excerpt(text)} is nested too deep: at most {DEEPEST} levels")
 
 
 def _excerpt(text: str) -> str:
