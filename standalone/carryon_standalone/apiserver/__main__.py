@@ -1,0 +1,53 @@
+"""`python -m carryon_standalone.apiserver`: the API server in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from carryon_standalone.apiserver.server import Config, running
+from carryon_standalone.apiserver.storage import AlreadyServed
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="carryon-apiserver", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the database")
+    parser.add_argument("--listen", default="127.0.0.1:0", help="loopback address and port; port 0 picks a free one")
+    parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token")
+    parser.add_argument("--logs-dir", type=Path, required=True, help="folder with the logs of pods")
+    parser.add_argument("--tls-file", type=Path, help="PEM file with certificate and key; without it: plain http")
+    parser.add_argument("--verbose", action="store_true", help="write what controllers do to stderr")
+    given = parser.parse_args()
+    host, _, port = given.listen.rpartition(":")
+    logging.basicConfig(level=logging.INFO if given.verbose else logging.CRITICAL)
+    try:
+        token = given.token_file.read_text(encoding="utf-8").strip()
+        if not token:
+            parser.error(f"{given.token_file} is empty: put a token into it")
+        config = Config(given.data, token, given.logs_dir, host.strip("[]") or "127.0.0.1", int(port), given.tls_file)
+        asyncio.run(_run(config))
+    except AlreadyServed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"the API server can't start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run(config: Config) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(config) as url:
+        print(f"serving on {url}", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,442 @@
+"""HTTP: who may ask, what a path means, and how the answer looks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import logging
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+
+from carryon_standalone.apiserver import discovery, logs, openapi, patch, selectors, tables, watch
+from carryon_standalone.apiserver import metadata as meta
+from carryon_standalone.apiserver import requests as ask
+from carryon_standalone.apiserver.errors import (
+    ApiError,
+    PageNotFound,
+    bad_request,
+    internal,
+    method_not_allowed,
+    not_found,
+    too_large_version,
+    unauthorized,
+    unsupported_media_type,
+)
+from carryon_standalone.apiserver.negotiation import (
+    APPLY_PATCH,
+    JSON,
+    JSON_PATCH,
+    MERGE_PATCH,
+    PLAIN,
+    STRATEGIC_PATCH,
+    Form,
+    decode,
+    encode,
+    form_of,
+    load_patch,
+    load_yaml,
+)
+from carryon_standalone.apiserver.ownership import Author, record
+from carryon_standalone.apiserver.requests import Query, Target
+from carryon_standalone.apiserver.resources import Registry, Resource
+from carryon_standalone.apiserver.selectors import Selector
+from carryon_standalone.apiserver.storage import Object, StorageError, Store, Stored
+from carryon_standalone.apiserver.writes import DeleteOptions, WriteOptions, Writes, Written, warning_header
+
+_LOG: Final = logging.getLogger(__name__)
+_HEALTH: Final = ("healthz", "livez", "readyz")
+_HEADERS: Final = {"Cache-Control": "no-cache, private"}
+_WATCH_SECONDS: Final = 1800.0
+_USER: Final = {"username": "carryon:admin", "groups": ["system:masters", "system:authenticated"]}
+_LOOPBACK: Final = ("localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The request handler of one server."""
+
+    store: Store
+    registry: Registry
+    writes: Writes
+    token: str
+    logs_folder: Path
+    streams: set[asyncio.Task[Any]]
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        try:
+            return await self._route(request)
+        except ApiError as error:
+            return _status_response(error)
+        except PageNotFound:
+            headers = {**_HEADERS, "X-Content-Type-Options": "nosniff"}
+            return web.Response(status=404, text="404 page not found\n", headers=headers)
+        except StorageError as error:
+            return _status_response(internal(str(error)))
+        except web.HTTPRequestEntityTooLarge:
+            message = "Request entity too large: limit is 3145728"
+            return _status_response(ApiError(413, "RequestEntityTooLarge", message))
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        _check_host(request)
+        path = request.path
+        if path.rstrip("/") == "/version":
+            return _json(discovery.VERSION)
+        if path.split("/")[1] in _HEALTH:
+            return web.Response(text="ok", headers=_HEADERS)
+        self._authenticate(request)
+        parts = [part for part in path.split("/") if part]
+        if parts and parts[0] == "openapi":
+            return self._openapi(request, parts)
+        if not parts or parts[0] not in ("api", "apis"):
+            if not parts:
+                return _json({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+            raise PageNotFound
+        if len(parts) <= (2 if parts[0] == "api" else 3):
+            return self._discovery(request, parts)
+        return await self._object(request, ask.target_of(self.registry, parts))
+
+    def _authenticate(self, request: web.BaseRequest) -> None:
+        token = _token_of(request.headers.get("Authorization", ""))
+        if not hmac.compare_digest(token.encode(), self.token.encode()):
+            raise unauthorized()
+
+    def _discovery(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
+        if request.method != "GET":
+            raise method_not_allowed()
+        core = parts[0] == "api"
+        if len(parts) == 1:
+            accept = request.headers.get("Accept", "")
+            if version := discovery.aggregated_version(accept):
+                media_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                return _cached(request, discovery.aggregated(self.registry, core, version), media_type)
+            return _json(discovery.legacy_versions(request.host) if core else discovery.group_list(self.registry))
+        if core:
+            found = discovery.resource_list(self.registry, "", parts[1])
+        elif len(parts) == 2:
+            found = discovery.group(self.registry, parts[1])
+        else:
+            found = discovery.resource_list(self.registry, parts[1], parts[2])
+        if found is None:
+            raise PageNotFound
+        return _json(found)
+
+    def _openapi(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
+        if parts[1:2] != ["v3"]:
+            raise PageNotFound
+        if len(parts) == 2:
+            return _cached(request, openapi.index(self.registry), JSON)
+        document = openapi.document(self.registry, "/".join(parts[2:]))
+        if document is None:
+            raise PageNotFound
+        return _cached(request, document, JSON)
+
+    async def _object(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        method, query = request.method, request.query
+        if target.resource.virtual:
+            return await self._review(request, target)
+        if target.subresource in ("log", "binding", "eviction"):
+            return await self._pod_subresource(request, target)
+        if method in ("GET", "HEAD"):
+            form = form_of(request.headers.get("Accept", ""))
+            if target.name:
+                return self._get(target, form, query)
+            if ask.is_true(query, "watch"):
+                return await self._watch(request, target, form)
+            return self._list(target, form, query)
+        verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
+        allowed = target.resource.subresources.get(target.subresource, target.resource.verbs)
+        if verb not in allowed or (target.name == "") != (verb == "create" or (verb == "delete" and not target.name)):
+            raise method_not_allowed()
+        form = form_of(request.headers.get("Accept", ""))
+        body = await request.read()
+        if verb == "delete":
+            return await self._delete(target, query, body, form)
+        options = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
+        written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), options)
+        return _written_response(target.resource, written, form)
+
+    async def _write(
+        self, verb: str, target: Target, query: Query, body: bytes, content_type: str, options: WriteOptions
+    ) -> Written:
+        resource = target.resource
+        if verb == "patch":
+            return await self._patch(target, query, body, content_type, options)
+        value = decode(body, content_type, resource.kind)
+        _check_kind(resource, value)
+        if verb == "create":
+            return await self.writes.create(resource, _one_namespace(target), value, options)
+        return await self.writes.update(resource, target.namespace or "", target.name, lambda _: value, options)
+
+    async def _patch(
+        self, target: Target, query: Query, body: bytes, content_type: str, options: WriteOptions
+    ) -> Written:
+        resource, namespace = target.resource, target.namespace or ""
+        media_type = content_type.partition(";")[0].strip()
+        if media_type == APPLY_PATCH:
+            ask.apply_manager(query)
+            wanted = load_yaml(body)
+            if not isinstance(wanted, dict):
+                raise bad_request("an apply patch must be an object")
+            _check_kind(resource, wanted)
+            force = ask.is_true(query, "force")
+            return await self.writes.apply(resource, namespace, target.name, wanted, options, force)
+        accepted = [JSON_PATCH, MERGE_PATCH, *([] if resource.custom else [STRATEGIC_PATCH]), APPLY_PATCH]
+        if media_type not in accepted:
+            raise unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: "
+                + ", ".join(accepted)
+            )
+        change = load_patch(body)
+        if media_type != JSON_PATCH and not isinstance(change, dict):
+            raise bad_request("error decoding patch: a merge patch must be an object")
+
+        def patched(value: Object) -> Object:
+            if media_type == JSON_PATCH:
+                return patch.json_patch(value, change)
+            if media_type == MERGE_PATCH:
+                return dict(patch.merge(value, change))
+            return dict(patch.strategic(value, change, resource.shape))
+
+        return await self.writes.update(resource, namespace, target.name, patched, options, "patch")
+
+    def _get(self, target: Target, form: Form, query: Query) -> web.Response:
+        stored = self.store.get(target.resource.key(target.namespace or "", target.name))
+        if stored is None:
+            raise not_found(target.resource.named(target.name))
+        if form is PLAIN and stored.api_version == target.resource.api_version:
+            return _raw(stored.raw)
+        return _json(self._shown(target.resource, stored, form, query.get("includeObject", "Metadata")), form=form)
+
+    def _shown(self, resource: Resource, stored: Stored, form: Form, rows: str) -> Object:
+        value = _load(resource, stored)
+        if form.kind == "Table":
+            version = {"resourceVersion": str(stored.revision)}
+            return tables.table(resource, form.version, [value], version, rows)
+        return tables.partial(value, form.version) if form.kind else value
+
+    def _select(self, resource: Resource, query: Query) -> Selector:
+        known = resource.strategy.fields({"metadata": {"name": ""}})
+        return selectors.parse(query.get("labelSelector", ""), query.get("fieldSelector", ""), known.__contains__)
+
+    def _list(self, target: Target, form: Form, query: Query) -> web.Response:
+        resource = target.resource
+        revision = ask.revision_of(query)
+        if revision is not None and revision > self.store.revision:
+            raise too_large_version(revision, self.store.revision)
+        selector = self._select(resource, query)
+        found = [each for each in self.store.objects(resource.storage_kind, target.namespace) if selector.matches(each)]
+        version = str(self.store.revision)
+        if form is PLAIN and all(each.api_version == resource.api_version for each in found):
+            head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
+            opening = orjson.dumps({**head, "metadata": {"continue": "", "resourceVersion": version}})[:-1]
+            return _raw(b'%b,"items":[%b]}' % (opening, b",".join(each.raw for each in found)))
+        values = [_load(resource, each) for each in found]
+        if form.kind == "Table":
+            rows = query.get("includeObject", "Metadata")
+            return _json(tables.table(resource, form.version, values, {"resourceVersion": version}, rows), form=form)
+        head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
+        if form.kind:
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
+            values = [tables.partial(each, form.version) for each in values]
+        return _json({**head, "metadata": {"continue": "", "resourceVersion": version}, "items": values}, form=form)
+
+    async def _watch(self, request: web.BaseRequest, target: Target, form: Form) -> web.StreamResponse:
+        query = request.query
+        ask.check_initial_events(query)
+        revision = ask.revision_of(query)
+        asked = query.get("sendInitialEvents")
+        initial = ask.is_true(query, "sendInitialEvents") if asked is not None else not revision
+        timeout = ask.timeout_of(query)
+        options = watch.WatchOptions(
+            namespace=target.namespace,
+            selector=self._select(target.resource, query),
+            form=form,
+            revision=revision,
+            initial=initial,
+            mark_initial=asked is not None and initial and ask.is_true(query, "allowWatchBookmarks"),
+            bookmarks=ask.is_true(query, "allowWatchBookmarks"),
+            timeout=timeout if timeout else _WATCH_SECONDS * (1 + random.random()),
+            shown=query.get("includeObject", "Metadata"),
+        )
+        return await self._stream(request, watch.stream(self.store, target.resource, options), JSON)
+
+    async def _stream(self, request: web.BaseRequest, chunks: AsyncIterator[bytes], kind: str) -> web.StreamResponse:
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": kind})
+        response.enable_chunked_encoding()
+        task = asyncio.current_task()
+        assert task is not None
+        self.streams.add(task)
+        try:
+            await response.prepare(request)
+            async for chunk in chunks:
+                await response.write(chunk)
+            await response.write_eof()
+        except ConnectionResetError:
+            _LOG.debug("a client left its stream at %s", request.path)
+        finally:
+            self.streams.discard(task)
+        return response
+
+    async def _delete(self, target: Target, query: Query, body: bytes, form: Form) -> web.Response:
+        resource, options = target.resource, ask.delete_options(query, body)
+        if target.name:
+            answer = await self.writes.delete(resource, target.namespace or "", target.name, options)
+            return _raw(answer) if form.media_type == JSON else _json(orjson.loads(answer), form=form)
+        selector = self._select(resource, query)
+        found = [each for each in self.store.objects(resource.storage_kind, target.namespace) if selector.matches(each)]
+        await asyncio.gather(*(self._delete_one(resource, each, options) for each in found))
+        head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
+        metadata = {"continue": "", "resourceVersion": str(self.store.revision)}
+        return _json({**head, "metadata": metadata, "items": [_load(resource, each) for each in found]}, form=form)
+
+    async def _delete_one(self, resource: Resource, stored: Stored, options: DeleteOptions) -> None:
+        try:
+            await self.writes.delete(resource, stored.key.namespace, stored.key.name, options)
+        except ApiError as error:
+            if error.reason != "NotFound":
+                raise
+
+    async def _pod_subresource(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+        key = target.resource.key(target.namespace or "", target.name)
+        stored = self.store.current(key)
+        if stored is None:
+            raise not_found(target.resource.named(target.name))
+        if target.subresource == "log":
+            if request.method != "GET":
+                raise method_not_allowed()
+            return await self._log(request, stored)
+        if request.method != "POST":
+            raise method_not_allowed()
+        body = decode(await request.read(), request.headers.get("Content-Type", ""), target.subresource)
+        options = ask.write_options(request.query, request.headers.get("User-Agent", ""), "")
+        if target.subresource == "binding":
+            node = (body.get("target") or {}).get("name") or ""
+            await self.writes.bind(target.resource, key, node, options)
+        else:
+            given = orjson.dumps(body.get("deleteOptions") or {})
+            await self.writes.evict(target.resource, key, ask.delete_options(request.query, given), options)
+        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+
+    async def _log(self, request: web.BaseRequest, stored: Stored) -> web.StreamResponse:
+        options, pod = ask.log_options(request.query), stored.load()
+        container = logs.container_of(pod, options.container)
+        if not (pod.get("spec") or {}).get("nodeName"):
+            return web.Response(status=204, headers=_HEADERS)
+        path = logs.file_of(self.logs_folder, pod, container, options.previous)
+        logs.check_started(pod, container, path, options)
+
+        def ended() -> bool:
+            newest = self.store.get(stored.key)
+            same = newest is not None and newest.uid == stored.uid
+            return options.previous or logs.has_ended(newest.load() if newest and same else None, container)
+
+        return await self._stream(request, logs.read(path, options, ended), "text/plain")
+
+    async def _review(self, request: web.BaseRequest, target: Target) -> web.Response:
+        """Access reviews: the one token of the machine may do everything."""
+        if request.method != "POST" or target.name:
+            raise method_not_allowed()
+        resource = target.resource
+        value = decode(await request.read(), request.headers.get("Content-Type", ""), resource.kind)
+        value = {**value, "apiVersion": resource.api_version, "kind": resource.kind}
+        metadata = value["metadata"] = {**(value.get("metadata") or {})}
+        if resource.kind == "TokenReview":
+            token = str((value.get("spec") or {}).get("token") or "")
+            known = hmac.compare_digest(token.encode(), self.token.encode())
+            value["status"] = {"authenticated": True, "user": _USER} if known else {"authenticated": False, "user": {}}
+        elif resource.kind == "SelfSubjectReview":
+            value["status"] = {"userInfo": _USER}
+        else:
+            value.pop("status", None)
+            manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
+            record(None, value, {}, Author(manager, "", resource.api_version, meta.now()))
+            value["status"] = {"allowed": True}
+        metadata["creationTimestamp"] = None
+        return _json(value, 201)
+
+
+def _token_of(authorization: str) -> str:
+    """The token of a Bearer header, or the password of a Basic one: kubectl sends tokens over TLS only."""
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def _check_host(request: web.BaseRequest) -> None:
+    """Refuse names that are not this machine's own: a page elsewhere could have rebound its name to us."""
+    host = urlsplit(f"//{request.headers.get('Host', 'localhost')}").hostname or ""
+    if host not in _LOOPBACK and not host.startswith("127."):
+        raise ApiError(403, "Forbidden", f"this server answers on loopback only, not as {host!r}")
+
+
+def _check_kind(resource: Resource, value: Object) -> None:
+    given = value.setdefault("apiVersion", resource.api_version), value.setdefault("kind", resource.kind)
+    if given[0] != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({given[0]}) does not match the expected API version ({resource.api_version})"
+        )
+    if given[1] != resource.kind:
+        raise bad_request(f"the kind in the data ({given[1]}) does not match the expected kind ({resource.kind})")
+
+
+def _one_namespace(target: Target) -> str:
+    if target.resource.namespaced and target.namespace is None:
+        raise method_not_allowed()
+    return target.namespace or ""
+
+
+def _load(resource: Resource, stored: Stored) -> Object:
+    value = stored.load()
+    value["apiVersion"] = resource.api_version
+    return value
+
+
+def _raw(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    given = {**_HEADERS, "Content-Type": JSON, **(headers or {})}
+    return web.Response(body=body, status=status, headers=given)
+
+
+def _json(value: Any, status: int = 200, form: Form = PLAIN, headers: dict[str, str] | None = None) -> web.Response:
+    return _raw(encode(value, form), status, {"Content-Type": form.media_type, **(headers or {})})
+
+
+def _cached(request: web.BaseRequest, value: dict[str, Any], media_type: str) -> web.Response:
+    """A document with its ETag, or 304 where the client has it."""
+    tag = f'"{openapi.etag(value)}"'
+    headers = {"Content-Type": media_type, "ETag": tag, "Vary": "Accept"}
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers={**_HEADERS, **headers})
+    return _raw(orjson.dumps(value), headers=headers)
+
+
+def _status_response(error: ApiError) -> web.Response:
+    return _raw(orjson.dumps(error.status()), error.code, error.headers)
+
+
+def _written_response(resource: Resource, written: Written, form: Form) -> web.Response:
+    headers = {"Warning": warning_header(written.warnings)} if written.warnings else {}
+    status = 201 if written.created else 200
+    if form is PLAIN:
+        return _raw(written.raw, status, headers)
+    value = orjson.loads(written.raw)
+    if form.kind == "Table":
+        version = {"resourceVersion": value["metadata"].get("resourceVersion", "")}
+        value = tables.table(resource, form.version, [value], version, "Metadata")
+    elif form.kind:
+        value = tables.partial(value, form.version)
+    return _json(value, status, form, headers)

@@ -1,0 +1,117 @@
+"""The built-in kinds, as a table."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from carryon_standalone.apiserver import definitions, strategies, tables
+from carryon_standalone.apiserver.resources import Resource
+
+_STATUS: Final = {"status": ("get", "patch", "update")}
+_CREATE: Final = ("create",)
+
+CRD_GROUP: Final = "apiextensions.k8s.io"
+CRD_KIND: Final = f"{CRD_GROUP}/customresourcedefinitions"
+NAMESPACES: Final = "/namespaces"
+PODS: Final = "/pods"
+SERVICE_ACCOUNTS: Final = "/serviceaccounts"
+
+
+def _review(group: str, kind: str, namespaced: bool = False) -> Resource:
+    return Resource(
+        group=group,
+        version="v1",
+        plural=f"{kind.lower()}s",
+        singular=kind.lower(),
+        kind=kind,
+        namespaced=namespaced,
+        verbs=_CREATE,
+        virtual=True,
+    )
+
+
+def _core(plural: str, kind: str, **more: Any) -> Resource:
+    return Resource(group="", version="v1", plural=plural, singular=kind.lower(), kind=kind, **more)
+
+
+BUILTINS: Final = (
+    _core(
+        "namespaces",
+        "Namespace",
+        namespaced=False,
+        short_names=("ns",),
+        verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+        subresources={**_STATUS, "finalize": ("update",)},
+        strategy=strategies.NAMESPACE,
+        shape=strategies.NAMESPACE_SHAPE,
+        columns=tables.NAMESPACE_COLUMNS,
+        deletion_returns_object=True,
+    ),
+    _core(
+        "pods",
+        "Pod",
+        short_names=("po",),
+        categories=("all",),
+        subresources={**_STATUS, "log": ("get",), "binding": _CREATE, "eviction": _CREATE},
+        strategy=strategies.POD,
+        shape=strategies.POD_SHAPE,
+        columns=tables.POD_COLUMNS,
+        counts_generation=True,
+        deletion_returns_object=True,
+    ),
+    _core("events", "Event", short_names=("ev",), strategy=strategies.EVENT, columns=tables.EVENT_COLUMNS),
+    _core("secrets", "Secret", strategy=strategies.SECRET, columns=tables.SECRET_COLUMNS),
+    _core(
+        "configmaps",
+        "ConfigMap",
+        short_names=("cm",),
+        strategy=strategies.CONFIG_MAP,
+        columns=tables.CONFIG_MAP_COLUMNS,
+    ),
+    _core(
+        "serviceaccounts",
+        "ServiceAccount",
+        short_names=("sa",),
+        shape=strategies.SERVICE_ACCOUNT_SHAPE,
+        columns=tables.SERVICE_ACCOUNT_COLUMNS,
+        deletion_returns_object=True,
+    ),
+    _core(
+        "nodes",
+        "Node",
+        namespaced=False,
+        short_names=("no",),
+        subresources=_STATUS,
+        strategy=strategies.NODE,
+        shape=strategies.NODE_SHAPE,
+        columns=tables.NODE_COLUMNS,
+    ),
+    Resource(
+        group="coordination.k8s.io",
+        version="v1",
+        plural="leases",
+        singular="lease",
+        kind="Lease",
+        columns=tables.LEASE_COLUMNS,
+    ),
+    Resource(
+        group=CRD_GROUP,
+        version="v1",
+        plural="customresourcedefinitions",
+        singular="customresourcedefinition",
+        kind="CustomResourceDefinition",
+        namespaced=False,
+        short_names=("crd", "crds"),
+        categories=("api-extensions",),
+        subresources=_STATUS,
+        strategy=definitions.STRATEGY,
+        columns=tables.DEFINITION_COLUMNS,
+        counts_generation=True,
+        deletion_returns_object=True,
+    ),
+    _review("authorization.k8s.io", "SelfSubjectAccessReview"),
+    _review("authorization.k8s.io", "SubjectAccessReview"),
+    _review("authorization.k8s.io", "LocalSubjectAccessReview", namespaced=True),
+    _review("authentication.k8s.io", "TokenReview"),
+    _review("authentication.k8s.io", "SelfSubjectReview"),
+)

@@ -1,0 +1,196 @@
+"""What a request means: the resource its path names, and the options in its query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from carryon_standalone.apiserver.errors import (
+    Named,
+    PageNotFound,
+    bad_request,
+    forbidden_value,
+    invalid,
+    invalid_value,
+    required_value,
+)
+from carryon_standalone.apiserver.logs import LogOptions
+from carryon_standalone.apiserver.resources import Registry, Resource
+from carryon_standalone.apiserver.writes import DeleteOptions, WriteOptions
+
+Query = Mapping[str, str]
+_TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
+_NAMESPACE_SUBRESOURCES: Final = ("status", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path names. `namespace` is None for all of them; `name` is empty for a collection."""
+
+    resource: Resource
+    namespace: str | None
+    name: str
+    subresource: str
+
+
+def target_of(registry: Registry, parts: list[str]) -> Target:
+    """The target of a path below `/api` or `/apis`, given in its parts.
+
+    Raises:
+        PageNotFound: Nothing is served there.
+    """
+    if parts[0] == "api":
+        group, version, rest = "", parts[1], parts[2:]
+    else:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    namespace = None
+    if rest[0] == "namespaces" and len(rest) >= 3 and not (not group and rest[2] in _NAMESPACE_SUBRESOURCES):
+        namespace, rest = rest[1], rest[2:]
+    resource = registry.find(group, version, rest[0])
+    if resource is None or len(rest) > 3:
+        raise PageNotFound
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and subresource not in resource.subresources:
+        raise PageNotFound
+    if (namespace is not None and not resource.namespaced) or (name and resource.namespaced and namespace is None):
+        raise PageNotFound
+    return Target(resource, namespace, name, subresource)
+
+
+def is_true(query: Query, name: str) -> bool:
+    """A boolean parameter; an empty one is true, as in `?watch`."""
+    return name in query and query[name] in ("", *_TRUE)
+
+
+def revision_of(query: Query) -> int | None:
+    """The resourceVersion parameter; None where it is absent or empty.
+
+    Raises:
+        ApiError: 400 where it is no number.
+    """
+    text = query.get("resourceVersion", "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        error = invalid_value("resourceVersion", text, f'strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise bad_request(f"invalid resource version: {error}")
+    return int(text)
+
+
+def write_options(query: Query, user_agent: str, subresource: str) -> WriteOptions:
+    """Options of a write.
+
+    Raises:
+        ApiError: 400 or 422 where one is unknown.
+    """
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        message = f'Unsupported value: "{dry_run}": supported values: "All"'
+        raise bad_request(f"Invalid value for dryRun: {message}")
+    validation = query.get("fieldValidation") or "Warn"
+    if validation not in ("Ignore", "Warn", "Strict"):
+        raise bad_request(
+            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Warn", "Strict"'
+        )
+    manager = query.get("fieldManager") or user_agent.partition("/")[0] or "unknown"
+    return WriteOptions(manager[:128], dry_run == "All", validation, subresource)
+
+
+def apply_manager(query: Query) -> None:
+    """Make sure that an apply says who applies.
+
+    Raises:
+        ApiError: 422.
+    """
+    if not query.get("fieldManager"):
+        error = required_value("fieldManager", "is required for apply patch")
+        raise invalid(Named("meta.k8s.io", "PatchOptions", ""), [error])
+
+
+def check_initial_events(query: Query) -> None:
+    """Make sure that sendInitialEvents comes with what it needs.
+
+    Raises:
+        ApiError: 422.
+    """
+    if "sendInitialEvents" in query and query.get("resourceVersionMatch") != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        raise invalid(Named("meta.k8s.io", "ListOptions", ""), [forbidden_value("resourceVersionMatch", why)])
+
+
+def delete_options(query: Query, body: bytes) -> DeleteOptions:
+    """Options of a deletion: from the body, or the query where there is none.
+
+    Raises:
+        ApiError: 400 or 422.
+    """
+    given: dict[str, Any] = {}
+    if body.strip():
+        try:
+            given = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise bad_request(f"error decoding DeleteOptions: {error}") from error
+        if not isinstance(given, dict):
+            raise bad_request("DeleteOptions must be an object")
+    propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
+    orphan = given.get("orphanDependents", {"true": True, "false": False}.get(query.get("orphanDependents", "")))
+    if not propagation and orphan is not None:
+        propagation = "Orphan" if orphan else "Background"
+    if propagation not in ("", "Background", "Foreground", "Orphan"):
+        message = f'Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
+        raise bad_request(f"DeleteOptions: propagationPolicy: {message}")
+    grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    preconditions = given.get("preconditions") or {}
+    try:
+        seconds = None if grace is None else int(grace)
+    except (TypeError, ValueError) as error:
+        raise bad_request(f"DeleteOptions: gracePeriodSeconds: {grace!r} is not a number of seconds") from error
+    dry_run = bool(given.get("dryRun")) or query.get("dryRun") == "All"
+    return DeleteOptions(seconds, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"), dry_run)
+
+
+def log_options(query: Query) -> LogOptions:
+    """Options of `pods/log`.
+
+    Raises:
+        ApiError: 400.
+    """
+    since = None
+    if seconds := _number(query, "sinceSeconds"):
+        since = datetime.now(UTC) - timedelta(seconds=seconds)
+    elif query.get("sinceTime"):
+        try:
+            since = datetime.fromisoformat(query["sinceTime"])
+        except ValueError as error:
+            raise bad_request(
+                f"sinceTime: {query['sinceTime']!r} is not a time such as 2026-01-31T12:00:00Z"
+            ) from error
+        since = since.replace(tzinfo=since.tzinfo or UTC)
+    return LogOptions(
+        container=query.get("container", ""),
+        previous=is_true(query, "previous"),
+        follow=is_true(query, "follow"),
+        timestamps=is_true(query, "timestamps"),
+        since=since,
+        tail_lines=_number(query, "tailLines"),
+        limit_bytes=_number(query, "limitBytes"),
+    )
+
+
+def _number(query: Query, name: str) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise bad_request(f"{name}: {text!r} must be a number, zero or greater")
+    return int(text)
+
+
+def timeout_of(query: Query) -> float | None:
+    """Seconds a watch may take, or None where the client leaves it to the server."""
+    return _number(query, "timeoutSeconds")

@@ -1,0 +1,160 @@
+"""Watches: an event log, a cursor in it, and what one client's selector lets through.
+
+The rules are those measured on a real server: a change that takes an object out of the selection is DELETED with the
+old content and the new revision, one that brings it in is ADDED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from carryon_standalone.apiserver import tables
+from carryon_standalone.apiserver.errors import expired
+from carryon_standalone.apiserver.negotiation import Form
+from carryon_standalone.apiserver.resources import Resource
+from carryon_standalone.apiserver.selectors import Selector
+from carryon_standalone.apiserver.storage import Event, Object, Store, Stored
+
+_BOOKMARK_SECONDS: Final = 60.0
+_LAST_BOOKMARK_SECONDS: Final = 0.2
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """What a watch asked for.
+
+    Args:
+        revision: Events strictly after it; None or 0 means: first all objects as they are.
+        initial: Whether all objects come first; closed by a bookmark where `mark_initial`.
+        timeout: Seconds until the stream ends by itself.
+        shown: What table rows carry.
+    """
+
+    namespace: str | None
+    selector: Selector
+    form: Form
+    revision: int | None
+    initial: bool
+    mark_initial: bool
+    bookmarks: bool
+    timeout: float
+    shown: str = "Metadata"
+
+
+Render = Callable[[str, Stored, int], bytes]
+
+
+async def stream(store: Store, resource: Resource, options: WatchOptions) -> AsyncIterator[bytes]:
+    """Lines of a watch; ends with its timeout, or with an ERROR once its cursor fell off the log."""
+    render = _renderer(resource, options)
+    log = store.log(resource.storage_kind)
+    deadline = time.monotonic() + options.timeout
+    cursor = store.revision if options.initial or options.revision is None else options.revision
+    if options.initial:
+        snapshot = [
+            each for each in store.objects(resource.storage_kind, options.namespace) if options.selector.matches(each)
+        ]
+        for start in range(0, len(snapshot), _BATCH):
+            yield b"".join(render("ADDED", each, each.revision) for each in snapshot[start : start + _BATCH])
+        if options.mark_initial:
+            yield _bookmark(resource, options, cursor, initial_end=True)
+    marked = cursor
+    next_bookmark = min(time.monotonic() + _BOOKMARK_SECONDS, deadline - _LAST_BOOKMARK_SECONDS)
+    while True:
+        events = log.after(cursor)
+        if events is None:
+            error = expired(f"too old resource version: {cursor} ({log.trimmed_through + 1})")
+            yield _line("ERROR", orjson.dumps(error.status()))
+            return
+        if events:
+            events = events[:_BATCH]
+            cursor = events[-1].revision
+            if lines := b"".join(filter(None, (_show(event, options, render) for event in events))):
+                yield lines
+            continue
+        now = time.monotonic()
+        if options.bookmarks and now >= next_bookmark:
+            # Nothing of this kind is newer than what the store has committed: the client may resume from there.
+            cursor = max(cursor, store.revision)
+            if cursor != marked or next_bookmark >= deadline - _LAST_BOOKMARK_SECONDS:
+                yield _bookmark(resource, options, cursor, initial_end=False)
+            marked = cursor
+            last = deadline - _LAST_BOOKMARK_SECONDS
+            next_bookmark = min(now + _BOOKMARK_SECONDS, last) if now < last else deadline + 1
+        if now >= deadline:
+            return
+        wake = min(deadline, next_bookmark) if options.bookmarks else deadline
+        try:
+            await asyncio.wait_for(log.changed(), max(0.0, wake - now))
+        except TimeoutError:
+            continue
+
+
+def _show(event: Event, options: WatchOptions, render: Render) -> bytes:
+    if options.namespace is not None and event.new.key.namespace != options.namespace:
+        return b""
+    matches, previous = options.selector.matches, event.previous
+    is_in = matches(event.new)
+    was_in = previous is not None and matches(previous)
+    if event.type == "DELETED":
+        return render("DELETED", event.new, event.revision) if was_in or is_in else b""
+    if is_in:
+        return render("MODIFIED" if was_in else "ADDED", event.new, event.revision)
+    if was_in and previous is not None:
+        return render("DELETED", previous, event.revision)
+    return b""
+
+
+def _line(kind: str, raw: bytes) -> bytes:
+    return b'{"type":"' + kind.encode() + b'","object":' + raw + b"}\n"
+
+
+def _renderer(resource: Resource, options: WatchOptions) -> Render:
+    """How one event looks to this client. A table names its columns only once."""
+    first = True
+
+    def load(stored: Stored, revision: int) -> Object:
+        value = stored.load()
+        value["metadata"]["resourceVersion"] = str(revision)
+        value["apiVersion"] = resource.api_version
+        return value
+
+    def plain(kind: str, stored: Stored, revision: int) -> bytes:
+        if revision == stored.revision and stored.api_version == resource.api_version:
+            return _line(kind, stored.raw)
+        return _line(kind, orjson.dumps(load(stored, revision)))
+
+    def table(kind: str, stored: Stored, revision: int) -> bytes:
+        nonlocal first
+        metadata = {"resourceVersion": str(revision)}
+        made = tables.table(resource, options.form.version, [load(stored, revision)], metadata, options.shown)
+        if not first:
+            made["columnDefinitions"] = []
+        first = False
+        return _line(kind, orjson.dumps(made))
+
+    def partial(kind: str, stored: Stored, revision: int) -> bytes:
+        return _line(kind, orjson.dumps(tables.partial(load(stored, revision), options.form.version)))
+
+    if options.form.kind == "Table":
+        return table
+    return partial if options.form.kind else plain
+
+
+def _bookmark(resource: Resource, options: WatchOptions, revision: int, initial_end: bool) -> bytes:
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    value: Object = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    if options.form.kind == "Table":
+        value = tables.table(resource, options.form.version, [], metadata, "None")
+    elif options.form.kind:
+        value = {**value, "kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{options.form.version}"}
+    return _line("BOOKMARK", orjson.dumps(value))
