@@ -1,0 +1,165 @@
+"""A container's environment: what Kubernetes would give it, and as little of the node's own as works."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from carryon_core.names import ENV_TERMINATION_LOG
+from carryon_standalone.node.pods import GPU, Object, container_requests
+from carryon_standalone.node.processes import ENV_MARKER
+
+INHERITED: Final = frozenset(
+    {
+        "LANG", "LC_ALL", "TZ",
+        # Where programs and libraries are: a process has no image that would say so.
+        "PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        # How many threads a library may start on this machine.
+        "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+        # Where models are kept, so that they aren't downloaded for every pod.
+        "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TORCH_HOME",
+    }
+)  # fmt: skip
+"""Variables of the node that containers see; everything else, credentials above all, stays with the node."""
+
+_REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]*)\))")
+_FIELD_MAP: Final = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
+
+
+class ConfigError(Exception):
+    """A container can't be started as it is written; the sentence becomes its waiting message."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Secrets and ConfigMaps as the API server has them; None stands for one that does not exist."""
+
+    objects: Mapping[tuple[str, str], Object | None]
+
+    def values(self, kind: str, name: str, namespace: str, optional: bool) -> dict[str, bytes]:
+        """The entries of one Secret or ConfigMap.
+
+        Raises:
+            ConfigError: It does not exist and is not optional.
+        """
+        found = self.objects.get((kind, name))
+        if found is None:
+            if optional:
+                return {}
+            raise ConfigError(f'{kind.lower()} "{name}" not found')
+        data = found.get("data") or {}
+        if kind == "Secret":
+            return {key: base64.b64decode(value) for key, value in data.items()}
+        binary = {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
+        return {key: value.encode() for key, value in data.items()} | binary
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a pod runs."""
+
+    node: str
+    host_ip: str
+    pod_ip: str
+
+
+def base(inherited: Mapping[str, str], home: Path, temporary: Path) -> dict[str, str]:
+    """The environment that an image would bring: search path, locale, the pod's own home and temporary folder."""
+    defaults = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+    kept = {name: value for name, value in inherited.items() if name in INHERITED}
+    return {**defaults, **kept, "HOME": str(home), "TMPDIR": str(temporary)}
+
+
+def variables(container: Object, pod: Object, placement: Placement, sources: Sources) -> dict[str, str]:
+    """The variables of `env` and `envFrom`, in Kubernetes' order of precedence.
+
+    Raises:
+        ConfigError: A Secret, ConfigMap or key that is not optional is missing, or a field is not offered.
+    """
+    namespace = pod["metadata"]["namespace"]
+    result: dict[str, str] = {}
+    for source in container.get("envFrom") or ():
+        for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if key in source:
+                reference = source[key]
+                values = sources.values(kind, reference["name"], namespace, bool(reference.get("optional")))
+                prefix = source.get("prefix", "")
+                result |= {prefix + name: value.decode(errors="replace") for name, value in values.items()}
+    for variable in container.get("env") or ():
+        name = variable["name"]
+        if "valueFrom" not in variable:
+            result[name] = expand(variable.get("value", ""), result)
+        elif (value := _value_from(variable["valueFrom"], pod, placement, sources)) is not None:
+            result[name] = value
+    return result
+
+
+def _value_from(value_from: Mapping[str, Any], pod: Object, placement: Placement, sources: Sources) -> str | None:
+    namespace = pod["metadata"]["namespace"]
+    if "fieldRef" in value_from:
+        return _field(value_from["fieldRef"]["fieldPath"], pod, placement)
+    for key, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
+        if key in value_from:
+            reference = value_from[key]
+            optional = bool(reference.get("optional"))
+            values = sources.values(kind, reference["name"], namespace, optional)
+            if reference["key"] in values:
+                return values[reference["key"]].decode(errors="replace")
+            if optional:
+                return None
+            raise ConfigError(f"couldn't find key {reference['key']} in {kind} {namespace}/{reference['name']}")
+    offered = "fieldRef, secretKeyRef and configMapKeyRef"
+    raise ConfigError(f"env valueFrom {', '.join(value_from)} is not offered on this machine: use {offered}")
+
+
+def _field(path: str, pod: Object, placement: Placement) -> str:
+    meta = pod["metadata"]
+    if match := _FIELD_MAP.fullmatch(path):
+        return str((meta.get(match[1]) or {}).get(match[2], ""))
+    fields = {
+        "metadata.name": meta["name"],
+        "metadata.namespace": meta["namespace"],
+        "metadata.uid": meta["uid"],
+        "spec.nodeName": placement.node,
+        "spec.serviceAccountName": pod["spec"].get("serviceAccountName", "default"),
+        "status.hostIP": placement.host_ip,
+        "status.hostIPs": placement.host_ip,
+        "status.podIP": placement.pod_ip,
+        "status.podIPs": placement.pod_ip,
+    }
+    if path not in fields:
+        raise ConfigError(f'fieldPath "{path}" is not offered: use one of {", ".join(sorted(fields))}')
+    return str(fields[path])
+
+
+def expand(text: str, known: Mapping[str, str]) -> str:
+    """Replace `$(NAME)` by what is known, as Kubernetes does: `$$` is a dollar sign, unknown names stay as written."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return known.get(match[1], match[0])
+
+    return _REFERENCE.sub(value, text)
+
+
+def own(container: Object, marker: str, termination_file: Path, devices: Iterable[str]) -> dict[str, str]:
+    """Variables that the node sets, whatever the pod says: a pod sees the GPUs it was given, and no other."""
+    wants_gpu = container_requests(container).get(GPU, 0) > 0
+    return {
+        ENV_MARKER: marker,
+        ENV_TERMINATION_LOG: str(termination_file),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices) if wants_gpu else "",
+    }
+
+
+def command(container: Object, images: Mapping[str, Sequence[str]], known: Mapping[str, str]) -> list[str] | None:
+    """The command line of a container; None when only an image, which this machine does not have, would know it."""
+    program = container.get("command") or images.get(container.get("image", ""))
+    if not program:
+        return None
+    return [expand(part, known) for part in (*program, *(container.get("args") or ()))]
