@@ -100,7 +100,8 @@ class ResolvedJob:
 
 def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     """Read back the items that `ResolvedJob.items` holds: (id, params) in order."""
-    rows = (json.loads(line) for line in text.splitlines())
+    # Not splitlines: JSON leaves line separators such as U+2028 as they are.
+    rows = (json.loads(line) for line in text.split("\n") if line)
     return tuple((row["id"], row.get("params", {})) for row in rows)
 
 
@@ -113,9 +114,7 @@ def resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
     try:
         return _resolve(namespace, name, spec)
     except RecursionError:
-        raise SpecError(
-            "InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels"
-        ) from None
+        raise _too_deep() from None
 
 
 def _resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
@@ -193,7 +192,10 @@ def _stage(
 ) -> ResolvedStage:
     stage = spec.stages[index]
     after = tuple(i for i, other in enumerate(spec.stages) if other.name in stage.after)
-    template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
+    try:
+        template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
+    except ValueError:
+        raise _too_deep() from None
     common = {
         "job": {"name": name, "namespace": namespace},
         "stage": {"name": stage.name},
@@ -260,6 +262,10 @@ def _unit(
         seed=seed,
         generate=generate,
     )
+
+
+def _too_deep() -> SpecError:
+    return SpecError("InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels")
 
 
 def _plain(value: Any) -> Any:
