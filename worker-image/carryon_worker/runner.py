@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from carryon_core import layout
 from carryon_core.done import Artifact, Done, Timings
 from carryon_core.messages import AssignedUnit, Assignment
-from carryon_store import Denied, Store, StoreError, Unreachable, units
+from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
 from carryon_worker import __version__, failures, generators, inputs
 from carryon_worker.ending import Ending
 from carryon_worker.failures import BadRequest, UnitFailure
@@ -134,10 +134,15 @@ class Runner:
             inputs=scratch / "inputs",
             outputs=scratch / "outputs",
             scratch=scratch / "scratch",
+            models=self._settings.model_cache,
+            open_bucket=self._open_bucket,
             cancelled=lambda: self._ending.claimed,
             _ledger=self._ledger,
         )
         return self._session
+
+    def _open_bucket(self, uri: str) -> Store:
+        return open_store(self._assignment.store.model_copy(update={"uri": uri}))
 
     def _generator(self, unit: AssignedUnit) -> tuple[str, Generator]:
         named = [name for name, config in unit.generate.items() if config is not None]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from carryon_store import Store
 from carryon_worker.ledger import Ledger
 
 
@@ -22,7 +23,9 @@ class Session:
         seed: The unit's own seed, 0 <= seed < 2**63.
         inputs: Folder that holds the artifacts of upstream units, one folder a stage.
         outputs: Empty folder for what the generator makes.
-        scratch: Empty folder for anything else; all three are wiped when the unit ended.
+        scratch: Empty folder for anything else; inputs and outputs too are wiped when the unit ended.
+        models: Folder for models that come from a bucket; outlives the unit and may be shared.
+        open_bucket: Opens the bucket of a uri, at the job's endpoint and with its credentials.
         cancelled: Whether the process is about to end, so that work begun now is in vain.
     """
 
@@ -35,6 +38,8 @@ class Session:
     inputs: Path
     outputs: Path
     scratch: Path
+    models: Path
+    open_bucket: Callable[[str], Store]
     cancelled: Callable[[], bool]
     _ledger: Ledger
 

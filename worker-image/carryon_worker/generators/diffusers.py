@@ -1,0 +1,207 @@
+"""Any diffusers pipeline as a generator: pictures become PNG, clips become MP4.
+
+A unit is a function of its configuration, seed and inputs: everything random is seeded right before the call, after
+the loading, which draws random numbers too. The same unit on the same machine is the same file, bit by bit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gc
+import logging
+import os
+import random
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from pydantic import ValidationError
+
+from carryon_core.spec import Diffusers
+from carryon_worker.failures import BadRequest, UnitFailure
+from carryon_worker.generators import Generator, InputFile, Output, arguments, media, models
+from carryon_worker.generators.bytes_moved import moving_while_bytes_move
+from carryon_worker.generators.cpus import available_cpus
+from carryon_worker.session import Session
+
+_log = logging.getLogger(__name__)
+_LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av")
+
+
+class DiffusersGenerator(Generator):
+    """Keeps one pipeline loaded and calls it once a unit."""
+
+    def __init__(self) -> None:
+        _configure()
+        self._loaded: tuple[str, str | None, str] | None = None
+        self._pipeline: Any = None
+        self._session: Session | None = None
+        self._target = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.cuda.get_device_name() if self._target == "cuda" else "cpu"
+
+    def present(self, file: InputFile) -> Any:
+        """Pictures and frames in memory, paths of anything else."""
+        if file.content_type.startswith("image/"):
+            return media.read_image(file.path)
+        if file.content_type.startswith("video/"):
+            return media.read_frames(file.path)
+        return str(file.path)
+
+    def load(self, config: Mapping[str, Any], session: Session) -> None:
+        """Load the pipeline, unless it is the one in memory."""
+        wanted = _parse(config)
+        self._session = session
+        key = (wanted.model, wanted.pipeline, wanted.dtype)
+        if key == self._loaded:
+            return
+        # The old one first: two seldom fit.
+        self._loaded = self._pipeline = None
+        gc.collect()
+        torch.cuda.empty_cache()
+        pipeline_class = _pipeline_class(wanted.pipeline)
+        source, local = models.locate(wanted.model, session)
+        if local and not (Path(source) / "model_index.json").is_file():
+            raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
+        with moving_while_bytes_move(session):
+            self._pipeline = _from_pretrained(pipeline_class, wanted, source, local).to(self._target)
+        self._pipeline.set_progress_bar_config(disable=True)
+        self._report_movement()
+        self._loaded = key
+        _log.info("loaded %s on %s", type(self._pipeline).__name__, self.device)
+
+    def generate(self, config: Mapping[str, Any], session: Session) -> Sequence[Output]:
+        """Call the pipeline and write what it made."""
+        wanted = _parse(config)
+        name = type(self._pipeline).__name__
+        takes = arguments.accepted(type(self._pipeline).__call__)
+        arguments.check(name, wanted.params, takes)
+        ours: dict[str, Any] = {
+            # Arrays show what is not a number; PIL images would be black.
+            "output_type": "np",
+            "return_dict": True,
+            "generator": torch.Generator("cpu").manual_seed(session.seed),
+            "callback_on_step_end": _steps(session),
+        }
+        given = {**wanted.params, **{each: value for each, value in ours.items() if each in takes}}
+        _seed(session.seed)
+        try:
+            result = self._pipeline(**given)
+        except (TypeError, ValueError) as error:
+            if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
+                raise BadRequest(f"{name} refuses its arguments: {error}") from None
+            raise
+        return _write(result, wanted, session)
+
+    def versions(self) -> Mapping[str, str]:
+        """Of the libraries that make the pixels."""
+        return {name: version(name) for name in _LIBRARIES}
+
+    def _report_movement(self) -> None:
+        """Every call of a model is movement; of those that decode, every layer, because they take long.
+
+        Not every pipeline calls back after a step, and none does while it decodes.
+        """
+        for component in self._pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                decodes = type(component).__module__.startswith("diffusers.models.autoencoders")
+                for module in component.modules() if decodes else (component,):
+                    module.register_forward_pre_hook(self._moved)
+
+    def _moved(self, module: torch.nn.Module, args: Any) -> None:
+        if self._session is not None:
+            self._session.moved()
+
+
+def _configure() -> None:
+    """What must hold for all units of this process."""
+    # Deterministic kernels where there are any; never those that a timing in this process would choose.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(available_cpus())
+    # Their warnings quote prompts.
+    for library in (diffusers, transformers):
+        messages: Any = library.utils.logging
+        messages.set_verbosity_error()
+        messages.disable_progress_bar()
+
+
+def _parse(config: Mapping[str, Any]) -> Diffusers:
+    try:
+        return Diffusers.model_validate(config)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise BadRequest(f"diffusers.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _pipeline_class(name: str | None) -> Any:
+    if name is None:
+        return diffusers.DiffusionPipeline
+    found = getattr(diffusers, name, None)
+    if isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline):
+        return found
+    known = [each for each in dir(diffusers) if each.endswith("Pipeline")]
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see diffusers' list of pipelines"
+    raise BadRequest(f"diffusers {diffusers.__version__} has no pipeline {name}: {hint}")
+
+
+def _from_pretrained(pipeline_class: Any, wanted: Diffusers, source: str, local: bool) -> Any:
+    try:
+        return pipeline_class.from_pretrained(
+            source,
+            dtype=getattr(torch, wanted.dtype),
+            local_files_only=local,
+            # Nothing is ever unpickled.
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        if local:
+            raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error
+        raise UnitFailure("ModelUnavailable", f"model {wanted.model} can't be had from the hub: {error}") from error
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _steps(session: Session) -> Any:
+    def step_ended(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        session.step(step + 1, getattr(pipeline, "num_timesteps", None))
+        return tensors
+
+    return step_ended
+
+
+def _write(result: Any, wanted: Diffusers, session: Session) -> list[Output]:
+    prompt = str(wanted.params.get("prompt", ""))
+    if (images := getattr(result, "images", None)) is not None:
+        metadata = {"prompt": prompt, "seed": str(session.seed), "model": wanted.model}
+        paths = _paths(session.outputs, "image", "png", len(images))
+        for path, image in zip(paths, images, strict=True):
+            media.write_png(path, image, metadata)
+    elif (clips := getattr(result, "frames", None)) is not None:
+        metadata = {"title": prompt, "comment": f"seed {session.seed}, model {wanted.model}"}
+        paths = _paths(session.outputs, "clip", "mp4", len(clips))
+        for path, frames in zip(paths, clips, strict=True):
+            media.write_mp4(path, frames, wanted.output.fps, metadata)
+    else:
+        raise BadRequest(f"the pipeline makes neither images nor frames, but {type(result).__name__}")
+    return [Output(path.name, path) for path in paths]
+
+
+def _paths(folder: Path, stem: str, suffix: str, count: int) -> list[Path]:
+    if count == 1:
+        return [folder / f"{stem}.{suffix}"]
+    return [folder / f"{stem}-{number}.{suffix}" for number in range(count)]
