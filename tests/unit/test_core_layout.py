@@ -111,7 +111,8 @@ def test_a_duration_is_its_seconds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "m", "5 m", "-5m", "5M", "1.5h", "5m\n", "\n5m", "5min", "1w", "1234567s", "1s1s1s1s1s1s", "٥m"]
+    "text",
+    ["", "5", "m", "5 m", "-5m", "5M", "1.5h", "5m\n", "\n5m", "5min", "1w", "1234567s", "1s1s1s1s1s1s", "\u0665m"],
 )
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration: write one such as 30s, 5m or 1h30m"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -195,10 +197,10 @@ def test_what_is_refused_says_why(template: str, sentence: str) -> None:
     assert "FileRef" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "template",
-    [template for template, sentence in REFUSED if sentence.startswith(("uses", "can't be read", "an index"))],
-)
+NOT_ALLOWED = [template for template, why in REFUSED if why.startswith(("uses", "can't be read", "an index"))]
+
+
+@pytest.mark.parametrize("template", NOT_ALLOWED)
 def test_what_is_not_allowed_is_refused_before_there_are_items(template: str) -> None:
     with pytest.raises(TemplateError):
         check({"params": [template]})
@@ -250,10 +252,9 @@ def test_values_of_items_are_never_templates_themselves(before: str, value: str)
 
 @given(st.text(alphabet=st.sampled_from("{}%# abx.|()[]'\"-+*~0,:=_\n"), max_size=40))
 def test_whatever_is_written_ends_in_a_value_or_a_sentence(text: str) -> None:
-    try:
-        render(text, {"a": {"b": 1}, "x": "y", "b": [1, "2"]})
-    except TemplateError as error:
-        assert str(error)
+    # Anything but a TemplateError fails this test.
+    with suppress(TemplateError):
+        json.dumps(render(text, {"a": {"b": 1}, "x": "y", "b": [1, "2"]}))
 
 
 def test_a_file_has_no_text() -> None:
