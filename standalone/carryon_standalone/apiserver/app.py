@@ -348,7 +348,7 @@ class Api:
         resource = target.resource
         value = decode(await request.read(), request.headers.get("Content-Type", ""), resource.kind)
         value = {**value, "apiVersion": resource.api_version, "kind": resource.kind}
-        metadata = value["metadata"] = {**(value.get("metadata") or {})}
+        value["metadata"] = {**(value.get("metadata") or {})}
         if resource.kind == "TokenReview":
             token = str((value.get("spec") or {}).get("token") or "")
             known = hmac.compare_digest(token.encode(), self.token.encode())
@@ -360,7 +360,6 @@ class Api:
             manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
             record(None, value, {}, Author(manager, "", resource.api_version, meta.now()))
             value["status"] = {"allowed": True}
-        metadata["creationTimestamp"] = None
         return _json(value, 201)
 
 
@@ -418,9 +417,9 @@ def _json(value: Any, status: int = 200, form: Form = PLAIN, headers: dict[str, 
 def _cached(request: web.BaseRequest, value: dict[str, Any], media_type: str) -> web.Response:
     """A document with its ETag, or 304 where the client has it."""
     tag = f'"{openapi.etag(value)}"'
-    headers = {"Content-Type": media_type, "ETag": tag, "Vary": "Accept"}
+    headers = {"Cache-Control": "public", "Content-Type": media_type, "ETag": tag, "Vary": "Accept"}
     if request.headers.get("If-None-Match") == tag:
-        return web.Response(status=304, headers={**_HEADERS, **headers})
+        return web.Response(status=304, headers=headers)
     return _raw(orjson.dumps(value), headers=headers)
 
 

@@ -105,12 +105,12 @@ class EventLog:
         self._bytes = 0
         self._changed: asyncio.Future[None] | None = None
 
-    def after(self, revision: int) -> list[Event] | None:
-        """The events after a revision, or None where some of them are gone."""
+    def after(self, revision: int, limit: int) -> list[Event] | None:
+        """The first events after a revision, or None where some of them are gone."""
         if revision < self.trimmed_through:
             return None
         start = bisect_right(self._events, revision, key=lambda event: event.revision)
-        return self._events[start:]
+        return self._events[start : start + limit]
 
     def append(self, event: Event) -> None:
         """Publish one event and wake whoever waits."""
@@ -138,11 +138,11 @@ class EventLog:
         del self._events[:cut]
         self.trimmed_through = max(self.trimmed_through, through)
 
-    async def changed(self) -> None:
-        """Wait for the next event."""
+    def changed(self) -> asyncio.Future[None]:
+        """Ends with the next event. It is shared by all who wait: never cancel it."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+        return self._changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ old content and the new revision, one that brings it in is ADDED.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -66,35 +67,31 @@ async def stream(store: Store, resource: Resource, options: WatchOptions) -> Asy
         if options.mark_initial:
             yield _bookmark(resource, options, cursor, initial_end=True)
     marked = cursor
-    next_bookmark = min(time.monotonic() + _BOOKMARK_SECONDS, deadline - _LAST_BOOKMARK_SECONDS)
+    last_bookmark = deadline - _LAST_BOOKMARK_SECONDS
+    next_bookmark = min(time.monotonic() + _BOOKMARK_SECONDS, last_bookmark) if options.bookmarks else math.inf
     while True:
-        events = log.after(cursor)
+        events = log.after(cursor, _BATCH)
         if events is None:
             error = expired(f"too old resource version: {cursor} ({log.trimmed_through + 1})")
             yield _line("ERROR", orjson.dumps(error.status()))
             return
         if events:
-            events = events[:_BATCH]
             cursor = events[-1].revision
             if lines := b"".join(filter(None, (_show(event, options, render) for event in events))):
                 yield lines
             continue
         now = time.monotonic()
-        if options.bookmarks and now >= next_bookmark:
+        if now >= next_bookmark:
             # Nothing of this kind is newer than what the store has committed: the client may resume from there.
             cursor = max(cursor, store.revision)
-            if cursor != marked or next_bookmark >= deadline - _LAST_BOOKMARK_SECONDS:
+            if cursor != marked:
                 yield _bookmark(resource, options, cursor, initial_end=False)
-            marked = cursor
-            last = deadline - _LAST_BOOKMARK_SECONDS
-            next_bookmark = min(now + _BOOKMARK_SECONDS, last) if now < last else deadline + 1
+                marked = cursor
+            next_bookmark = min(now + _BOOKMARK_SECONDS, last_bookmark) if now < last_bookmark else math.inf
         if now >= deadline:
             return
-        wake = min(deadline, next_bookmark) if options.bookmarks else deadline
-        try:
-            await asyncio.wait_for(log.changed(), max(0.0, wake - now))
-        except TimeoutError:
-            continue
+        # Asked for without awaiting in between, so that no event slips through.
+        await asyncio.wait((log.changed(),), timeout=min(deadline, next_bookmark) - now)
 
 
 def _show(event: Event, options: WatchOptions, render: Render) -> bytes:

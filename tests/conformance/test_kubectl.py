@@ -1,0 +1,344 @@
+"""The real kubectl against the real API server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from carryon_standalone.apiserver import kubeconfig
+
+CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
+OLDEST = 29
+JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
+
+
+def installed() -> dict[int, str]:
+    """Paths of the real binaries by minor version; a dispatcher's own copies lie beside it."""
+    if os.environ.get("CARRYON_TEST_KUBECTL") == "none":
+        return {}
+    found = shutil.which("kubectl")
+    if found is None:
+        return {}
+    folder = Path(found).resolve().parent
+    versions = {}
+    for path in sorted(folder.glob("kubectl.1.*")):
+        if match := re.fullmatch(r"kubectl\.1\.(\d+)", path.name):
+            versions[int(match[1])] = str(path)
+    if not versions:
+        text = subprocess.run(
+            [found, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=20
+        ).stdout
+        versions[int(json.loads(text)["clientVersion"]["minor"].rstrip("+"))] = found
+    return {minor: path for minor, path in versions.items() if minor >= OLDEST}
+
+
+VERSIONS = installed()
+NEWEST = max(VERSIONS, default=0)
+FAST = sorted({NEWEST, min(VERSIONS, default=0)}) if VERSIONS else []
+SLOW = sorted(set(VERSIONS) - set(FAST))
+
+needs_kubectl = pytest.mark.skipif(
+    os.environ.get("CARRYON_TEST_KUBECTL") == "none", reason="CARRYON_TEST_KUBECTL=none says so"
+)
+
+
+@needs_kubectl
+def test_kubectl_is_installed() -> None:
+    assert VERSIONS, f"install kubectl 1.{OLDEST} or newer, or set CARRYON_TEST_KUBECTL=none to leave these tests out"
+
+
+class Kubectl:
+    def __init__(self, binary: str, home: Path, server: Any) -> None:
+        self.binary = binary
+        self.home = home
+        self.server = server
+        config = home / "config"
+        config.write_text(kubeconfig.render(server.url, server.headers["Authorization"].removeprefix("Bearer ")))
+        self.environment = {"HOME": str(home), "KUBECONFIG": str(config), "PATH": os.environ["PATH"]}
+
+    def run(self, *arguments: str, given: Any = None) -> subprocess.CompletedProcess[str]:
+        text = yaml.safe_dump(given) if given is not None else None
+        command = [self.binary, *arguments]
+        return subprocess.run(command, input=text, capture_output=True, text=True, env=self.environment, timeout=60)
+
+    def __call__(self, *arguments: str, given: Any = None) -> str:
+        ended = self.run(*arguments, given=given)
+        assert ended.returncode == 0, ended.stderr
+        assert "Error" not in ended.stderr, ended.stderr
+        return ended.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [self.binary, *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
+        )
+
+
+def job(name: str, count: int = 15, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "carryon.dev/v1alpha1",
+        "kind": "GenerationJob",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "items": {"count": count},
+            "stages": [{"name": "clip", "generate": {"command": {"args": ["true"]}}}],
+            **spec,
+        },
+    }
+
+
+def pod(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "worker", "image": "worker:1"}]},
+    }
+
+
+def parameters(minors: list[int], slow: bool) -> list[Any]:
+    return [pytest.param(minor, marks=[pytest.mark.slow] if slow else [], id=f"1.{minor}") for minor in minors]
+
+
+@pytest.fixture(scope="module", params=parameters(FAST, False) + parameters(SLOW, True))
+def kubectl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Any) -> Kubectl:
+    made = Kubectl(VERSIONS[request.param], tmp_path_factory.mktemp(f"home-1.{request.param}"), server)
+    made("apply", "-f", str(CRD))
+    made("wait", "--for=condition=Established", "crd/generationjobs.carryon.dev", "--timeout=5s")
+    return made
+
+
+@pytest.fixture(
+    scope="module",
+    params=parameters([NEWEST] if VERSIONS else [], False)
+    + parameters([each for each in VERSIONS if each != NEWEST], True),
+)
+def newest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Any) -> Kubectl:
+    made = Kubectl(VERSIONS[request.param], tmp_path_factory.mktemp(f"all-1.{request.param}"), server)
+    made("apply", "-f", str(CRD))
+    return made
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A name of the test's own."""
+    return re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[-38:].strip("-")
+
+
+@needs_kubectl
+def test_a_job_is_applied_changed_and_deleted(kubectl: Kubectl, name: str) -> None:
+    assert "created" in kubectl("apply", "-f", "-", given=job(name))
+    assert "unchanged" in kubectl("apply", "-f", "-", given=job(name))
+    assert "configured" in kubectl("apply", "-f", "-", given=job(name, parallelism=3))
+    assert kubectl.server.get(f"{JOBS}/{name}")["spec"]["parallelism"] == 3
+    assert "patched" in kubectl("patch", "gj", name, "--type", "merge", "-p", '{"spec":{"suspend":true}}')
+    lines = kubectl("get", "gj", name).splitlines()
+    assert lines[0].split() == ["NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE"]
+    assert lines[1].split()[0] == name
+    assert "deleted" in kubectl("delete", "gj", name)
+    assert kubectl.server.request("GET", f"{JOBS}/{name}").status == 404
+
+
+@needs_kubectl
+def test_a_typo_is_refused_before_it_is_stored(kubectl: Kubectl, name: str) -> None:
+    ended = kubectl.run("apply", "-f", "-", given=job(name, paralelism=3))
+    assert ended.returncode != 0
+    assert 'unknown field "spec.paralelism"' in ended.stderr
+    assert kubectl.server.request("GET", f"{JOBS}/{name}").status == 404
+
+
+@needs_kubectl
+def test_a_rule_of_the_crd_speaks_through_kubectl(newest: Kubectl, name: str) -> None:
+    ended = newest.run("apply", "-f", "-", given=job(name, items={}))
+    assert ended.returncode == 1
+    assert "items needs exactly one of list and count" in ended.stderr
+
+
+@needs_kubectl
+def test_server_side_apply_takes_over_and_conflicts(newest: Kubectl, name: str) -> None:
+    newest("apply", "-f", "-", given=job(name))
+    assert "serverside-applied" in newest(
+        "apply", "--server-side", "--force-conflicts", "-f", "-", given=job(name, parallelism=2)
+    )
+    other = job(name, parallelism=4)
+    ended = newest.run("apply", "--server-side", "--field-manager=other", "-f", "-", given=other)
+    assert ended.returncode == 1
+    assert 'conflict with "kubectl"' in ended.stderr
+    newest("apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-", given=other)
+    assert newest.server.get(f"{JOBS}/{name}")["spec"]["parallelism"] == 4
+
+
+@needs_kubectl
+def test_labels_and_annotations_are_set_and_selected(newest: Kubectl, name: str) -> None:
+    newest("apply", "-f", "-", given=job(name))
+    newest("label", "gj", name, "team=film", "draft=yes")
+    newest("label", "gj", name, "draft-")
+    newest("annotate", "gj", name, "note=a b")
+    metadata = newest.server.get(f"{JOBS}/{name}")["metadata"]
+    assert metadata["labels"] == {"team": "film"}
+    assert metadata["annotations"]["note"] == "a b"
+    assert name in newest("get", "gj", "-A", "-l", "team in (film,music),!draft")
+    assert "No resources" in newest.run("get", "gj", "-l", "team!=film,team").stderr
+
+
+@needs_kubectl
+def test_replace_diff_and_dry_run_leave_no_trace_but_the_replacement(newest: Kubectl, name: str) -> None:
+    newest("create", "-f", "-", given=job(name))
+    version = newest.server.get(f"{JOBS}/{name}")["metadata"]["resourceVersion"]
+    assert newest.run("diff", "-f", "-", given=job(name, parallelism=7)).returncode == 1
+    newest("apply", "--dry-run=server", "-f", "-", given=job(name, parallelism=7))
+    assert newest.server.get(f"{JOBS}/{name}")["metadata"]["resourceVersion"] == version
+    newest("replace", "-f", "-", given=job(name, parallelism=5))
+    assert newest.server.get(f"{JOBS}/{name}")["spec"]["parallelism"] == 5
+
+
+@needs_kubectl
+def test_wait_ends_with_the_condition(kubectl: Kubectl, name: str) -> None:
+    kubectl("apply", "-f", "-", given=job(name))
+    waiting = kubectl.start("wait", f"gj/{name}", "--for=condition=Succeeded", "--timeout=20s")
+    by_path = kubectl.start("wait", f"gj/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
+    time.sleep(0.5)  # both are most likely watching by now; either way they must end
+    condition = {
+        "type": "Succeeded",
+        "status": "True",
+        "reason": "AllDone",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    kubectl.server.patch(f"{JOBS}/{name}/status", {"status": {"phase": "Succeeded", "conditions": [condition]}})
+    for process in (waiting, by_path):
+        out, errors = process.communicate(timeout=20)
+        assert (process.returncode, "condition met" in out) == (0, True), errors
+
+
+@needs_kubectl
+def test_get_watch_prints_rows_as_the_job_moves(kubectl: Kubectl, name: str, wait_until: Any) -> None:
+    kubectl("apply", "-f", "-", given=job(name))
+    watching = kubectl.start("get", "gj", name, "-w")
+    lines: list[str] = []
+    assert watching.stdout is not None
+    reader = threading.Thread(target=lambda: lines.extend(iter(watching.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]
+    reader.start()
+    try:
+        wait_until(lambda: len(lines) >= 2, "the first row")
+        for done in ("1/15", "2/15"):
+            kubectl.server.patch(f"{JOBS}/{name}/status", {"status": {"phase": "Running", "progress": done}})
+            wait_until(lambda done=done: any(done in line for line in lines), f"the row with {done}")
+    finally:
+        watching.kill()
+        watching.wait(timeout=5)
+        reader.join(timeout=5)
+        watching.communicate(timeout=5)
+
+
+@needs_kubectl
+def test_describe_shows_the_object_and_its_events(newest: Kubectl, name: str) -> None:
+    newest("apply", "-f", "-", given=job(name))
+    stored = newest.server.get(f"{JOBS}/{name}")
+    newest.server.create(
+        "/api/v1/namespaces/default/events",
+        {
+            "metadata": {"generateName": "e."},
+            "involvedObject": {
+                "apiVersion": "carryon.dev/v1alpha1",
+                "kind": "GenerationJob",
+                "namespace": "default",
+                "name": name,
+                "uid": stored["metadata"]["uid"],
+            },
+            "reason": "Launched",
+            "message": "three pods",
+            "type": "Normal",
+            "lastTimestamp": "2026-01-01T00:00:00Z",
+            "source": {"component": "carryon"},
+        },
+    )
+    described = newest("describe", "gj", name)
+    assert re.search(r"Normal\s+Launched\s+.*carryon\s+three pods", described)
+    assert "three pods" in newest("events", "--for", f"generationjob/{name}")
+    assert "three pods" in newest("get", "events")
+
+
+@needs_kubectl
+def test_explain_reads_the_schema(newest: Kubectl) -> None:
+    explained = newest("explain", "gj.spec.stages")
+    assert "FIELD: stages" in explained
+    assert "generate" in explained
+    assert "parallelism" in newest("explain", "gj", "--recursive")
+
+
+@pytest.fixture
+def running_pod(newest: Kubectl, name: str) -> Iterator[Path]:
+    """A pod with a node, and the log file that a kubelet would write."""
+    newest("apply", "-f", "-", given=pod(name))
+    path = f"/api/v1/namespaces/default/pods/{name}"
+    newest.server.create(f"{path}/binding", {"target": {"kind": "Node", "name": "here"}})
+    state = [{"name": "worker", "ready": True, "restartCount": 0, "state": {"running": {}}}]
+    newest.server.patch(f"{path}/status", {"status": {"phase": "Running", "containerStatuses": state}})
+    uid = newest.server.get(path)["metadata"]["uid"]
+    folder = newest.server.logs / f"default_{name}_{uid}"
+    folder.mkdir(parents=True)
+    yield folder / "worker.log"
+    newest("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+
+
+@needs_kubectl
+def test_logs_are_read_and_followed_to_the_end(newest: Kubectl, running_pod: Path, name: str, wait_until: Any) -> None:
+    with running_pod.open("w", buffering=1) as log:
+        log.write("2026-01-01T00:00:00.000000001Z one\n2026-01-01T00:00:01.5Z two\n")
+        assert newest("logs", name) == "one\ntwo\n"
+        assert newest("logs", name, "--tail=1", "--timestamps") == "2026-01-01T00:00:01.5Z two\n"
+        following = newest.start("logs", "-f", name)
+        time.sleep(0.3)
+        log.write("2026-01-01T00:00:02Z three\n")
+    newest.server.patch(f"/api/v1/namespaces/default/pods/{name}/status", {"status": {"phase": "Succeeded"}})
+    out, errors = following.communicate(timeout=20)
+    assert (out, following.returncode) == ("one\ntwo\nthree\n", 0), errors
+    assert newest("logs", name) == "one\ntwo\nthree\n"
+
+
+@needs_kubectl
+def test_pods_look_as_on_a_cluster(newest: Kubectl, running_pod: Path, name: str) -> None:
+    del running_pod
+    header, row = newest("get", "pod", name).splitlines()
+    assert header.split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    assert row.split()[:4] == [name, "1/1", "Running", "0"]
+    assert re.search(r"Node:\s+here", newest("describe", "pod", name))
+    newest("delete", "pod", name, "--wait=false")
+    assert newest("get", "pod", name).splitlines()[1].split()[2] == "Terminating"
+
+
+@needs_kubectl
+def test_the_built_in_kinds_are_applied(newest: Kubectl, name: str) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"key": "value"}}
+    newest("apply", "-f", "-", given=secret)
+    assert newest("get", "secret", name, "-o", "jsonpath={.data.key}") == "dmFsdWU="
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    newest("apply", "-f", "-", given=space)
+    inside = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": name}, "data": {"a": "b"}}
+    newest("apply", "-f", "-", given=inside)
+    newest("delete", "ns", name, "--timeout=20s")
+    assert newest.server.request("GET", f"/api/v1/namespaces/{name}/configmaps/c").status == 404
+    assert "generationjobs" in newest("api-resources")
+    assert newest("get", "--raw", "/healthz") == "ok"
+    assert "carryon" in newest("version")
+
+
+@needs_kubectl
+def test_a_protobuf_body_is_refused_with_the_way_out(newest: Kubectl) -> None:
+    if int(newest.binary.rpartition(".")[2]) < 32:
+        pytest.skip("older versions send JSON")
+    ended = newest.run("create", "configmap", "c", "--from-literal=a=b")
+    assert ended.returncode == 1
+    assert "kubectl apply -f" in ended.stderr
