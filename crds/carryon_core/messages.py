@@ -70,7 +70,7 @@ class Assignment(Loose):
     attempt: int
     store: StoreConfig
     unit_timeout_seconds: float | None = None
-    stall_seconds: float | None = 300.0
+    stall_seconds: float | None = None
     units: Annotated[list[AssignedUnit], Field(min_length=1)]
 
 

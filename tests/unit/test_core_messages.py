@@ -124,6 +124,11 @@ def test_an_assignment_survives_the_way_to_the_worker() -> None:
     assert json.loads(text)["stallSeconds"] is None
 
 
+def test_a_watch_that_is_off_stays_off_where_nulls_are_left_out() -> None:
+    text = assignment().model_dump_json(by_alias=True, exclude_none=True)
+    assert Assignment.model_validate_json(text) == assignment()
+
+
 def test_an_assignment_without_units_is_refused() -> None:
     with pytest.raises(ValidationError, match="units"):
         Assignment.model_validate({**assignment().model_dump(by_alias=True), "units": []})
