@@ -98,9 +98,10 @@ class ApiClient:
 
     def _headers(self) -> dict[str, str]:
         try:
-            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}", "Accept": "application/json"}
+            token = self._token_file.read_text().strip()
         except OSError as error:
             raise Unreachable(f"can't read the token: {error}") from error
+        return {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": "carryon-node"}
 
     async def request(
         self,

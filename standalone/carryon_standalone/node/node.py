@@ -52,7 +52,7 @@ async def run(config: NodeConfig, stop: asyncio.Event) -> None:
         FolderTaken: Another node runs in the data folder.
     """
     with _hold(config.data):
-        async with ApiClient(config.server, config.token_file) as client:
+        async with ApiClient(config.server, config.token_file, config.authority) as client:
             await _Node(config, client).run(stop)
 
 
