@@ -1,0 +1,1 @@
+"""The operator: watches GenerationJobs, decides what is missing, launches worker pods for it."""

@@ -1,0 +1,185 @@
+"""Settings of the operator: each a flag and an environment variable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NoReturn
+
+from carryon_core import durations
+from carryon_core.messages import StoreConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """How this operator works.
+
+    Attributes:
+        kubeconfig: Path of the kubeconfig; None: the pod's service account, or else ~/.kube/config.
+        namespaces: Where it looks for jobs; empty means everywhere.
+        workers: Jobs reconciled at the same time.
+        qps: Writes a second to the API server, and `burst` at once.
+        worker_image: Image of worker pods where a stage names none.
+        default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
+        file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster.
+        default_resources: Resources of diffusers workers where a stage names none.
+        health: Where /livez and /readyz are answered; None serves none.
+        verify_interval: Seconds between two looks at the whole bucket of a running job.
+    """
+
+    kubeconfig: str | None = None
+    namespaces: tuple[str, ...] = ()
+    workers: int = 16
+    qps: float = 50.0
+    burst: int = 100
+    worker_image: str = "carryon-worker"
+    default_store: StoreConfig | None = None
+    file_root: PurePosixPath | None = None
+    default_resources: Mapping[str, Any] = field(default_factory=dict)
+    health: Address | None = None
+    verify_interval: float = 600.0
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
+    """Read the settings; a flag goes before its variable, and one that is empty counts as not given.
+
+    Raises:
+        SystemExit: Status 2, after a sentence that says which setting is wrong and what it should be.
+    """
+    parser = _Parser(
+        prog="carryon-operator",
+        description="Carries out GenerationJobs. Each flag can also be set by the environment variable in brackets.",
+    )
+    for flag, variable, meaning in _SETTINGS:
+        parser.add_argument(flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]")
+    given = parser.parse_args(arguments)
+
+    def setting(flag: str, read: Callable[[str], Any], default: Any) -> Any:
+        text = getattr(given, flag.removeprefix("--").replace("-", "_"))
+        if not text:
+            return default
+        try:
+            return read(text)
+        except ValueError as error:
+            variable = next(variable for known, variable, _ in _SETTINGS if known == flag)
+            parser.error(f'{flag} ({variable}) is "{text}": {error}')
+
+    default = Config()
+    store = setting("--default-store", _uri, None)
+    return Config(
+        kubeconfig=setting("--kubeconfig", str, None),
+        namespaces=setting("--namespaces", _names, default.namespaces),
+        workers=setting("--workers", _count, default.workers),
+        qps=setting("--qps", _rate, default.qps),
+        burst=setting("--burst", _count, default.burst),
+        worker_image=setting("--worker-image", str, default.worker_image),
+        default_store=store
+        and StoreConfig(
+            uri=store,
+            endpoint=setting("--default-store-endpoint", str, None),
+            region=setting("--default-store-region", str, None),
+        ),
+        file_root=setting("--file-root", _folder, None),
+        default_resources=setting("--default-resources", _object, default.default_resources),
+        health=setting("--health", _address, None),
+        verify_interval=setting("--verify-interval", _interval, default.verify_interval),
+    )
+
+
+_SETTINGS = (
+    ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),
+    ("--namespaces", "CARRYON_NAMESPACES", "namespaces to look for jobs in, with commas between; all if empty"),
+    ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
+    ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
+    ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
+    ("--worker-image", "CARRYON_WORKER_IMAGE", "image of worker pods whose stage names none; carryon-worker"),
+    (
+        "--default-store",
+        "CARRYON_DEFAULT_STORE",
+        "where jobs put their artifacts that name no output: s3:// or file://",
+    ),
+    ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
+    ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
+    ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs must lie in; such outputs are refused if empty"),
+    (
+        "--default-resources",
+        "CARRYON_DEFAULT_RESOURCES",
+        'resources of diffusers stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
+    ),
+    ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
+    ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the list of all flags around it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("it must be a whole number of 1 or more")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise ValueError("it must be a number above 0")
+    return rate
+
+
+def _uri(text: str) -> str:
+    if not text.startswith(("s3://", "file:///")):
+        raise ValueError("it must begin with s3:// or file:///")
+    return text.rstrip("/")
+
+
+def _folder(text: str) -> PurePosixPath:
+    if not text.startswith("/"):
+        raise ValueError("it must be an absolute path")
+    return PurePosixPath(text)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError("it must be a JSON object")
+    return value
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError("it must be an address and a port, such as 0.0.0.0:8081")
+    return Address(host.strip("[]") or "0.0.0.0", int(port))
+
+
+def _interval(text: str) -> float:
+    interval = durations.seconds(text)
+    if interval < 1:
+        raise ValueError("it must be 1s or more")
+    return interval

@@ -1,0 +1,78 @@
+"""/livez and /readyz: whether this process still hears the API server and gets through its work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from carryon_operator.config import Address
+from carryon_operator.kube.informer import Informer
+from carryon_operator.kube.workqueue import WorkQueue
+
+LONGEST_SILENCE: Final = 120.0
+"""Seconds without a word from the API server: it sends a bookmark every minute."""
+LONGEST_WAIT: Final = 120.0
+"""Seconds that the next key may wait for a worker."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What health is judged by.
+
+    Attributes:
+        doorbell: The task that kopf runs in.
+        ready: Set once pods and jobs are known.
+    """
+
+    pods: Informer[Any]
+    queue: WorkQueue
+    doorbell: asyncio.Future[None]
+    ready: asyncio.Event
+
+    def live(self) -> Mapping[str, str]:
+        """What is wrong in a way that a restart may cure, by part."""
+        wrong: dict[str, str] = {}
+        if self.pods.silence > LONGEST_SILENCE:
+            wrong["pods"] = f"nothing heard from the API server for {self.pods.silence:.0f} s"
+        if self.queue.head_age > LONGEST_WAIT:
+            wrong["queue"] = f"{self.queue.depth} jobs wait for a worker, the first for {self.queue.head_age:.0f} s"
+        if self.doorbell.done():
+            wrong["doorbell"] = "kopf has ended"
+        return wrong
+
+    def readiness(self) -> Mapping[str, str]:
+        """Why no job is reconciled yet, or no more."""
+        return self.live() if self.ready.is_set() else {**self.live(), "start": "pods and jobs are not listed yet"}
+
+
+@asynccontextmanager
+async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
+    """Answer the probes while the context lasts, 200 or 503 with what is wrong; where they are served."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return _answer(health.live())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(health.readiness())
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address.host, address.port).start()
+        host, port = runner.addresses[0][:2]
+        yield Address(host, port)
+    finally:
+        await runner.cleanup()
+
+
+def _answer(wrong: Mapping[str, str]) -> web.Response:
+    text = "".join(f"{part}: {what}\n" for part, what in wrong.items())
+    return web.Response(text=text or "ok\n", status=503 if wrong else 200)

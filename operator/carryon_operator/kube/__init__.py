@@ -1,0 +1,1 @@
+"""What the operator needs of Kubernetes; nothing in here knows what a job is made of."""

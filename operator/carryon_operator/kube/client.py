@@ -1,0 +1,286 @@
+"""The API server over HTTP: dictionaries in, dictionaries out.
+
+Small on purpose: typed models of 10,000 pods take seconds of the event loop and a gigabyte. What a fleet needs is here
+instead: bounded connections, a bounded rate of writes, retries only where a request may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+from carryon_operator.kube.connection import Authorization, ConfigError, Connection
+from carryon_operator.kube.errors import TooManyRequests, Unavailable, from_answer, from_status
+from carryon_operator.kube.ratelimit import Backoff, TokenBucket
+from carryon_operator.kube.resources import PODS, Resource
+
+Body = dict[str, Any]
+
+PAGE: Final = 500
+"""Objects in one page of a list."""
+WATCH_SECONDS: Final = 300
+"""How long the server keeps a watch open; an integer, or the server refuses it."""
+SILENCE_SECONDS: Final = 70.0
+"""A watch that brings nothing for so long is dead: servers send a bookmark every minute."""
+_CONNECT_SECONDS: Final = 5.0
+_REQUEST: Final = aiohttp.ClientTimeout(total=30.0, sock_connect=_CONNECT_SECONDS)
+_CONNECTIONS: Final = 64
+_READ_AHEAD: Final = 2**21
+_ATTEMPTS: Final = 4
+_LONGEST_WAIT: Final = 30.0
+_JSON: Final = "application/json"
+_MERGE_PATCH: Final = "application/merge-patch+json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a list; `version` is the same on all its pages, and where a watch begins."""
+
+    items: tuple[Body, ...]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """A change: ADDED, MODIFIED, DELETED, or BOOKMARK (which has nothing but a resourceVersion)."""
+
+    type: str
+    object: Body
+
+
+class Client:
+    """A connection to one API server. Use as an async context manager.
+
+    Every method raises the `ApiError` that fits; `Unavailable` also stands for a broken connection and for no answer
+    within 30 s. GET and DELETE are repeated then; everything is repeated after 429, which says that nothing was done.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        reload: Callable[[], Connection] | None = None,
+        qps: float = 50.0,
+        burst: int = 100,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        """Prepare a client, inside a running event loop; nothing is sent yet.
+
+        Args:
+            connection: Where to.
+            reload: Reads the connection again, for credentials that expire. Blocking.
+            qps: Writes a second, after the first `burst` ones.
+            burst: Writes that may follow each other at once.
+            silence: Seconds without a byte after which a watch is given up.
+        """
+        self.server: Final = connection.server
+        self._proxy = connection.proxy
+        self._connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
+        self._authorization = Authorization(connection, reload or (lambda: connection))
+        self._session = self.session()
+        self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
+        self._silence = silence
+
+    def session(self) -> aiohttp.ClientSession:
+        """A session with these connections and credentials; whoever closes it closes neither."""
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            middlewares=(self._authorization,),
+            headers={"User-Agent": "carryon-operator", "Accept": _JSON},
+            proxy=self._proxy,
+            read_bufsize=_READ_AHEAD,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        await self._connector.close()
+
+    async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
+        """An object."""
+        return await self._json("GET", resource.path(namespace, name))
+
+    async def list_pages(
+        self, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
+    ) -> AsyncIterator[Page]:
+        """All objects, page by page: one consistent state of the collection.
+
+        Raises:
+            Gone: It took so long that the server forgot that state: begin again.
+        """
+        params = {"limit": str(PAGE), **({"labelSelector": label_selector} if label_selector else {})}
+        while True:
+            answer = await self._json("GET", resource.path(namespace), params=params)
+            shared = {"apiVersion": answer.get("apiVersion"), "kind": answer.get("kind", "").removesuffix("List")}
+            metadata = answer["metadata"]
+            # Items of built-in kinds come without them.
+            yield Page(tuple({**shared, **item} for item in answer.get("items") or ()), metadata["resourceVersion"])
+            if not metadata.get("continue"):
+                return
+            params["continue"] = metadata["continue"]
+
+    @asynccontextmanager
+    async def watch(
+        self, resource: Resource, *, version: str, namespace: str | None = None, label_selector: str = ""
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        """What changed after `version`. Entered once the server has answered; ends when the server ends it.
+
+        Raises:
+            Gone: The server no longer remembers that version: list again.
+            ApiError: Anything else; go on from the last version that was seen.
+        """
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+            **({"labelSelector": label_selector} if label_selector else {}),
+        }
+        limits = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=self._silence)
+        async with self._send("GET", resource.path(namespace), params=params, limits=limits) as response:
+            yield _events(response)
+
+    async def create(self, resource: Resource, body: Mapping[str, Any], *, namespace: str | None = None) -> Body:
+        """Create an object; as it was stored.
+
+        Raises:
+            AlreadyExists: There is one of that name.
+        """
+        return await self._json("POST", resource.path(namespace), body=body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> Body:
+        """Change an object by a JSON merge patch (RFC 7386); as it was stored.
+
+        Raises:
+            Conflict: The patch holds a `metadata.resourceVersion`, and the object has another.
+        """
+        path = resource.path(namespace, name, subresource)
+        return await self._json("PATCH", path, body=patch, content_type=_MERGE_PATCH)
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        *,
+        namespace: str | None = None,
+        uid: str | None = None,
+        grace_seconds: int | None = None,
+        propagation: str | None = None,
+    ) -> None:
+        """Delete an object.
+
+        Args:
+            resource: Its kind.
+            name: Of the object.
+            namespace: Of the object.
+            uid: Delete only the object that has it.
+            grace_seconds: Instead of the object's own grace period.
+            propagation: Background, Foreground or Orphan.
+
+        Raises:
+            NotFound: It is gone already.
+            Conflict: The object of that name has another uid.
+        """
+        options: Body = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        if propagation is not None:
+            options["propagationPolicy"] = propagation
+        await self._json("DELETE", resource.path(namespace, name), body=options)
+
+    async def pod_log(self, name: str, *, namespace: str, container: str, tail_lines: int) -> str:
+        """The last lines of a container's log."""
+        params = {"container": container, "tailLines": str(tail_lines)}
+        content = await self._bytes("GET", PODS.path(namespace, name, "log"), params=params)
+        return content.decode(errors="replace")
+
+    async def _json(self, method: str, path: str, **request: Any) -> Body:
+        content = await self._bytes(method, path, **request)
+        try:
+            answer: Body = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise Unavailable(0, "NotJSON", f"{method} {path}: the answer is no JSON: {error}") from error
+        return answer
+
+    async def _bytes(self, method: str, path: str, **request: Any) -> bytes:
+        """Send until it works, as often as that is safe."""
+        backoff = Backoff(0.2, 5.0)
+        while True:
+            if method != "GET":
+                await asyncio.sleep(self._writes.reserve())
+            try:
+                async with self._send(method, path, **request) as response:
+                    return await response.read()
+            except (TooManyRequests, Unavailable) as error:
+                wait = max(backoff.next(), error.retry_after or 0.0)
+                repeatable = isinstance(error, TooManyRequests) or method in ("GET", "DELETE")
+                if not repeatable or backoff.failures() == _ATTEMPTS or wait > _LONGEST_WAIT:
+                    raise
+                log.debug("%s %s: %s; again in %.1f s", method, path, error, wait)
+                await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        limits: aiohttp.ClientTimeout = _REQUEST,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._session.request(
+                method,
+                self.server + quote(path),
+                params=params,
+                data=None if body is None else orjson.dumps(body),
+                headers={} if body is None else {"Content-Type": content_type},
+                timeout=limits,
+            ) as response:
+                if response.status >= 400:
+                    raise from_answer(response.status, await response.read(), response.headers)
+                yield response
+        except TimeoutError as error:
+            raise Unavailable(0, "Timeout", f"{method} {path}: {self.server} did not answer in time") from error
+        except (aiohttp.ClientError, ConfigError) as error:
+            raise Unavailable(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from error
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[WatchEvent]:
+    """The events of a watch, one JSON document a line; read in chunks, for a line at a time costs half the speed."""
+    rest = b""
+    async for chunk in response.content.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            try:
+                event = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise Unavailable(0, "NotJSON", f"a line of the watch is no JSON: {error}") from error
+            if event["type"] == "ERROR":
+                raise from_status(event["object"])
+            yield WatchEvent(event["type"], event["object"])

@@ -1,0 +1,122 @@
+"""Where the API server is and who we are to it, read by the official client's own loaders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+import kubernetes.config
+from kubernetes.client import Configuration
+
+RENEW_AFTER: Final = 300.0
+"""Seconds after which credentials are read again: a kubelet replaces a token with a fifth of its hour still to go."""
+
+
+class ConfigError(Exception):
+    """There is no usable configuration for Kubernetes."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the API server.
+
+    Attributes:
+        server: Its URL, without a slash at the end.
+        tls: Trusted authority and client certificate; True stands for the system's authorities.
+        authorization: Value of the header, None without credentials (or with a client certificate).
+        proxy: URL of an HTTP proxy.
+    """
+
+    server: str
+    tls: ssl.SSLContext | bool = True
+    authorization: str | None = field(default=None, repr=False)
+    proxy: str | None = None
+
+
+def load(kubeconfig: str | None = None) -> Connection:
+    """The connection as configured now. Blocking: reads files, and may run a credential plugin.
+
+    Args:
+        kubeconfig: Path, or several with the system's separator, as in KUBECONFIG. Without it: the pod's service
+            account, or else ~/.kube/config.
+
+    Raises:
+        ConfigError: None of them can be used.
+    """
+    loaders: Any = kubernetes.config  # Typed only in name.
+    configuration = Configuration()
+    try:
+        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            loaders.load_incluster_config(client_configuration=configuration)
+        else:
+            loaders.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
+        tls = _tls(configuration)
+    except (kubernetes.config.ConfigException, OSError) as error:
+        raise ConfigError(
+            f"cannot connect to Kubernetes: {error}. Set KUBECONFIG to a kubeconfig file, or run inside a cluster"
+        ) from error
+    header = configuration.get_api_key_with_prefix("BearerToken")
+    return Connection(configuration.host.rstrip("/"), tls, header, configuration.proxy)
+
+
+def _tls(configuration: Any) -> ssl.SSLContext | bool:
+    if not configuration.host.startswith("https:"):
+        return True
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Authorization:
+    """Puts the Authorization header on requests (middleware of aiohttp), and keeps it valid.
+
+    It is read again every few minutes, and at once when the server answers 401: tokens of service accounts expire.
+    """
+
+    def __init__(self, connection: Connection, reload: Callable[[], Connection]) -> None:
+        """Begin with what was read already, inside a running event loop.
+
+        Args:
+            connection: As loaded.
+            reload: Loads it again. Blocking.
+        """
+        self._header = connection.authorization
+        self._reload = reload
+        self._read_at = asyncio.get_running_loop().time()
+        self._lock = asyncio.Lock()
+
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request, once more with new credentials if those it had are refused."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at > RENEW_AFTER:
+            self._read_at = now  # Of all requests that notice, the first reads for the others.
+            await self._renew(self._header)
+        used = self._sign(request)
+        response = await send(request)
+        if response.status == 401:
+            await self._renew(used)
+            if self._header != used:
+                response.release()
+                self._sign(request)
+                response = await send(request)
+        return response
+
+    def _sign(self, request: aiohttp.ClientRequest) -> str | None:
+        if self._header is not None:
+            request.headers["Authorization"] = self._header
+        return self._header
+
+    async def _renew(self, used: str | None) -> None:
+        async with self._lock:
+            if self._header == used:
+                self._header = (await asyncio.to_thread(self._reload)).authorization
+                self._read_at = asyncio.get_running_loop().time()

@@ -1,0 +1,41 @@
+"""The loop that reconciles: what goes wrong with one job changes nothing for the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from carryon_operator.kube.errors import ApiError, Conflict
+from carryon_operator.kube.workqueue import ShutDown, WorkQueue
+from carryon_store import StoreError
+
+log = logging.getLogger(__name__)
+
+
+async def work(queue: WorkQueue, reconcile: Callable[[str], Awaitable[float | None]]) -> None:
+    """Reconcile one key after the other until the queue shuts down.
+
+    Args:
+        queue: Of keys.
+        reconcile: Brings a job to what is wanted; seconds until it wants to be called again, if at all.
+    """
+    while True:
+        try:
+            key = await queue.get()
+        except ShutDown:
+            return
+        try:
+            wait = await reconcile(key)
+        except Conflict as error:
+            # Somebody wrote in between; that write rings the doorbell, if it did not already.
+            log.debug("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
+        except (ApiError, StoreError) as error:
+            log.warning("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
+        except Exception:
+            log.exception("%s: reconciling failed; again in %.1f s", key, queue.add_rate_limited(key))
+        else:
+            queue.forget(key)
+            if wait is not None:
+                queue.add_after(key, wait)
+        finally:
+            queue.done(key)
