@@ -25,5 +25,13 @@ def catch() -> socket.socket:
     return reader
 
 
+def asked_to_stop(arriving: socket.socket) -> str | None:
+    """Name of a signal that has arrived and asks to stop; libraries may have handlers for others."""
+    for number in arriving.recv(64):
+        if number in CAUGHT:
+            return signal.Signals(number).name
+    return None
+
+
 def _noted_by_the_wakeup_fd(number: int, frame: object) -> None:
     """Without a Python handler the interpreter would not write to the wakeup fd."""

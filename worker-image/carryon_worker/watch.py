@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from carryon_core.messages import ExitCode, UnitOutcome
+from carryon_worker import signals
 from carryon_worker.ending import Ending
 from carryon_worker.ledger import Ledger
 
@@ -24,7 +25,7 @@ class Watch(threading.Thread):
     """Waits for signals and limits.
 
     Args:
-        signals: Where signals arrive, from `signals.catch`.
+        arriving: Where signals arrive, from `signals.catch`.
         ledger: The course of the worker.
         ending: The way out.
         stop: Stops what runs outside the process and saves resume state, within the given seconds.
@@ -33,14 +34,14 @@ class Watch(threading.Thread):
 
     def __init__(
         self,
-        signals: socket.socket,
+        arriving: socket.socket,
         ledger: Ledger,
         ending: Ending,
         stop: Callable[[float], None],
         stop_seconds: float,
     ) -> None:
         super().__init__(name="watch", daemon=True)
-        self._signals = signals
+        self._signals = arriving
         self._ledger = ledger
         self._ending = ending
         self._stop_work = stop
@@ -51,8 +52,8 @@ class Watch(threading.Thread):
         try:
             while True:
                 ready, _, _ = select.select([self._signals], [], [], self._ledger.patience())
-                if ready and self._signals.recv(64):
-                    self._interrupt()
+                if ready and (asked := signals.asked_to_stop(self._signals)):
+                    self._interrupt(asked)
                 if overdue := self._ledger.overdue():
                     self._ending.claim()
                     self._stop_work(self._stop_seconds)
@@ -63,10 +64,10 @@ class Watch(threading.Thread):
             _log.exception("the watch failed")
             os._exit(1)
 
-    def _interrupt(self) -> NoReturn:
+    def _interrupt(self, asked: str) -> NoReturn:
         self._ending.claim()
         # What is made already is worth the moment it takes to put it into the bucket.
         self._ledger.wait_while_publishing(self._stop_seconds)
         self._stop_work(self._stop_seconds)
-        message = "stopped on request; unfinished units go on elsewhere"
+        message = f"stopped on request ({asked})"
         self._ending.leave(ExitCode.INTERRUPTED, self._ledger.termination("Interrupted", message))

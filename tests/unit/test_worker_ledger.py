@@ -1,0 +1,138 @@
+"""What the ledger makes of time and outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from carryon_core.messages import AssignedUnit, Assignment, ExitCode, StoreConfig, UnitOutcome
+from carryon_worker import failures
+from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
+from carryon_worker.ledger import CRASHED, HEALTH_MARGIN, Ledger, Phase, verdict
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def ledger(clock: Clock, units: int = 1, **limits: Any) -> Ledger:
+    assigned = [
+        AssignedUnit(index=70 + i, item=f"i{i}", fingerprint="0" * 64, seed=0, generate={}) for i in range(units)
+    ]
+    store = StoreConfig(uri="file:///nowhere")
+    return Ledger(
+        Assignment(namespace="n", job="j", stage="s", attempt=1, store=store, units=assigned, **limits), clock
+    )
+
+
+CRASH = UnitFailure("GeneratorFailed", "it broke")
+POISON = UnitFailure("DeviceError", "gone", ends_worker=True)
+
+
+@pytest.mark.parametrize(
+    ("units", "ended", "code", "reason"),
+    [
+        (2, [None, None], ExitCode.DONE, "Done"),
+        (2, [None, CRASH], ExitCode.SOME_FAILED, "UnitsFailed"),
+        (2, [CRASH, CRASH], ExitCode.SOME_FAILED, "UnitsFailed"),
+        (2, [BadRequest("no"), BadRequest("no")], ExitCode.BAD_REQUEST, "BadRequest"),
+        (2, [None, BadRequest("no")], ExitCode.SOME_FAILED, "UnitsFailed"),
+        (2, [CRASH, BadRequest("no")], ExitCode.SOME_FAILED, "UnitsFailed"),
+        (3, [None, OutOfMemory("no")], ExitCode.OUT_OF_MEMORY, "OutOfMemory"),
+        (2, [None, OutOfMemory("no")], ExitCode.OUT_OF_MEMORY, "OutOfMemory"),
+        (3, [CRASH, POISON], CRASHED, "DeviceError"),
+    ],
+)
+def test_the_exit_code_follows_from_what_became_of_the_units(
+    clock: Clock, units: int, ended: list[UnitFailure | None], code: int, reason: str
+) -> None:
+    book = ledger(clock, units)
+    for unit, failure in zip(book.assignment.units, ended, strict=False):
+        book.begin(unit)
+        book.finish(failure)
+    assert verdict(units, book.reports)[:2] == (code, reason)
+
+
+def test_reports_name_positions_and_leave_no_unit_out(clock: Clock) -> None:
+    book = ledger(clock, 3)
+    book.begin(book.assignment.units[0])
+    book.finish(None)
+    book.begin(book.assignment.units[1])
+    reports = book.termination("Interrupted", "stopped").units
+    assert [(report.index, report.outcome) for report in reports] == [
+        (0, UnitOutcome.DONE),
+        (1, UnitOutcome.INTERRUPTED),
+        (2, UnitOutcome.NOT_STARTED),
+    ]
+
+
+def test_movement_of_any_kind_holds_a_stall_off(clock: Clock) -> None:
+    book = ledger(clock, stall_seconds=10.0)
+    book.begin(book.assignment.units[0])
+    for move in (book.moved, lambda: book.step(1, 2), lambda: book.enter(Phase.GENERATING), book.moved):
+        clock.now += 9
+        assert book.overdue() is None
+        move()
+    clock.now += 10.5
+    overdue = book.overdue()
+    assert overdue is not None
+    assert (overdue.code, overdue.reason) == (ExitCode.STALLED, "Stalled")
+
+
+def test_without_a_watch_nothing_stalls_until_the_next_phase(clock: Clock) -> None:
+    book = ledger(clock, stall_seconds=10.0)
+    book.begin(book.assignment.units[0])
+    book.watch(False)
+    clock.now += 1000
+    assert book.overdue() is None
+    assert book.healthy()
+    book.enter(Phase.PUBLISHING)
+    clock.now += 11
+    assert book.overdue() is not None
+
+
+def test_only_generating_counts_for_the_unit_timeout(clock: Clock) -> None:
+    book = ledger(clock, stall_seconds=None, unit_timeout_seconds=5.0)
+    book.begin(book.assignment.units[0])
+    clock.now += 100
+    assert book.overdue() is None
+    book.enter(Phase.GENERATING)
+    clock.now += 5
+    assert book.overdue() is None
+    clock.now += 0.5
+    overdue = book.overdue()
+    assert overdue is not None
+    assert overdue.code == ExitCode.UNIT_TIMEOUT
+    book.enter(Phase.PUBLISHING)
+    assert book.overdue() is None
+
+
+def test_health_ends_only_after_the_worker_should_have_ended_itself(clock: Clock) -> None:
+    book = ledger(clock, stall_seconds=10.0)
+    book.begin(book.assignment.units[0])
+    clock.now = 10 + HEALTH_MARGIN
+    assert book.healthy()
+    clock.now += 1
+    assert not book.healthy()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "permanent", "ends_worker"),
+    [
+        (BadRequest("no"), "BadRequest", True, False),
+        (MemoryError(), "OutOfMemory", False, True),
+        (RuntimeError("a\nb"), "GeneratorFailed", False, False),
+    ],
+)
+def test_any_exception_amounts_to_a_failure(error: Exception, reason: str, permanent: bool, ends_worker: bool) -> None:
+    failure = failures.of(error)
+    assert (failure.reason, failure.permanent, failure.ends_worker) == (reason, permanent, ends_worker)
