@@ -1,0 +1,215 @@
+"""The promise, end to end: kill anything, start again, and only what is missing is made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plane import Plane
+
+from carryon_core import names
+from carryon_core.messages import StoreConfig
+from carryon_store import Store, open_store
+from reels import contents_hold, finished, reel
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Iterator[Plane]:
+    """A control plane of its own, which the test may kill."""
+    made = Plane(tmp_path)
+    made.start()
+    yield made
+    made.kill()
+
+
+def store_of(plane: Plane) -> Store:
+    return open_store(StoreConfig(uri=plane.output.as_uri()))
+
+
+def progress(plane: Plane, name: str) -> int:
+    return int((plane.get(name).get("status") or {}).get("progress", "0/").split("/")[0])
+
+
+def wait_for_progress(plane: Plane, name: str, units: int, seconds: float = 60) -> None:
+    plane.wait_for(name, lambda job: progress(plane, name) >= units, seconds)
+
+
+def wait_for_phase(plane: Plane, name: str, phase: str, seconds: float = 60) -> None:
+    plane.wait_for(name, lambda job: (job.get("status") or {}).get("phase") == phase, seconds)
+
+
+def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(plane: Plane) -> None:
+    job = reel("reel", seconds=0.8)
+    plane.apply(job)
+    wait_for_progress(plane, "reel", 9)
+    plane.kill()
+    store = store_of(plane)
+    before = finished(store, job)
+    assert 9 <= len(before) < 15
+
+    plane.start()
+    wait_for_phase(plane, "reel", "Succeeded")
+    after = finished(store, job)
+    assert len(after) == 15
+    assert {at: after[at].objects for at in before} == {at: before[at].objects for at in before}, "made again"
+    assert all(contents_hold(store, at, unit.done) for at, unit in after.items())
+    status = plane.get("reel")["status"]
+    assert status["progress"] == "15/15"
+    assert status["counters"]["failures"] == 0, "a machine that goes down is not the job's fault"
+
+
+def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) -> None:
+    job = reel("reel", seconds=0.8)
+    plane.apply(job)
+    wait_for_progress(plane, "reel", 9)
+    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
+    plane.kubectl("wait", "--for=condition=Suspended", "gj/reel", "--timeout=30s")
+    assert plane.pods("reel") == []
+    status = plane.get("reel")["status"]
+    assert status["phase"] == "Suspended"
+    done = int(status["progress"].split("/")[0])
+    assert 9 <= done < 15
+    before = finished(store_of(plane), job)
+    assert len(before) == done
+
+    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
+    plane.kubectl("wait", "--for=condition=Finished", "gj/reel", "--timeout=60s")
+    after = finished(store_of(plane), job)
+    assert len(after) == 15
+    assert {at: after[at].objects for at in before} == {at: before[at].objects for at in before}
+    counters = plane.get("reel")["status"]["counters"]
+    assert (counters["suspensions"], counters["resumes"], counters["failures"]) == (1, 1, 0)
+
+
+def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(plane: Plane) -> None:
+    job = reel("reel", clips=9, seconds=0.6)
+    plane.apply(job)
+    wait_for_progress(plane, "reel", 4)
+    store = store_of(plane)
+    before = finished(store, job)
+    lost = sorted(before)[0]
+    store.delete(lost + before[lost].done.artifacts[0].key)
+
+    wait_for_phase(plane, "reel", "Succeeded")
+    after = finished(store, job)
+    assert len(after) == 9
+    assert after[lost].done.artifacts[0].sha256 != before[lost].done.artifacts[0].sha256, "the generator is random"
+    untouched = set(before) - {lost}
+    assert {at: after[at].objects for at in untouched} == {at: before[at].objects for at in untouched}
+
+
+def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: Plane, tmp_path: Path) -> None:
+    job = reel("reel", clips=1, seconds=1.5)
+    plane.apply(job)
+    pod = plane.wait_for_pod("reel")
+    assigned = next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == names.ENV_ASSIGNMENT)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        names.ENV_ASSIGNMENT: assigned,
+        names.ENV_SCRATCH: str(tmp_path / "scratch"),
+        names.ENV_TERMINATION_LOG: str(tmp_path / "last-words"),
+        names.ENV_BIND: "127.0.0.9",
+    }
+    cut_off = subprocess.Popen([sys.executable, "-m", "carryon_worker"], env=environment)
+    try:
+        program = _wait_for_child(cut_off.pid)
+        cut_off.send_signal(signal.SIGSTOP)
+        os.kill(program, signal.SIGSTOP)
+        wait_for_phase(plane, "reel", "Succeeded")
+        store = store_of(plane)
+        before = finished(store, job)
+        os.kill(program, signal.SIGCONT)
+        cut_off.send_signal(signal.SIGCONT)
+        assert cut_off.wait(timeout=30) == 0
+    finally:
+        cut_off.kill()
+    after = finished(store, job)
+    assert {at: unit.objects for at, unit in after.items()} == {at: unit.objects for at, unit in before.items()}
+    assert all(contents_hold(store, at, unit.done) for at, unit in after.items())
+
+
+def _wait_for_child(parent: int) -> int:
+    """PID of the program that a worker runs."""
+    path = Path(f"/proc/{parent}/task/{parent}/children")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            children = (task / "children").read_text().split()
+            if children:
+                return int(children[0])
+        time.sleep(0.02)
+    raise AssertionError(f"no program appeared in {path}")
+
+
+def test_a_unit_that_always_fails_never_stops_the_other_fourteen(plane: Plane) -> None:
+    script = (
+        'if [ "$CARRYON_ITEM" = 7 ]; then echo "no such scene: 7" >&2; exit 3; fi; '
+        + "echo x > $CARRYON_OUTPUT/clip.txt"
+    )
+    job = reel("reel", script=script, retry={"perUnit": 2, "backoff": {"initial": "1s"}})
+    plane.apply(job)
+    wait_for_phase(plane, "reel", "Failed")
+    status = plane.get("reel")["status"]
+    assert status["units"] == {"total": 15, "succeeded": 14, "failed": 1, "active": 0, "remaining": 0}
+    assert status["stages"][0]["failed"] == "7"
+    assert status["stages"][0]["failures"] == {"2": "7"}
+    failure = status["recentFailures"][0]
+    assert (failure["stage"], failure["unit"], failure["reason"], failure["attempt"]) == ("clip", "7", "ExitCode", 2)
+    assert "no such scene: 7" in failure["message"]
+    assert "no such scene: 7" in status["message"]
+    assert status["resume"]["possible"]
+    assert status["resume"]["action"] == "correct what made them fail, then: carryon resume reel (1 remaining)"
+    assert len(finished(store_of(plane), job)) == 14
+
+
+def test_two_stages_run_item_by_item(plane: Plane) -> None:
+    draw = {
+        "name": "image",
+        "generate": {"command": {"args": ["sh", "-ec", 'echo "$CARRYON_ITEM" > "$CARRYON_OUTPUT/image.txt"']}},
+    }
+    film = {
+        "name": "clip",
+        "after": ["image"],
+        "generate": {
+            "command": {"args": ["sh", "-ec", 'cat "$1" "$1" > "$CARRYON_OUTPUT/clip.txt"', "sh", "{{ inputs.image }}"]}
+        },
+    }
+    job = reel("film", clips=3)
+    job["spec"]["stages"] = [draw, film]
+    plane.apply(job)
+    wait_for_phase(plane, "film", "Succeeded")
+    store = store_of(plane)
+    clips = {
+        unit.done.item: store.get(at + unit.done.artifacts[0].key)
+        for at, unit in finished(store, job).items()
+        if unit.done.stage == "clip"
+    }
+    assert clips == {"0": b"0\n0\n", "1": b"1\n1\n", "2": b"2\n2\n"}
+
+
+def test_appending_clips_extends_a_finished_reel(plane: Plane) -> None:
+    job = reel("reel", clips=2, seconds=0.1)
+    plane.apply(job)
+    wait_for_phase(plane, "reel", "Succeeded")
+    before = finished(store_of(plane), job)
+    job["spec"]["items"]["count"] = 4
+    plane.patch("reel", {"spec": {"items": {"count": 4}}})
+    plane.wait_for("reel", lambda found: found["status"].get("progress") == "4/4", 60)
+    after = finished(store_of(plane), job)
+    assert {at: after[at].objects for at in before} == {at: unit.objects for at, unit in before.items()}
+
+
+def test_deleting_a_job_ends_its_pods_and_keeps_its_clips(plane: Plane) -> None:
+    job = reel("reel", clips=6, seconds=1)
+    plane.apply(job)
+    wait_for_progress(plane, "reel", 2)
+    plane.kubectl("delete", "gj", "reel", "--timeout=30s")
+    plane.wait_until(lambda: plane.pods("reel") == [], 30)
+    assert len(finished(store_of(plane), job)) >= 2
