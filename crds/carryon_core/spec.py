@@ -191,7 +191,7 @@ class Stage(Model):
         json_schema_extra=rules(
             rule(
                 "has(self.command) != has(self.diffusers)",
-                "a stage generates with exactly one of command and diffusers: keep one",
+                "generate takes exactly one of command and diffusers: give one of them",
             )
         )
     )
@@ -300,7 +300,7 @@ class JobSpec(Model):
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Units draw their seeds from this, stage and item id.")
     items: Items = Field(
         json_schema_extra=rules(
-            rule("has(self.list) != has(self.count)", "items needs exactly one of list and count: keep one")
+            rule("has(self.list) != has(self.count)", "items takes exactly one of list and count: give one of them")
         )
     )
     stages: Annotated[
@@ -333,7 +333,7 @@ class JobSpec(Model):
         json_schema_extra=rules(
             rule(
                 "!self.uri.startsWith('file:') || (!has(self.endpoint) && !has(self.credentialsSecret))",
-                "endpoint and credentialsSecret belong to s3:// outputs; leave them out with file://",
+                "endpoint and credentialsSecret belong to s3:// outputs: leave them out with file://",
             )
         ),
     )

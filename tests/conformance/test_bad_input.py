@@ -1,0 +1,634 @@
+"""Bad input: what is wrong is refused with one sentence that names the field and what to change.
+
+As much as schema and rules can see is refused by the API server, at `kubectl apply`, and never stored. The rest is
+stored and not accepted: the condition Accepted says why, and nothing is launched.
+
+The API server is the embedded one, or the cluster of the kubeconfig that CARRYON_TEST_KUBECONFIG names. The sentences
+are the same on both.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+import yaml
+
+from carryon_core import crd, names
+from carryon_standalone.apiserver import kubeconfig
+
+NAMESPACE = "default"
+CORE = f"/api/v1/namespaces/{NAMESPACE}"
+JOBS = f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.PLURAL}"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+BASE = yaml.safe_load("""
+apiVersion: carryon.dev/v1alpha1
+kind: GenerationJob
+metadata:
+  name: wrong
+spec:
+  items:
+    list:
+    - {id: dunes, params: {prompt: sand}}
+    - {id: sea}
+  stages:
+  - name: image
+    generate:
+      command: {args: [draw, "{{ item.id }}"]}
+  - name: clip
+    after: [image]
+    generate:
+      command: {args: [film, "{{ inputs.image }}"]}
+""")
+"""A job in which everything is right. Each case changes one thing."""
+
+GONE = object()
+NOT_CHECKED = "some validation rules were not checked because the object was invalid"
+
+
+def changed(change: dict[str, Any]) -> dict[str, Any]:
+    """The base with values at dotted paths; GONE takes a field out."""
+    made = copy.deepcopy(BASE)
+    for path, value in change.items():
+        *way, last = path.split(".")
+        inside: Any = made
+        for step in way:
+            inside = inside[int(step)] if isinstance(inside, list) else inside.setdefault(step, {})
+        if value is GONE:
+            del inside[last]
+        else:
+            inside[int(last) if isinstance(inside, list) else last] = copy.deepcopy(value)
+    return made
+
+
+def command(*args: str) -> dict[str, Any]:
+    return {"command": {"args": list(args)}}
+
+
+def stages(*chosen: str) -> list[dict[str, Any]]:
+    return [{"name": name, "generate": command("make")} for name in chosen]
+
+
+IMAGE = "spec.stages.0.generate"
+ENV = f"{IMAGE}.command.env"
+OUTPUT = "spec.output"
+S3 = {"uri": "s3://bucket/prefix"}
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    # name: what is changed, the field that the server names, its sentence
+    "no spec": ({"spec": GONE}, "spec", "Required value"),
+    "no items": ({"spec.items": GONE}, "spec.items", "Required value"),
+    "neither list nor count": (
+        {"spec.items": {}},
+        "spec.items",
+        "items takes exactly one of list and count: give one of them",
+    ),
+    "both list and count": (
+        {"spec.items.count": 3},
+        "spec.items",
+        "items takes exactly one of list and count: give one of them",
+    ),
+    "an empty list": (
+        {"spec.items.list": []},
+        "spec.items.list",
+        "spec.items.list in body should have at least 1 items",
+    ),
+    "a list too long": (
+        {"spec.items.list": [{"id": str(index)} for index in range(1001)]},
+        "spec.items.list",
+        "must have at most 1000 items",
+    ),
+    "count 0": (
+        {"spec.items": {"count": 0}},
+        "spec.items.count",
+        "spec.items.count in body should be greater than or equal to 1",
+    ),
+    "count too large": (
+        {"spec.items": {"count": 100_001}},
+        "spec.items.count",
+        "spec.items.count in body should be less than or equal to 100000",
+    ),
+    "an id twice": ({"spec.items.list.1.id": "dunes"}, "spec.items.list[1]", 'Duplicate value: {"id":"dunes"}'),
+    "an id with a tab": (
+        {"spec.items.list.0.id": "du\tnes"},
+        "spec.items.list[0].id",
+        "an item's id must not contain control characters such as tabs or line breaks",
+    ),
+    "an id too long": (
+        {"spec.items.list.0.id": "x" * 129},
+        "spec.items.list[0].id",
+        "Too long: may not be more than 128 bytes",
+    ),
+    "an empty id": (
+        {"spec.items.list.0.id": ""},
+        "spec.items.list[0].id",
+        "spec.items.list[0].id in body should be at least 1 chars long",
+    ),
+    "no id": ({"spec.items.list.0.id": GONE}, "spec.items.list[0].id", "Required value"),
+    "no stages": ({"spec.stages": GONE}, "spec.stages", "Required value"),
+    "an empty list of stages": (
+        {"spec.stages": []},
+        "spec.stages",
+        "spec.stages in body should have at least 1 items",
+    ),
+    "17 stages": (
+        {"spec.stages": stages(*(f"s{number}" for number in range(17)))},
+        "spec.stages",
+        "Too many: 17: must have at most 16 items",
+    ),
+    "a stage twice": (
+        {"spec.stages": stages("clip", "clip")},
+        "spec.stages[1]",
+        'Duplicate value: {"name":"clip"}',
+    ),
+    "a bad name of a stage": (
+        {"spec.stages": stages("Clip_1")},
+        "spec.stages[0].name",
+        "a stage's name must be lower-case letters, digits and dashes, begin with a letter and not end in a dash,"
+        " such as image or upscale-2",
+    ),
+    "a stage's name too long": (
+        {"spec.stages": stages("c" * 21)},
+        "spec.stages[0].name",
+        "Too long: may not be more than 20 bytes",
+    ),
+    "after an unknown stage": (
+        {"spec.stages.1.after": ["picture"]},
+        "spec.stages",
+        "after names a stage that is not in this job: use the names under spec.stages",
+    ),
+    "after itself": (
+        {"spec.stages.0.after": ["image"]},
+        "spec.stages",
+        "a stage must not name itself in after: take its name out",
+    ),
+    "after a stage twice": (
+        {"spec.stages.1.after": ["image", "image"]},
+        "spec.stages[1].after[1]",
+        'Duplicate value: "image"',
+    ),
+    "no generate": ({IMAGE: GONE}, "spec.stages[0].generate", "Required value"),
+    "no generator": (
+        {IMAGE: {}},
+        "spec.stages[0].generate",
+        "generate takes exactly one of command and diffusers: give one of them",
+    ),
+    "two generators": (
+        {f"{IMAGE}.diffusers": {"model": "m"}},
+        "spec.stages[0].generate",
+        "generate takes exactly one of command and diffusers: give one of them",
+    ),
+    "no arguments": (
+        {f"{IMAGE}.command.args": []},
+        "spec.stages[0].generate.command.args",
+        "spec.stages[0].generate.command.args in body should have at least 1 items",
+    ),
+    "arguments as one text": (
+        {f"{IMAGE}.command.args": "draw a dune"},
+        "spec.stages[0].generate.command.args",
+        'spec.stages[0].generate.command.args in body must be of type array: "string"',
+    ),
+    "a bad name of a variable": (
+        {ENV: [{"name": "1ST"}]},
+        "spec.stages[0].generate.command.env[0].name",
+        "a variable's name must be letters, digits and underscores, not beginning with a digit",
+    ),
+    "a variable of ours": (
+        {ENV: [{"name": "CARRYON_POD_UID"}]},
+        "spec.stages[0].generate.command.env[0].name",
+        "names that begin with CARRYON_ are set by the worker: choose another",
+    ),
+    "a variable twice": (
+        {ENV: [{"name": "A"}, {"name": "A"}]},
+        "spec.stages[0].generate.command.env[1]",
+        'Duplicate value: {"name":"A"}',
+    ),
+    "no model": (
+        {IMAGE: {"diffusers": {}}},
+        "spec.stages[0].generate.diffusers.model",
+        "Required value",
+    ),
+    "a bad dtype": (
+        {IMAGE: {"diffusers": {"model": "m", "dtype": "int8"}}},
+        "spec.stages[0].generate.diffusers.dtype",
+        'Unsupported value: "int8": supported values: "float32", "float16", "bfloat16"',
+    ),
+    "a bad pipeline": (
+        {IMAGE: {"diffusers": {"model": "m", "pipeline": "Wan Pipeline"}}},
+        "spec.stages[0].generate.diffusers.pipeline",
+        "pipeline must be the name of a diffusers class, such as WanPipeline",
+    ),
+    "a model with a space at its end": (
+        {IMAGE: {"diffusers": {"model": "toy "}}},
+        "spec.stages[0].generate.diffusers.model",
+        "model must not begin or end in spaces",
+    ),
+    "parallelism -1": (
+        {"spec.parallelism": -1},
+        "spec.parallelism",
+        "spec.parallelism in body should be greater than or equal to 0",
+    ),
+    "parallelism as text": (
+        {"spec.parallelism": "3"},
+        "spec.parallelism",
+        'spec.parallelism in body must be of type integer: "string"',
+    ),
+    "suspend as text": (
+        {"spec.suspend": "yes"},
+        "spec.suspend",
+        'spec.suspend in body must be of type boolean: "string"',
+    ),
+    "a negative seed": (
+        {"spec.seed": -1},
+        "spec.seed",
+        "spec.seed in body should be greater than or equal to 0",
+    ),
+    "unitsPerPod 0": (
+        {"spec.unitsPerPod": 0},
+        "spec.unitsPerPod",
+        "spec.unitsPerPod in body should be greater than or equal to 1",
+    ),
+    "perUnit 0": (
+        {"spec.retry.perUnit": 0},
+        "spec.retry.perUnit",
+        "spec.retry.perUnit in body should be greater than or equal to 1",
+    ),
+    "a bad duration": (
+        {"spec.timeouts.unit": "5 minutes"},
+        "spec.timeouts.unit",
+        "must be a duration such as 30s, 5m or 1h30m",
+    ),
+    "a limit of nothing": (
+        {"spec.timeouts.stall": "0s"},
+        "spec.timeouts.stall",
+        "must be longer than zero; null means no limit",
+    ),
+    "no uri": ({OUTPUT: {}}, "spec.output.uri", "Required value"),
+    "a uri of another store": (
+        {OUTPUT: {"uri": "gs://bucket/prefix"}},
+        "spec.output.uri",
+        "output.uri must be s3://bucket/prefix or file:///absolute/path",
+    ),
+    "a relative folder": (
+        {OUTPUT: {"uri": "file://artifacts"}},
+        "spec.output.uri",
+        "output.uri must be s3://bucket/prefix or file:///absolute/path",
+    ),
+    "a folder beside the folder": (
+        {OUTPUT: {"uri": "file:///artifacts/%2E%2E/etc"}},
+        "spec.output.uri",
+        "output.uri must not contain ..: write the path out",
+    ),
+    "a folder with an endpoint": (
+        {OUTPUT: {"uri": "file:///artifacts", "endpoint": "http://minio:9000"}},
+        "spec.output",
+        "endpoint and credentialsSecret belong to s3:// outputs: leave them out with file://",
+    ),
+    "an endpoint with a path": (
+        {OUTPUT: {**S3, "endpoint": "http://minio:9000/bucket"}},
+        "spec.output.endpoint",
+        "output.endpoint must be the http:// or https:// address of an S3 service, without a path",
+    ),
+    "a bad region": (
+        {OUTPUT: {**S3, "region": "eu central"}},
+        "spec.output.region",
+        "output.region must be a region's name, such as eu-central-1",
+    ),
+    "a bad name of a Secret": (
+        {OUTPUT: {**S3, "credentialsSecret": {"name": "My_Secret"}}},
+        "spec.output.credentialsSecret.name",
+        "must be the name of a Secret: lower-case letters, digits, dashes and dots",
+    ),
+    "a quantity that is none": (
+        {"spec.stages.0.resources.limits": {"memory": True}},
+        "spec.stages[0].resources.limits.memory",
+        'spec.stages[0].resources.limits.memory in body must be of type integer,string: "boolean"',
+    ),
+    "a job's name too long": (
+        {"metadata.name": "x" * 41},
+        "<nil>",
+        "metadata.name must be at most 40 characters, because pods are named after it",
+    ),
+}
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
+    "a typo": ({"spec.paralelism": 3}, "spec.paralelism"),
+    "a typo deep inside": ({f"{IMAGE}.command.arg": ["x"]}, "spec.stages[0].generate.command.arg"),
+    "an unknown generator": ({IMAGE: {"comfy": {"workflow": "x"}}}, "spec.stages[0].generate.comfy"),
+}
+NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
+    # name: what is changed, the condition's reason, its message; ROOT stands for the folder that is allowed
+    "stages in a circle": (
+        {"spec.stages.0.after": ["clip"]},
+        "StageCycle",
+        "stages wait for each other (image -> clip -> image): take one of these out of `after`",
+    ),
+    "a parameter that is not there": (
+        {IMAGE: command("draw", "{{ item.promt }}")},
+        "InvalidTemplate",
+        'stage "image", item "dunes": a template names item.promt, but item has: id, index, prompt',
+    ),
+    "a parameter that one item lacks": (
+        {IMAGE: command("draw", "{{ item.prompt }}")},
+        "InvalidTemplate",
+        'stage "image", item "sea": a template names item.prompt, but item has: id, index',
+    ),
+    "an input from no upstream stage": (
+        {IMAGE: command("draw", "{{ inputs.clip }}")},
+        "InvalidTemplate",
+        'stage "image", item "dunes": a template names inputs.clip, but inputs has: nothing',
+    ),
+    "a statement": (
+        {IMAGE: command("draw", "{% for x in item.tags %}{{ x }}{% endfor %}")},
+        "InvalidTemplate",
+        'stage "image": the template "{% for x in item.tags %}{{ x }}{% endfor %}" uses a statement: only expressions'
+        " in {{ }} are allowed",
+    ),
+    "a call": (
+        {IMAGE: command("draw", "{{ item.id.upper() }}")},
+        "InvalidTemplate",
+        'stage "image": the template "{{ item.id.upper() }}" uses call, which is not allowed: use names, attributes,'
+        " constants, conditionals and the filters default, capitalize, first, float, int, join, last, length, lower,"
+        " replace, round, string, title, tojson, trim, upper",
+    ),
+    "an unknown filter": (
+        {IMAGE: command("draw", "{{ item.id|shuffle }}")},
+        "InvalidTemplate",
+        'stage "image": the template "{{ item.id|shuffle }}" uses the filter shuffle, which is not allowed: use'
+        " default, capitalize, first, float, int, join, last, length, lower, replace, round, string, title, tojson,"
+        " trim, upper",
+    ),
+    "brackets that are not closed": (
+        {IMAGE: command("draw", "{{ item.id")},
+        "InvalidTemplate",
+        'stage "image": the template "{{ item.id" can\'t be read: unexpected end of template, expected'
+        " 'end of print statement'.",
+    ),
+    "a file within a text": (
+        {"spec.stages.1.generate": command("film", "--from={{ inputs.image }}")},
+        "InvalidTemplate",
+        'stage "clip", item "dunes": inputs.image is a file: it must be the whole value, not a part of a text',
+    ),
+    "a reserved parameter": (
+        {"spec.items.list.0.params": {"id": "sand"}},
+        "ReservedParameter",
+        'item "dunes": params must not be named id, because templates use item.id for the item\'s own id;'
+        " choose another name",
+    ),
+    "a unit too large": (
+        {
+            "spec.items.list.0.params": {"a": "x" * 40_000},
+            IMAGE: command("{{ item.a|default }}", "{{ item.a|default }}"),
+        },
+        "UnitTooLarge",
+        'stage "image", item "dunes": its configuration is 80029 characters after templating; keep it under 65536',
+    ),
+    "a number that is none": (
+        {IMAGE: {"diffusers": {"model": "m", "params": {"strength": "{{ 'nan'|float }}"}}}},
+        "InvalidParameter",
+        'stage "image", item "dunes": numbers must be finite',
+    ),
+    "a Secret that is not there": (
+        {OUTPUT: {**S3, "credentialsSecret": {"name": "nowhere"}}},
+        "SecretNotFound",
+        'spec.output.credentialsSecret: there is no Secret "nowhere" in namespace "default": create it, or name'
+        " another",
+    ),
+    "a Secret without keys": (
+        {OUTPUT: {**S3, "credentialsSecret": {"name": "half-a-secret"}}},
+        "SecretIncomplete",
+        'Secret "half-a-secret" has no AWS_SECRET_ACCESS_KEY: add it',
+    ),
+    "a folder that is not allowed": (
+        {OUTPUT: {"uri": "file:///etc"}},
+        "OutputNotAllowed",
+        "spec.output.uri is file:///etc, but this operator writes only below ROOT: choose a folder there",
+    ),
+}
+
+
+class Cluster(Protocol):
+    """An API server to try things on."""
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status code and JSON of the answer."""
+
+
+@dataclass
+class Embedded:
+    """The embedded server, by the client that its own tests use."""
+
+    server: Any
+    kubeconfig: Path
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        answer = self.server.request(method, path, body, Content_Type="application/json")
+        return answer.status, answer.json()
+
+
+class Real:
+    """A cluster, by the official client."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        from kubernetes import config
+
+        self.kubeconfig = kubeconfig
+        self._client = config.new_client_from_config(str(kubeconfig))
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        from kubernetes.client.exceptions import ApiException
+
+        path, _, query = path.partition("?")
+        pairs = [tuple(pair.split("=", 1)) for pair in query.split("&") if pair]
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        try:
+            answer = self._client.call_api(
+                path, method, {}, pairs, headers, body=body, auth_settings=["BearerToken"], _preload_content=False
+            )
+        except ApiException as error:
+            return error.status, json.loads(error.body)
+        return answer.status, json.loads(answer.data)
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    given = os.environ.get("CARRYON_TEST_KUBECONFIG")
+    made: Embedded | Real
+    if given:
+        made = Real(Path(given))
+    else:
+        server = request.getfixturevalue("server")
+        file = tmp_path_factory.mktemp("bad-input") / "kubeconfig"
+        file.write_text(kubeconfig.render(server.url, server.headers["Authorization"].removeprefix("Bearer ")))
+        made = Embedded(server, file)
+    status, answer = made.request("POST", CRDS, crd.build())
+    assert status in (201, 409), answer
+    until(lambda: made.request("GET", JOBS)[0] == 200, "the new kind is not served")
+    yield made
+    if given and status == 201:
+        made.request("DELETE", f"{CRDS}/{names.CRD_NAME}")
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """Wait for something to become true; what it was."""
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"{what} within {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+def apply(cluster: Cluster, manifest: dict[str, Any]) -> tuple[int, Any]:
+    """What `kubectl apply` sends for a new object."""
+    return cluster.request("POST", f"{JOBS}?fieldManager=kubectl-client-side-apply&fieldValidation=Strict", manifest)
+
+
+def refuse(cluster: Cluster, manifest: dict[str, Any]) -> Any:
+    """Apply what must be refused and must not be stored; the Status that says why."""
+    status, answer = apply(cluster, manifest)
+    assert status in (400, 422), answer
+    assert answer["kind"] == "Status"
+    assert cluster.request("GET", f"{JOBS}/{manifest['metadata']['name']}")[0] == 404
+    return answer
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_schema_and_rules_can_see_is_refused_at_apply(cluster: Cluster, case: str) -> None:
+    change, field, sentence = REFUSED[case]
+    answer = refuse(cluster, changed(change))
+    assert answer["code"] == 422
+    causes = [cause for cause in answer["details"]["causes"] if NOT_CHECKED not in cause["message"]]
+    assert [cause["field"] for cause in causes] == [field], causes
+    assert causes[0]["message"].endswith(sentence), causes
+    # kubectl shows the message, not the causes.
+    assert sentence in answer["message"]
+    assert field in answer["message"]
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_a_field_that_nobody_knows_is_refused_and_not_ignored(cluster: Cluster, case: str) -> None:
+    change, field = UNKNOWN[case]
+    answer = refuse(cluster, changed(change))
+    assert answer["code"] == 400
+    assert answer["message"].endswith(f'strict decoding error: unknown field "{field}"')
+
+
+def test_another_kind_and_another_version_are_refused(cluster: Cluster) -> None:
+    assert "GenerationJobs" in refuse(cluster, changed({"kind": "GenerationJobs"}))["message"]
+    assert "carryon.dev/v1" in refuse(cluster, changed({"apiVersion": "carryon.dev/v1"}))["message"]
+
+
+def test_an_edit_that_would_break_a_job_is_refused_too(cluster: Cluster) -> None:
+    status, stored = apply(cluster, changed({"metadata.name": "right"}))
+    assert status == 201
+    broken = {**stored, "spec": changed({"spec.parallelism": -1})["spec"]}
+    status, answer = cluster.request("PUT", f"{JOBS}/right", broken)
+    assert (status, answer["details"]["causes"][0]["field"]) == (422, "spec.parallelism")
+    assert cluster.request("GET", f"{JOBS}/right")[1]["spec"] == stored["spec"]
+    assert cluster.request("DELETE", f"{JOBS}/right")[0] == 200
+
+
+@pytest.fixture(scope="module")
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that outputs may lie in."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Any, allowed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An operator at work on the cluster; there need be no node, because nothing is to be launched."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    settings = {
+        "--kubeconfig": str(cluster.kubeconfig),
+        "--file-root": str(allowed),
+        "--default-store": f"file://{allowed}",
+    }
+    flags = [part for pair in settings.items() for part in pair]
+    with log.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-m", "carryon_operator", *flags], stdout=out, stderr=out)
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+        assert "Traceback" not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def job_name(case: str) -> str:
+    return f"wrong-{list(NOT_ACCEPTED).index(case)}"
+
+
+def accepted(cluster: Cluster, name: str) -> dict[str, Any]:
+    """The condition Accepted of a job, as soon as the operator has looked at it."""
+
+    def condition() -> Any:
+        _, job = cluster.request("GET", f"{JOBS}/{name}")
+        found = [each for each in job.get("status", {}).get("conditions", ()) if each["type"] == "Accepted"]
+        return found and found[0]["observedGeneration"] == job["metadata"]["generation"] and (job, found[0])
+
+    job, found = until(condition, f"{name} has no condition Accepted")
+    return {"job": job, **found}
+
+
+def pods(cluster: Cluster, name: str) -> list[str]:
+    _, answer = cluster.request("GET", f"{CORE}/pods?labelSelector={names.LABEL_JOB}={name}")
+    return [pod["metadata"]["name"] for pod in answer["items"]]
+
+
+@pytest.fixture(scope="module")
+def unaccepted(cluster: Cluster, operator: None) -> Iterator[None]:
+    """All jobs that the server lets pass, applied at once: the operator looks at each of them."""
+    keys = {"AWS_ACCESS_KEY_ID": base64.b64encode(b"id").decode()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "half-a-secret"}, "data": keys}
+    assert cluster.request("POST", f"{CORE}/secrets", secret)[0] in (201, 409)
+    manifests = [changed({**change, "metadata.name": job_name(case)}) for case, (change, _, _) in NOT_ACCEPTED.items()]
+    manifests.append(changed({"metadata.name": "right"}))
+    for manifest in manifests:
+        status, answer = apply(cluster, manifest)
+        assert status == 201, answer
+    yield
+    for manifest in manifests:
+        cluster.request("DELETE", f"{JOBS}/{manifest['metadata']['name']}")
+    cluster.request("DELETE", f"{CORE}/secrets/half-a-secret")
+
+
+@pytest.mark.parametrize("case", NOT_ACCEPTED)
+def test_what_only_the_operator_can_see_is_not_accepted_and_launches_nothing(
+    cluster: Cluster, unaccepted: None, allowed: Path, case: str
+) -> None:
+    _, reason, message = NOT_ACCEPTED[case]
+    found = accepted(cluster, job_name(case))
+    assert (found["status"], found["reason"]) == ("False", reason)
+    assert found["message"] == message.replace("ROOT", str(allowed))
+    # The same sentence stands in the MESSAGE column of kubectl get.
+    assert found["job"]["status"]["message"] == found["message"]
+    # The good job that came last has its pods: whoever was to get some had the time.
+    until(lambda: pods(cluster, "right"), "the good job has no pods")
+    assert pods(cluster, job_name(case)) == []
+
+
+def test_a_job_that_is_right_is_accepted_among_all_those(cluster: Cluster, unaccepted: None) -> None:
+    assert accepted(cluster, "right")["status"] == "True"
+    until(lambda: pods(cluster, "right"), "the good job has no pods")
+
+
+def test_a_job_that_was_put_right_is_accepted(cluster: Cluster, unaccepted: None) -> None:
+    manifest = changed({"spec.stages.0.after": ["clip"], "metadata.name": "mended"})
+    assert apply(cluster, manifest)[0] == 201
+    assert accepted(cluster, "mended")["status"] == "False"
+    _, stored = cluster.request("GET", f"{JOBS}/mended")
+    assert cluster.request("PUT", f"{JOBS}/mended", {**stored, "spec": BASE["spec"]})[0] == 200
+    assert accepted(cluster, "mended")["status"] == "True"
+    until(lambda: pods(cluster, "mended"), "the mended job has no pods")
+    assert cluster.request("DELETE", f"{JOBS}/mended")[0] == 200
