@@ -208,6 +208,11 @@ class Ledger:
         reports.extend(UnitReport(index=position, outcome=UnitOutcome.NOT_STARTED) for position in left)
         return Termination(reason=reason, message=message, units=reports)
 
+    def verdict(self) -> tuple[int, Termination]:
+        """Exit code and message of a worker that got through its units, or stopped early on its own."""
+        code, reason, message = verdict(len(self.assignment.units), self._reports)
+        return code, self.termination(reason, message)
+
     def _at_work(self) -> Current:
         if self._current is None:
             raise RuntimeError("no unit is at work")
@@ -215,7 +220,7 @@ class Ledger:
 
 
 def verdict(units: int, reports: Sequence[UnitReport]) -> tuple[int, str, str]:
-    """Exit code, reason and sentence of a worker that got through its units, or stopped early on its own.
+    """What the reports of a worker come to, when nothing from outside ended it: exit code, reason and sentence.
 
     Args:
         units: Units assigned.

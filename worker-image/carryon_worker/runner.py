@@ -21,7 +21,7 @@ from carryon_worker import __version__, failures, generators, inputs
 from carryon_worker.ending import Ending
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import Generator, Output
-from carryon_worker.ledger import Ledger, Phase, verdict
+from carryon_worker.ledger import Ledger, Phase
 from carryon_worker.session import Session
 from carryon_worker.settings import Settings
 
@@ -56,14 +56,14 @@ class Runner:
             self._ending.give_way()
             self._ledger.begin(unit)
             failure = self._attempt(unit)
-            # A program that was stopped looks like one that failed: whoever stopped it tells what happened.
-            self._ending.give_way()
+            if failure is not None:
+                # A program that was stopped looks like one that failed: whoever stopped it tells what happened.
+                self._ending.give_way()
             self._ledger.finish(failure)
             if failure and failure.ends_worker:
                 break
         self._ending.claim()
-        code, reason, message = verdict(len(self._assignment.units), self._ledger.reports)
-        self._ending.leave(code, self._ledger.termination(reason, message))
+        self._ending.leave(*self._ledger.verdict())
 
     def stop(self, seconds: float) -> None:
         """Stop what runs outside the process and save resume state; called from the watch."""

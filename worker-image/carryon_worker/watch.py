@@ -68,6 +68,8 @@ class Watch(threading.Thread):
         self._ending.claim()
         # What is made already is worth the moment it takes to put it into the bucket.
         self._ledger.wait_while_publishing(self._stop_seconds)
+        if len(self._ledger.reports) == len(self._ledger.assignment.units):
+            self._ending.leave(*self._ledger.verdict())
         self._stop_work(self._stop_seconds)
         message = f"stopped on request ({asked})"
         self._ending.leave(ExitCode.INTERRUPTED, self._ledger.termination("Interrupted", message))

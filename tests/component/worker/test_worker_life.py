@@ -20,7 +20,9 @@ WRITES = "printf made > $CARRYON_OUTPUT/made.txt"
 PLUGIN = """
 import hashlib
 import logging
+import time
 
+from carryon_worker import runner
 from carryon_worker.generators import Generator, Output
 from carryon_worker.failures import UnitFailure
 
@@ -52,6 +54,15 @@ class Plugin(Generator):
                 raise RuntimeError("first line\\nthe last line" + "!" * 100_000)
             case "memory":
                 raise MemoryError
+            case "publish slowly":
+                publish = runner.units.publish
+
+                def slowly(*args):
+                    log.info("inside")
+                    time.sleep(1)
+                    return publish(*args)
+
+                runner.units.publish = slowly
             case "poison":
                 raise UnitFailure("DeviceError", "the device is gone", ends_worker=True)
 """
@@ -126,6 +137,21 @@ def test_sigterm_works_while_the_main_thread_is_in_a_long_native_call(plugin: An
     ended = running.end()
     assert (ended.code, time.monotonic() - began < 2) == (ExitCode.INTERRUPTED, True)
     assert ended.termination.units[0].outcome == UnitOutcome.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "outcomes"),
+    [(["publish slowly"], 0, ["done"]), (["publish slowly", "nothing"], 11, ["done", "notStarted"])],
+)
+def test_what_is_made_when_sigterm_comes_is_still_published(
+    plugin: Any, bench: Any, does: list[str], code: int, outcomes: list[str]
+) -> None:
+    running = plugin(*does)
+    running.says("inside")
+    running.process.send_signal(signal.SIGTERM)
+    ended = running.end()
+    assert (ended.code, [report.outcome for report in ended.termination.units]) == (code, outcomes)
+    assert bench.artifacts(bench.unit(0, {})) == {"made.txt": b"made"}
 
 
 def test_sigterm_while_the_worker_is_still_starting_is_not_lost(bench: Any) -> None:
