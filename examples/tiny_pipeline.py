@@ -50,7 +50,7 @@ PAIRS = ["".join(pair) for pair in product(ascii_lowercase, repeat=2)]
 
 
 def video() -> DiffusionPipeline:
-    """Text to clips: 16 frames of 96x96 in eight steps, for example."""
+    """Text to clips: 17 frames of 96x96 in eight steps, for example."""
     pieces = [character for character in printable if not character.isspace()]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     vocabulary += [(piece, -8.0) for piece in pieces] + [(pair, -9.0) for pair in PAIRS]

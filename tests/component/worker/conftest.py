@@ -105,9 +105,8 @@ class Bench:
             namespace="studio",
             job="reel",
             attempt=1,
-            store=StoreConfig(uri=self.store.uri),
             units=list(assigned),
-            **{"stage": "clip", "stall_seconds": None, **options},
+            **{"store": StoreConfig(uri=self.store.uri), "stage": "clip", "stall_seconds": None, **options},
         )
 
     def prefix(self, unit: AssignedUnit, stage: str = "clip") -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from carryon_core.messages import TERMINATION_LONGEST, ExitCode, UnitOutcome
-from carryon_store import records
+from carryon_core.messages import TERMINATION_LONGEST, ExitCode, StoreConfig, UnitOutcome
+from carryon_store import open_store, records
 
 WRITES = "printf made > $CARRYON_OUTPUT/made.txt"
 
@@ -238,6 +238,18 @@ def test_a_bucket_that_can_not_be_written_is_the_units_failure(bench: Any) -> No
     assert ended.code == ExitCode.SOME_FAILED
     assert {report.reason[:6] for report in ended.termination.units} == {"Bucket"}
     assert "Traceback" not in ended.stderr
+
+
+def test_units_are_made_from_and_into_s3_just_the_same(bench: Any, moto_config: StoreConfig) -> None:
+    bench.store = open_store(moto_config)
+    upstream = bench.unit(3, {})
+    bench.publish(upstream, "image", {"image.png": b"pixels"})
+    source = {"image": {"item": upstream.item, "fingerprint": upstream.fingerprint}}
+    script = "cat $CARRYON_INPUTS/image/image.png > $CARRYON_OUTPUT/copy.png"
+    unit = bench.unit(4, {"command": {"args": ["sh", "-c", script]}}, inputs=source)
+    ended = bench.run(bench.assignment(unit, store=moto_config))
+    assert ended.code == ExitCode.DONE, ended.stderr
+    assert bench.artifacts(unit) == {"copy.png": b"pixels"}
 
 
 def test_a_bucket_that_does_not_answer_is_unreachable_never_missing(bench: Any) -> None:
