@@ -391,7 +391,7 @@ NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
             IMAGE: command("{{ item.a|default }}", "{{ item.a|default }}"),
         },
         "UnitTooLarge",
-        'stage "image", item "dunes": its configuration is 80029 characters after templating; keep it under 65536',
+        'stage "image", item "dunes": its configuration is 80028 characters after templating; keep it under 65536',
     ),
     "a number that is none": (
         {IMAGE: {"diffusers": {"model": "m", "params": {"strength": "{{ 'nan'|float }}"}}}},

@@ -19,6 +19,7 @@ from aiohttp import web
 from carryon_standalone.apiserver import discovery, logs, openapi, patch, selectors, tables, watch
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import requests as ask
+from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import (
     ApiError,
     PageNotFound,
@@ -39,21 +40,29 @@ from carryon_standalone.apiserver.negotiation import (
     STRATEGIC_PATCH,
     Form,
     decode,
-    encode,
     form_of,
     load_patch,
     load_yaml,
 )
 from carryon_standalone.apiserver.ownership import Author, record
+from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.requests import Query, Target
 from carryon_standalone.apiserver.resources import Registry, Resource
+from carryon_standalone.apiserver.responses import (
+    HEADERS,
+    cached,
+    json,
+    load,
+    raw,
+    status_response,
+    written_response,
+)
 from carryon_standalone.apiserver.selectors import Selector
 from carryon_standalone.apiserver.storage import Object, StorageError, Store, Stored
-from carryon_standalone.apiserver.writes import DeleteOptions, WriteOptions, Writes, Written, warning_header
+from carryon_standalone.apiserver.writes import WriteOptions, Writes, Written
 
 _LOG: Final = logging.getLogger(__name__)
 _HEALTH: Final = ("healthz", "livez", "readyz")
-_HEADERS: Final = {"Cache-Control": "no-cache, private"}
 _WATCH_SECONDS: Final = 1800.0
 _USER: Final = {"username": "carryon:admin", "groups": ["system:masters", "system:authenticated"]}
 _LOOPBACK: Final = ("localhost", "::1")
@@ -66,6 +75,8 @@ class Api:
     store: Store
     registry: Registry
     writes: Writes
+    deletion: Deletion
+    pods: PodActions
     token: str
     logs_folder: Path
     streams: set[asyncio.Task[Any]]
@@ -75,30 +86,30 @@ class Api:
         try:
             return await self._route(request)
         except ApiError as error:
-            return _status_response(error)
+            return status_response(error)
         except PageNotFound:
-            headers = {**_HEADERS, "X-Content-Type-Options": "nosniff"}
+            headers = {**HEADERS, "X-Content-Type-Options": "nosniff"}
             return web.Response(status=404, text="404 page not found\n", headers=headers)
         except StorageError as error:
-            return _status_response(internal(str(error)))
+            return status_response(internal(str(error)))
         except web.HTTPRequestEntityTooLarge:
             message = "Request entity too large: limit is 3145728"
-            return _status_response(ApiError(413, "RequestEntityTooLarge", message))
+            return status_response(ApiError(413, "RequestEntityTooLarge", message))
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         _check_host(request)
         path = request.path
         if path.rstrip("/") == "/version":
-            return _json(discovery.VERSION)
+            return json(discovery.VERSION)
         if path.split("/")[1] in _HEALTH:
-            return web.Response(text="ok", headers=_HEADERS)
+            return web.Response(text="ok", headers=HEADERS)
         self._authenticate(request)
         parts = [part for part in path.split("/") if part]
         if parts and parts[0] == "openapi":
             return self._openapi(request, parts)
         if not parts or parts[0] not in ("api", "apis"):
             if not parts:
-                return _json({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+                return json({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
             raise PageNotFound
         if len(parts) <= (2 if parts[0] == "api" else 3):
             return self._discovery(request, parts)
@@ -117,8 +128,8 @@ class Api:
             accept = request.headers.get("Accept", "")
             if version := discovery.aggregated_version(accept):
                 media_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-                return _cached(request, discovery.aggregated(self.registry, core, version), media_type)
-            return _json(discovery.legacy_versions(request.host) if core else discovery.group_list(self.registry))
+                return cached(request, discovery.aggregated(self.registry, core, version), media_type)
+            return json(discovery.legacy_versions(request.host) if core else discovery.group_list(self.registry))
         if core:
             found = discovery.resource_list(self.registry, "", parts[1])
         elif len(parts) == 2:
@@ -127,17 +138,17 @@ class Api:
             found = discovery.resource_list(self.registry, parts[1], parts[2])
         if found is None:
             raise PageNotFound
-        return _json(found)
+        return json(found)
 
     def _openapi(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
         if parts[1:2] != ["v3"]:
             raise PageNotFound
         if len(parts) == 2:
-            return _cached(request, openapi.index(self.registry), JSON)
+            return cached(request, openapi.index(self.registry), JSON)
         document = openapi.document(self.registry, "/".join(parts[2:]))
         if document is None:
             raise PageNotFound
-        return _cached(request, document, JSON)
+        return cached(request, document, JSON)
 
     async def _object(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         method, query = request.method, request.query
@@ -162,7 +173,7 @@ class Api:
             return await self._delete(target, query, body, form)
         options = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
         written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), options)
-        return _written_response(target.resource, written, form)
+        return written_response(target.resource, written, form)
 
     async def _write(
         self, verb: str, target: Target, query: Query, body: bytes, content_type: str, options: WriteOptions
@@ -213,11 +224,11 @@ class Api:
         if stored is None:
             raise not_found(target.resource.named(target.name))
         if form is PLAIN and stored.api_version == target.resource.api_version:
-            return _raw(stored.raw)
-        return _json(self._shown(target.resource, stored, form, query.get("includeObject", "Metadata")), form=form)
+            return raw(stored.raw)
+        return json(self._shown(target.resource, stored, form, query.get("includeObject", "Metadata")), form=form)
 
     def _shown(self, resource: Resource, stored: Stored, form: Form, rows: str) -> Object:
-        value = _load(resource, stored)
+        value = load(resource, stored)
         if form.kind == "Table":
             version = {"resourceVersion": str(stored.revision)}
             return tables.table(resource, form.version, [value], version, rows)
@@ -238,16 +249,16 @@ class Api:
         if form is PLAIN and all(each.api_version == resource.api_version for each in found):
             head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
             opening = orjson.dumps({**head, "metadata": {"continue": "", "resourceVersion": version}})[:-1]
-            return _raw(b'%b,"items":[%b]}' % (opening, b",".join(each.raw for each in found)))
-        values = [_load(resource, each) for each in found]
+            return raw(b'%b,"items":[%b]}' % (opening, b",".join(each.raw for each in found)))
+        values = [load(resource, each) for each in found]
         if form.kind == "Table":
             rows = query.get("includeObject", "Metadata")
-            return _json(tables.table(resource, form.version, values, {"resourceVersion": version}, rows), form=form)
+            return json(tables.table(resource, form.version, values, {"resourceVersion": version}, rows), form=form)
         head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
         if form.kind:
             head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
             values = [tables.partial(each, form.version) for each in values]
-        return _json({**head, "metadata": {"continue": "", "resourceVersion": version}, "items": values}, form=form)
+        return json({**head, "metadata": {"continue": "", "resourceVersion": version}, "items": values}, form=form)
 
     async def _watch(self, request: web.BaseRequest, target: Target, form: Form) -> web.StreamResponse:
         query = request.query
@@ -270,7 +281,7 @@ class Api:
         return await self._stream(request, watch.stream(self.store, target.resource, options), JSON)
 
     async def _stream(self, request: web.BaseRequest, chunks: AsyncIterator[bytes], kind: str) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": kind})
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": kind})
         response.enable_chunked_encoding()
         task = asyncio.current_task()
         assert task is not None
@@ -289,18 +300,18 @@ class Api:
     async def _delete(self, target: Target, query: Query, body: bytes, form: Form) -> web.Response:
         resource, options = target.resource, ask.delete_options(query, body)
         if target.name:
-            answer = await self.writes.delete(resource, target.namespace or "", target.name, options)
-            return _raw(answer) if form.media_type == JSON else _json(orjson.loads(answer), form=form)
+            answer = await self.deletion.delete(resource, target.namespace or "", target.name, options)
+            return raw(answer) if form.media_type == JSON else json(orjson.loads(answer), form=form)
         selector = self._select(resource, query)
         found = [each for each in self.store.objects(resource.storage_kind, target.namespace) if selector.matches(each)]
         await asyncio.gather(*(self._delete_one(resource, each, options) for each in found))
         head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
         metadata = {"continue": "", "resourceVersion": str(self.store.revision)}
-        return _json({**head, "metadata": metadata, "items": [_load(resource, each) for each in found]}, form=form)
+        return json({**head, "metadata": metadata, "items": [load(resource, each) for each in found]}, form=form)
 
     async def _delete_one(self, resource: Resource, stored: Stored, options: DeleteOptions) -> None:
         try:
-            await self.writes.delete(resource, stored.key.namespace, stored.key.name, options)
+            await self.deletion.delete(resource, stored.key.namespace, stored.key.name, options)
         except ApiError as error:
             if error.reason != "NotFound":
                 raise
@@ -320,17 +331,17 @@ class Api:
         options = ask.write_options(request.query, request.headers.get("User-Agent", ""), "")
         if target.subresource == "binding":
             node = (body.get("target") or {}).get("name") or ""
-            await self.writes.bind(target.resource, key, node, options)
+            await self.pods.bind(target.resource, key, node, options)
         else:
             given = orjson.dumps(body.get("deleteOptions") or {})
-            await self.writes.evict(target.resource, key, ask.delete_options(request.query, given), options)
-        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+            await self.pods.evict(target.resource, key, ask.delete_options(request.query, given), options)
+        return json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
     async def _log(self, request: web.BaseRequest, stored: Stored) -> web.StreamResponse:
         options, pod = ask.log_options(request.query), stored.load()
         container = logs.container_of(pod, options.container)
         if not (pod.get("spec") or {}).get("nodeName"):
-            return web.Response(status=204, headers=_HEADERS)
+            return web.Response(status=204, headers=HEADERS)
         path = logs.file_of(self.logs_folder, pod, container, options.previous)
         logs.check_started(pod, container, path, options)
 
@@ -360,7 +371,7 @@ class Api:
             manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
             record(None, value, {}, Author(manager, "", resource.api_version, meta.now()))
             value["status"] = {"allowed": True}
-        return _json(value, 201)
+        return json(value, 201)
 
 
 def _token_of(authorization: str) -> str:
@@ -397,45 +408,3 @@ def _one_namespace(target: Target) -> str:
     if target.resource.namespaced and target.namespace is None:
         raise method_not_allowed()
     return target.namespace or ""
-
-
-def _load(resource: Resource, stored: Stored) -> Object:
-    value = stored.load()
-    value["apiVersion"] = resource.api_version
-    return value
-
-
-def _raw(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    given = {**_HEADERS, "Content-Type": JSON, **(headers or {})}
-    return web.Response(body=body, status=status, headers=given)
-
-
-def _json(value: Any, status: int = 200, form: Form = PLAIN, headers: dict[str, str] | None = None) -> web.Response:
-    return _raw(encode(value, form), status, {"Content-Type": form.media_type, **(headers or {})})
-
-
-def _cached(request: web.BaseRequest, value: dict[str, Any], media_type: str) -> web.Response:
-    """A document with its ETag, or 304 where the client has it."""
-    tag = f'"{openapi.etag(value)}"'
-    headers = {"Cache-Control": "public", "Content-Type": media_type, "ETag": tag, "Vary": "Accept"}
-    if request.headers.get("If-None-Match") == tag:
-        return web.Response(status=304, headers=headers)
-    return _raw(orjson.dumps(value), headers=headers)
-
-
-def _status_response(error: ApiError) -> web.Response:
-    return _raw(orjson.dumps(error.status()), error.code, error.headers)
-
-
-def _written_response(resource: Resource, written: Written, form: Form) -> web.Response:
-    headers = {"Warning": warning_header(written.warnings)} if written.warnings else {}
-    status = 201 if written.created else 200
-    if form is PLAIN:
-        return _raw(written.raw, status, headers)
-    value = orjson.loads(written.raw)
-    if form.kind == "Table":
-        version = {"resourceVersion": value["metadata"].get("resourceVersion", "")}
-        value = tables.table(resource, form.version, [value], version, "Metadata")
-    elif form.kind:
-        value = tables.partial(value, form.version)
-    return _json(value, status, form, headers)

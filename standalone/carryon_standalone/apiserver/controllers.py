@@ -10,10 +10,11 @@ from typing import Final
 from carryon_standalone.apiserver import definitions
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver.catalog import CRD_KIND, NAMESPACES, SERVICE_ACCOUNTS
+from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import ApiError
 from carryon_standalone.apiserver.resources import Registry, Resource
 from carryon_standalone.apiserver.storage import Event, Key, Object, StorageError, Store, Stored
-from carryon_standalone.apiserver.writes import DeleteOptions, WriteOptions, Writes
+from carryon_standalone.apiserver.writes import WriteOptions, Writes
 
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 100
@@ -56,10 +57,11 @@ class Queue:
 
 
 class _Controller:
-    def __init__(self, store: Store, registry: Registry, writes: Writes) -> None:
+    def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
         self.store = store
         self.registry = registry
         self.writes = writes
+        self.deletion = deletion
 
     def resource(self, key: Key) -> Resource:
         """The resource of a stored object."""
@@ -71,7 +73,7 @@ class _Controller:
     async def delete(self, key: Key, options: DeleteOptions = _BACKGROUND) -> None:
         """Delete an object that may be gone already."""
         if self.store.current(key) is not None:
-            await self.writes.delete(self.resource(key), key.namespace, key.name, options)
+            await self.deletion.delete(self.resource(key), key.namespace, key.name, options)
 
     async def change(self, key: Key, change: Callable[[Object], Object], manager: str) -> None:
         """Change an object that may be gone already."""
@@ -96,8 +98,8 @@ class GarbageCollector(_Controller):
     A dependent none of whose owners exists is deleted, also when the owner never was.
     """
 
-    def __init__(self, store: Store, registry: Registry, writes: Writes) -> None:
-        super().__init__(store, registry, writes)
+    def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
+        super().__init__(store, registry, writes, deletion)
         self.queue = Queue(self._look)
         self._alive: dict[str, Key] = {}
         self._dependents: dict[str, set[Key]] = {}
@@ -190,8 +192,8 @@ def _without_owners(gone: set[str]) -> Callable[[Object], Object]:
 class NamespaceController(_Controller):
     """Every namespace has a default ServiceAccount; one that is deleted is emptied first."""
 
-    def __init__(self, store: Store, registry: Registry, writes: Writes) -> None:
-        super().__init__(store, registry, writes)
+    def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
+        super().__init__(store, registry, writes, deletion)
         self.queue = Queue(self._look)
         for stored in store.objects(NAMESPACES):
             self.queue.add(stored.key)
@@ -232,7 +234,7 @@ class NamespaceController(_Controller):
             return
         inside = [each for kind in self.store.kinds() for each in self.store.objects(kind, key.name)]
         if not inside:
-            await self.writes.remove_namespace(key.name)
+            await self.deletion.remove_namespace(key.name)
             return
         await asyncio.gather(*(self.delete(each.key) for each in inside if not each.deleting))
 
@@ -240,8 +242,8 @@ class NamespaceController(_Controller):
 class DefinitionController(_Controller):
     """Serves custom resources as long as their definition stands; their objects go before it."""
 
-    def __init__(self, store: Store, registry: Registry, writes: Writes) -> None:
-        super().__init__(store, registry, writes)
+    def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
+        super().__init__(store, registry, writes, deletion)
         self.queue = Queue(self._look)
         for stored in store.objects(CRD_KIND):
             registry.define(stored.key.name, definitions.served(stored.load()))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import orjson
 
+from carryon_standalone.apiserver.deletion import DeleteOptions
 from carryon_standalone.apiserver.errors import (
     Named,
     PageNotFound,
@@ -20,7 +21,7 @@ from carryon_standalone.apiserver.errors import (
 )
 from carryon_standalone.apiserver.logs import LogOptions
 from carryon_standalone.apiserver.resources import Registry, Resource
-from carryon_standalone.apiserver.writes import DeleteOptions, WriteOptions
+from carryon_standalone.apiserver.writes import WriteOptions
 
 Query = Mapping[str, str]
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")

@@ -357,7 +357,7 @@ def _check_rules(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldE
     for rule in node.rules:
         sentence = evaluate(rule, node.schema, value, None if old is _MISSING else old)
         if sentence is not None:
-            yield _rule_error(node, rule, value, path, sentence)
+            yield _rule_error(rule, value, path, sentence)
     if isinstance(value, dict):
         before = old if isinstance(old, dict) else {}
         for name in sorted(value):
@@ -371,7 +371,7 @@ def _check_rules(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldE
             yield from _check_rules(node.items, each, before_item, f"{path}[{index}]")
 
 
-def _rule_error(node: Node, rule: Rule, value: Any, path: str, sentence: str) -> FieldError:
+def _rule_error(rule: Rule, value: Any, path: str, sentence: str) -> FieldError:
     where = path + rule.field_path if path else rule.field_path.removeprefix(".")
     if rule.reason == "FieldValueRequired":
         return required_value(where or "<nil>", sentence)
@@ -379,4 +379,6 @@ def _rule_error(node: Node, rule: Rule, value: Any, path: str, sentence: str) ->
         return forbidden_value(where or "<nil>", sentence)
     if rule.reason == "FieldValueDuplicate":
         return duplicate_value(where or "<nil>", value)
-    return invalid_value(where or "<nil>", node.type if isinstance(value, dict | list) else value, sentence)
+    if isinstance(value, dict | list):
+        return FieldError("FieldValueInvalid", where or "<nil>", f"Invalid value: {sentence}")
+    return invalid_value(where or "<nil>", value, sentence)

@@ -20,6 +20,8 @@ from aiohttp.web_protocol import RequestHandler
 from carryon_standalone.apiserver.app import Api
 from carryon_standalone.apiserver.catalog import BUILTINS
 from carryon_standalone.apiserver.controllers import DefinitionController, GarbageCollector, NamespaceController
+from carryon_standalone.apiserver.deletion import Deletion
+from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.resources import Fields, Registry
 from carryon_standalone.apiserver.storage import Object, Store
 from carryon_standalone.apiserver.writes import Writes
@@ -71,14 +73,14 @@ async def running(config: Config) -> AsyncIterator[str]:
         listener.close()
         raise
     registry = Registry(BUILTINS)
-    writes = Writes(store)
+    writes, deletion = Writes(store), Deletion(store)
     controllers = (
-        DefinitionController(store, registry, writes),
-        GarbageCollector(store, registry, writes),
-        namespaces := NamespaceController(store, registry, writes),
+        DefinitionController(store, registry, writes, deletion),
+        GarbageCollector(store, registry, writes, deletion),
+        namespaces := NamespaceController(store, registry, writes, deletion),
     )
     streams: set[asyncio.Task[object]] = set()
-    api = Api(store, registry, writes, config.token, config.logs, streams)
+    api = Api(store, registry, writes, deletion, PodActions(store, deletion), config.token, config.logs, streams)
     runner = web.ServerRunner(
         web.Server(api.handle, request_factory=_request, handler_cancellation=True, access_log=None),
         shutdown_timeout=_SHUTDOWN_SECONDS,

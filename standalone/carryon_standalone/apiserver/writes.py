@@ -1,4 +1,4 @@
-"""Creating, changing and deleting objects: the rules every kind shares.
+"""Creating and changing objects: the rules every kind shares.
 
 Each write reads the newest state, decides and stages without awaiting in between, so no two writes interleave.
 """
@@ -13,7 +13,7 @@ import orjson
 
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import ownership
-from carryon_standalone.apiserver.catalog import NAMESPACES, PODS
+from carryon_standalone.apiserver.catalog import NAMESPACES
 from carryon_standalone.apiserver.errors import (
     ApiError,
     FieldError,
@@ -28,7 +28,6 @@ from carryon_standalone.apiserver.errors import (
 )
 from carryon_standalone.apiserver.resources import Resource
 from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
-from carryon_standalone.apiserver.strategies import TERMINAL
 
 Source = Literal["create", "update", "patch", "apply"]
 _ATTEMPTS: Final = 8
@@ -42,17 +41,6 @@ class WriteOptions:
     dry_run: bool = False
     field_validation: str = "Warn"
     subresource: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """`DeleteOptions` of a request. `propagation` is empty where the client left it out."""
-
-    grace: int | None = None
-    propagation: str = ""
-    uid: str | None = None
-    version: str | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +75,7 @@ class Writes:
         if self._store.current(key) is not None:
             raise already_exists(resource.named(metadata["name"]))
         if not applied:
-            ownership.record(None, value, ownership.shape_of(resource.shape), self._author(resource, options))
+            ownership.record(None, value, ownership.shape_of(resource.shape), author(resource, options))
         if options.dry_run:
             return Written(orjson.dumps(value), True, warnings)
         stored = await self._store.put(key, value)
@@ -117,7 +105,7 @@ class Writes:
         if resource.counts_generation and _spec_of(resource, old) != _spec_of(resource, new):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if source != "apply":
-            ownership.record(old, new, ownership.shape_of(resource.shape), self._author(resource, options))
+            ownership.record(old, new, ownership.shape_of(resource.shape), author(resource, options))
         if new == old:
             return Written(stored.raw, False, warnings)
         if options.dry_run:
@@ -140,7 +128,7 @@ class Writes:
             raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
         self._check_declared(resource, namespace, wanted)
         wanted = _applied_part(resource, wanted, options.subresource)
-        author = self._author(resource, options)
+        applier = author(resource, options)
         shape = ownership.shape_of(resource.shape)
         if self._store.current(resource.key(namespace, name)) is None:
             if options.subresource:
@@ -148,118 +136,17 @@ class Writes:
             if wanted["metadata"].get("resourceVersion") or wanted["metadata"].get("uid"):
                 raise modified(resource.named(name))
             return await self.create(
-                resource, namespace, ownership.apply(None, wanted, shape, author, force), options, True
+                resource, namespace, ownership.apply(None, wanted, shape, applier, force), options, True
             )
 
         def change(live: Object) -> Object:
-            merged = ownership.apply(live, wanted, shape, author, force)
+            merged = ownership.apply(live, wanted, shape, applier, force)
             for each in ("resourceVersion", "uid"):
                 if each in wanted["metadata"]:
                     merged["metadata"][each] = wanted["metadata"][each]
             return merged
 
         return await self.update(resource, namespace, name, change, options, "apply")
-
-    async def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> bytes:
-        """Delete an object, at once or as its grace period and finalizers allow; what to answer."""
-        key = resource.key(namespace, name)
-        stored = self._store.current(key)
-        if stored is None:
-            raise not_found(resource.named(name))
-        self._check_preconditions(resource, stored, options)
-        value = stored.load()
-        metadata = value["metadata"]
-        finalizers = _finalizers(metadata, options.propagation)
-        grace = _grace(resource, value, options.grace)
-        if not finalizers and grace == 0 and resource.storage_kind != NAMESPACES:
-            return await self._remove(resource, key, value, options)
-        before = orjson.dumps(value)
-        if "deletionTimestamp" not in metadata:
-            metadata["deletionTimestamp"] = meta.now(grace)
-            metadata["deletionGracePeriodSeconds"] = grace
-            if resource.counts_generation:
-                metadata["generation"] = metadata.get("generation", 0) + 1
-        elif grace < metadata.get("deletionGracePeriodSeconds", 0):
-            metadata["deletionTimestamp"] = meta.now(grace)
-            metadata["deletionGracePeriodSeconds"] = grace
-        if finalizers:
-            metadata["finalizers"] = finalizers
-        else:
-            metadata.pop("finalizers", None)
-        if resource.storage_kind == NAMESPACES:
-            value["status"] = {**(value.get("status") or {}), "phase": "Terminating"}
-            metadata.pop("deletionGracePeriodSeconds", None)
-        if options.dry_run or orjson.dumps(value) == before:
-            return orjson.dumps(value)
-        return (await self._store.put(key, value)).raw
-
-    async def bind(self, resource: Resource, key: Key, node: str, options: WriteOptions) -> None:
-        """Give a pod its node: `pods/binding`."""
-
-        def change(pod: Object) -> Object:
-            current = pod["spec"].get("nodeName")
-            if current:
-                raise conflict(resource.named(key.name), f'pod {key.name} is already assigned to node "{current}"')
-            pod["spec"]["nodeName"] = node
-            _set_condition(pod, {"type": "PodScheduled", "status": "True"})
-            return pod
-
-        if not node:
-            raise bad_request("a binding needs target.name, the node's name")
-        await self._change_pod(resource, key, change, options)
-
-    async def evict(self, resource: Resource, key: Key, delete: DeleteOptions, options: WriteOptions) -> None:
-        """Delete a pod and say why: `pods/eviction`."""
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-        }
-
-        def change(pod: Object) -> Object:
-            _set_condition(pod, condition)
-            return pod
-
-        if not delete.dry_run:
-            await self._change_pod(resource, key, change, options)
-        await self.delete(resource, key.namespace, key.name, delete)
-
-    async def _change_pod(
-        self, resource: Resource, key: Key, change: Callable[[Object], Object], options: WriteOptions
-    ) -> None:
-        """Change spec and status of a pod together, as only its own subresources may."""
-        stored = self._store.current(key)
-        if stored is None:
-            raise not_found(resource.named(key.name))
-        value = change(stored.load())
-        ownership.record(stored.load(), value, ownership.shape_of(resource.shape), self._author(resource, options))
-        if not options.dry_run:
-            await self._store.put(key, value)
-
-    async def remove_namespace(self, name: str) -> None:
-        """Remove a namespace that is empty."""
-        stored = self._store.current(Key(NAMESPACES, "", name))
-        if stored is not None:
-            value = stored.load()
-            value["spec"] = {}
-            await self._store.remove(stored.key, value)
-
-    async def _remove(self, resource: Resource, key: Key, value: Object, options: DeleteOptions) -> bytes:
-        metadata = value["metadata"]
-        if resource.storage_kind == PODS:
-            metadata.setdefault("deletionTimestamp", meta.now())
-            metadata["deletionGracePeriodSeconds"] = 0
-        if resource.deletion_returns_object:
-            answer = orjson.dumps(value)
-        else:
-            details = {**resource.named(key.name).details(), "uid": metadata["uid"]}
-            answer = orjson.dumps(
-                {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-            )
-        if not options.dry_run:
-            await self._store.remove(key, value)
-        return answer
 
     def _prepare_metadata(self, resource: Resource, namespace: str, value: Object) -> Object:
         metadata: Object = value.setdefault("metadata", {})
@@ -367,22 +254,6 @@ class Writes:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {stored.uid}"
             raise conflict(resource.named(name), why)
 
-    def _check_preconditions(self, resource: Resource, stored: Stored, options: DeleteOptions) -> None:
-        name = stored.key.name
-        named = resource.kind_named(name) if resource.custom else resource.named(name)
-        tail = "The object might have been deleted and then recreated"
-        if options.uid is not None and options.uid != stored.uid:
-            raise conflict(
-                named,
-                f"the UID in the precondition ({options.uid}) does not match the UID in record ({stored.uid}). {tail}",
-            )
-        if options.version is not None and options.version != str(stored.revision):
-            raise conflict(
-                named,
-                f"the ResourceVersion in the precondition ({options.version}) does not match the ResourceVersion in"
-                f" record ({stored.revision}). The object might have been modified",
-            )
-
     def _check_declared(self, resource: Resource, namespace: str, wanted: Object) -> None:
         """Apply refuses unknown fields always: nobody could own them."""
         if resource.structural is None:
@@ -395,8 +266,10 @@ class Writes:
                 f" {', '.join(f'.{path}: field not declared in schema' for path in unknown)}"
             )
 
-    def _author(self, resource: Resource, options: WriteOptions) -> ownership.Author:
-        return ownership.Author(options.manager, options.subresource, resource.api_version, meta.now())
+
+def author(resource: Resource, options: WriteOptions) -> ownership.Author:
+    """Who a write is recorded under."""
+    return ownership.Author(options.manager, options.subresource, resource.api_version, meta.now())
 
 
 def _strict(resource: Resource, words: list[str], source: Source) -> ApiError:
@@ -458,38 +331,3 @@ def _is_finished(value: Object) -> bool:
     if "deletionTimestamp" not in metadata or metadata.get("finalizers"):
         return False
     return not metadata.get("deletionGracePeriodSeconds") and not (value.get("spec") or {}).get("finalizers")
-
-
-def _finalizers(metadata: Object, propagation: str) -> list[str]:
-    finalizers = [
-        each
-        for each in metadata.get("finalizers") or ()
-        if not propagation or each not in (meta.FOREGROUND, meta.ORPHAN)
-    ]
-    if propagation == "Orphan":
-        finalizers.append(meta.ORPHAN)
-    elif propagation == "Foreground":
-        finalizers.append(meta.FOREGROUND)
-    return finalizers
-
-
-def _grace(resource: Resource, value: Object, asked: int | None) -> int:
-    """Seconds until a pod has to be gone; other kinds have none."""
-    if resource.storage_kind != PODS:
-        return 0
-    spec = value.get("spec") or {}
-    if not spec.get("nodeName") or (value.get("status") or {}).get("phase") in TERMINAL:
-        return 0
-    grace = spec.get("terminationGracePeriodSeconds", 30) if asked is None else asked
-    # A negative period means "as soon as it can be done properly", which is one second.
-    grace = 1 if grace < 0 else int(grace)
-    running: int | None = value["metadata"].get("deletionGracePeriodSeconds")
-    if "deletionTimestamp" in value["metadata"] and running is not None:
-        return min(grace, running) if asked is not None else running
-    return grace
-
-
-def _set_condition(pod: Object, condition: Object) -> None:
-    status = pod.setdefault("status", {})
-    others = [each for each in status.get("conditions") or () if each.get("type") != condition["type"]]
-    status["conditions"] = [*others, {**condition, "lastTransitionTime": meta.now()}]
