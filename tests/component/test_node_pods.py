@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from carryon_standalone.node.memory import MemoryLimits
 from nodes import Machine, alive, conditions, running, terminated, until, waiting
 
 PYTHON = "import http.server,os; http.server.HTTPServer((os.environ['IP'],8080),http.server.SimpleHTTPRequestHandler)"
@@ -301,6 +302,27 @@ def test_gpus_are_never_shared_and_pods_wait_for_them(machine: Machine) -> None:
     for name in ("gpu-1", "gpu-2"):
         machine.delete(name)
         machine.gone(name)
+
+
+def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(machine: Machine) -> None:
+    limits = MemoryLimits.find("test")
+    if limits is None:
+        pytest.skip("this machine lets us set no memory limits")
+    limits.close()
+    machine.create(
+        "hungry",
+        container={
+            "command": ["python3", "-c", "x = bytearray(300 << 20); print('fed')"],
+            "resources": {"limits": {"memory": "64Mi"}},
+        },
+    )
+    state = terminated(machine.finished("hungry"))
+    assert (state["exitCode"], state["reason"]) == (137, "OOMKilled")
+
+
+def test_a_message_may_go_where_kubernetes_would_look_for_it(machine: Machine) -> None:
+    machine.create("classic", container={"command": ["/bin/sh", "-c", 'echo hi > "$0"', "/dev/termination-log"]})
+    assert terminated(machine.finished("classic"))["message"] == "hi\n"
 
 
 def test_log_lines_carry_their_time_and_keep_the_order_of_both_streams(machine: Machine) -> None:

@@ -19,7 +19,9 @@ def _parse(arguments: list[str]) -> NodeConfig:
     parser = argparse.ArgumentParser(prog="python -m carryon_standalone.node", description=__doc__)
     parser.add_argument("--server", required=True, help="URL of the API server")
     parser.add_argument("--token-file", required=True, type=Path, help="file that holds its bearer token")
-    parser.add_argument("--ca-file", type=Path, help="certificate of the API server's authority (default: the system's)")
+    parser.add_argument(
+        "--ca-file", type=Path, help="certificate of the API server's authority (default: the system's)"
+    )
     parser.add_argument("--data", required=True, type=Path, help="folder for records, volumes and logs of pods")
     parser.add_argument("--name", default=socket.gethostname().lower(), help="name of the Node (default: host name)")
     parser.add_argument(

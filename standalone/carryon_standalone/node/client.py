@@ -184,6 +184,8 @@ class ApiClient:
             async with self._session.get(
                 self._server + path, params=params, headers=self._headers(), timeout=timeout
             ) as answer:
+                if answer.status == 410:
+                    raise _Expired
                 if answer.status != 200:
                     _checked(answer.status, await answer.read())
                 # readline() has a length limit that a pod with a large environment exceeds.
@@ -207,12 +209,9 @@ def _checked(status: int, body: bytes) -> Object:
     Raises:
         Unreachable: The status says to try again.
         Refused: Any other status that is not success.
-        _Expired: 410.
     """
     if status == 429 or status >= 500 or status == 401:
         raise Unreachable(f"HTTP {status}: {body[:200].decode(errors='replace')}")
-    if status == 410:
-        raise _Expired
     try:
         answer = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:

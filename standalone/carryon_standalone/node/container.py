@@ -137,11 +137,14 @@ class Container:
     async def _launch(self) -> _Launch | None:
         sandbox, spec = self._sandbox, self._spec
         folder = sandbox.folder
-        mounts = volumes.mounts(spec, sandbox.pod, folder.volumes)
+        if spec.get("restartPolicy") == "Always":
+            raise ConfigError(f'sidecar container "{self._name}" is not offered: make it one of spec.containers')
+        mounts = volumes.mounts(spec, sandbox.pod, folder.volumes, folder.termination_file(self._name))
         sources = await sandbox.sources((*references(spec), *volumes.references(sandbox.pod)))
         volumes.write(sandbox.pod, folder.volumes, sources)
+        folder.termination_file(self._name).write_bytes(b"")
         for mount in mounts:
-            if not mount.folder.exists():  # a subPath; hostPath of no type is made as Kubernetes' runtimes do
+            if not mount.folder.exists():  # a subPath; a hostPath without type is made as container runtimes do
                 mount.folder.mkdir(parents=True)
         known = environment.variables(spec, sandbox.pod, sandbox.placement, sources)
         command = environment.command(spec, sandbox.services.config.images, known)
@@ -162,7 +165,6 @@ class Container:
         file = folder.log_file(self._name)
         if file.exists():
             file.replace(folder.log_file(self._name, previous=True))
-        folder.termination_file(self._name).write_bytes(b"")
         started = datetime.now(UTC)
         group = self._limit_memory()
         pipe = logs.LogPipe(logs.LogFile(file))

@@ -48,11 +48,13 @@ class Kubelet:
             for container, identity in folder.processes().items():
                 await end_all(identity, folder.marker(container))
         await end_all(None, str(self._data / "pods"))
+        if self._services.memory is not None:
+            self._services.memory.clear()
         for folder in folders:
             kept = folder.load_status()
             if kept is None or not folder.processes():
                 continue  # nothing of it was ever started: it starts as if it were new
-            verdict = status.lost(kept, datetime.now(UTC))
+            verdict = status.lost(folder.load_pod(), kept, datetime.now(UTC))
             folder.save_status(verdict)
             folder.remove_scratch()
             self._verdicts[folder.ref.uid] = verdict
@@ -87,8 +89,8 @@ class Kubelet:
             return
         verdict = self._verdicts.get(uid)
         if verdict is None and (finished(pod) or was_started(pod.get("status", {}))):
-            # An earlier node started it, and its records were removed with the data folder.
-            verdict = status.lost(pod["status"], datetime.now(UTC))
+            # An earlier node started it, and the data folder with its records was removed.
+            verdict = status.lost(pod, pod["status"], datetime.now(UTC))
         folder = PodFolder(self._data, PodRef.of(pod))
         if verdict is None:
             folder.create(pod)
@@ -104,8 +106,7 @@ class Kubelet:
             await worker.run()
         except Exception as error:
             log.error("pod %s ended by a failure of the node itself", uid, exc_info=error)
-            await end_all(None, str(worker.folder.path))
-            verdict = status.lost(worker.verdict or worker.pod.get("status", {}), datetime.now(UTC))
+            verdict = status.lost(worker.pod, worker.verdict or worker.pod["status"], datetime.now(UTC))
             worker = PodWorker(worker.pod, worker.folder, worker.ip, self._services, verdict)
             self._workers[uid] = worker
             await worker.run()

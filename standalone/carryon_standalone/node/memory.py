@@ -23,7 +23,11 @@ class MemoryLimits:
 
     @classmethod
     def find(cls, node: str) -> MemoryLimits | None:
-        """What this machine offers; None, with a line in the log, when limits can't be set."""
+        """What this machine offers; None, with a line in the log, when limits can't be set.
+
+        Args:
+            node: Tells the groups of this node from those of another one on the same machine.
+        """
         version, parent = (1, _V1) if (_V1 / "memory.limit_in_bytes").exists() else (2, _V2)
         root = parent / f"carryon-{node}"
         limits = cls(root, version)
@@ -38,6 +42,20 @@ class MemoryLimits:
             log.info("memory limits of containers are not enforced on this machine: %s", error)
             return None
         return limits
+
+    def clear(self) -> None:
+        """Forget the groups of an earlier node; their processes have ended."""
+        for folder in self._root.iterdir():
+            if folder.is_dir():
+                self.remove(folder.name)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.clear()
+        try:
+            self._root.rmdir()
+        except OSError as error:
+            log.debug("cgroup %s stays: %s", self._root, error)
 
     def limit(self, group: str, size: int) -> None:
         """Make a group that may use so many bytes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -70,13 +71,16 @@ class _Node:
         self._recorder = Recorder(client, config.name)
         self._scheduler = Scheduler(client, self._recorder, config.name)
         self._since = timestamp()
+        # Named by the data folder: a restarted node finds the groups of the one before.
+        memory = MemoryLimits.find(hashlib.sha256(str(config.data).encode()).hexdigest()[:12])
+        self._memory = memory
         self._kubelet = Kubelet(
             Services(
                 config=config,
                 client=client,
                 recorder=self._recorder,
                 devices=Devices(self._machine.gpus),
-                memory=MemoryLimits.find(config.name),
+                memory=memory,
                 inherited=dict(os.environ),
             )
         )
@@ -95,6 +99,8 @@ class _Node:
             await self._say_goodbye()
             await self._kubelet.shutdown()
             await _cancel([*serving, stopping])
+            if self._memory is not None:
+                self._memory.close()
 
     async def _follow_pods(self) -> None:
         async for event in self._client.follow("/api/v1/pods"):

@@ -21,6 +21,7 @@ from carryon_standalone.node.pods import (
     parse_time,
     pod_requests,
 )
+from carryon_standalone.node.processes import end_all
 from carryon_standalone.node.records import PodFolder
 from carryon_standalone.node.sandbox import HOST_IP, Sandbox, Services
 from carryon_standalone.node.status import Ending, PodState
@@ -123,6 +124,9 @@ class PodWorker:
         devices = await self._take_devices()
         try:
             await self._run_containers()
+        except BaseException:  # cancelled, or a failure of the node itself: nothing may outlive this, GPUs least of all
+            await end_all(None, str(self.folder.path))
+            raise
         finally:
             await self._services.devices.give_back(devices)
             if timer is not None:

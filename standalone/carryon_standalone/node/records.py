@@ -66,6 +66,11 @@ class PodFolder:
             folder.mkdir(parents=True, exist_ok=True)
         write_durably(self.path / "pod.json", orjson.dumps(pod))
 
+    def load_pod(self) -> Object:
+        """The pod as it was when it came."""
+        pod: Object = orjson.loads((self.path / "pod.json").read_bytes())
+        return pod
+
     def remove_scratch(self) -> None:
         """Free the disk that a finished pod no longer needs; verdict and logs stay."""
         for folder in (self.home, self.temporary, self.volumes):

@@ -111,7 +111,11 @@ class Scheduler:
 
     def observe(self, pod: Object) -> None:
         """A pod appeared or changed."""
-        self._pods[pod["metadata"]["uid"]] = pod
+        uid = pod["metadata"]["uid"]
+        known = self._pods.get(uid)
+        if known is not None and known["spec"].get("nodeName") and not pod["spec"].get("nodeName"):
+            return  # from before our binding, which the watch has yet to show
+        self._pods[uid] = pod
         self._wake.set()
 
     def remove(self, uid: str) -> None:

@@ -268,33 +268,54 @@ def with_foreign_conditions(status: Object, current: Object) -> Object:
     return {**status, "conditions": [*status["conditions"], *foreign]}
 
 
-def lost(status: Object, now: datetime) -> Object:
-    """The verdict on a pod whose node ended while it ran; a status that is final already stays as it is.
+def lost(pod: Object, status: Object, now: datetime) -> Object:
+    """The verdict on a pod whose node ended while it ran; one that had come to its own end keeps that.
 
-    Containers that had ended keep their exit codes and messages.
+    Containers that had ended keep their exit codes and messages in any case.
     """
     if status.get("phase") in TERMINAL:
         return status
-    result = {**status, "phase": "Failed", "reason": RESTARTED.reason, "message": RESTARTED.message}
-    for key in ("initContainerStatuses", "containerStatuses"):
-        if key in status:
-            result[key] = [_lost_container(container, now) for container in status[key]]
+    outcome = _own_outcome(status, pod["spec"].get("restartPolicy", "Always"))
+    if outcome is not None:
+        result = {**status, "phase": outcome}
+    else:
+        result = {**status, "phase": "Failed", "reason": RESTARTED.reason, "message": RESTARTED.message}
+        for key in ("initContainerStatuses", "containerStatuses"):
+            if key in status:
+                result[key] = [_lost_container(container, now) for container in status[key]]
     before = status.get("conditions") or []
     kept = [
         condition
         for condition in before
         if condition["type"] not in ("Ready", "ContainersReady", "PodReadyToStartContainers")
     ]
+    why = "PodCompleted" if outcome == "Succeeded" else "PodFailed"
     wanted = [
-        _condition("Ready", False, "PodFailed"),
-        _condition("ContainersReady", False, "PodFailed"),
+        _condition("Ready", False, why),
+        _condition("ContainersReady", False, why),
         _condition("PodReadyToStartContainers", False),
-        disruption(RESTARTED),
     ]
+    if outcome is None:
+        wanted.append(disruption(RESTARTED))
     result["conditions"] = kept + _merge_conditions(
         [condition for condition in before if condition not in kept], wanted, now
     )
     return result
+
+
+def _own_outcome(status: Object, restart_policy: str) -> str | None:
+    """How a pod came to its own end, whatever became of its node; None when something was still to run."""
+    inits, mains = (
+        [container["state"].get("terminated") for container in status.get(key, ())]
+        for key in ("initContainerStatuses", "containerStatuses")
+    )
+    if restart_policy == "Never" and any(ended is not None and ended["exitCode"] != 0 for ended in inits):
+        return "Failed"
+    if restart_policy == "Always" or not all(mains):
+        return None
+    if all(ended["exitCode"] == 0 for ended in mains):
+        return "Succeeded"
+    return "Failed" if restart_policy == "Never" else None
 
 
 def _lost_container(container: Object, now: datetime) -> Object:

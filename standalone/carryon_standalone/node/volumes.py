@@ -92,14 +92,16 @@ def _write_files(folder: Path, source: Object, values: dict[str, bytes], mode: i
         file.write_bytes(values[key])
 
 
-def mounts(container: Object, pod: Object, volumes: Path) -> tuple[Mount, ...]:
+def mounts(container: Object, pod: Object, volumes: Path, termination_file: Path) -> tuple[Mount, ...]:
     """The mounts of a container, longest path first, so that a mount inside another one wins.
+
+    The file of the termination message is one of them.
 
     Raises:
         ConfigError: A mount names no volume of the pod, or one of a kind that is not offered.
     """
     folders = {volume["name"]: folder_of(volume, volumes) for volume in pod["spec"].get("volumes") or ()}
-    found = []
+    found = [Mount(container.get("terminationMessagePath", "/dev/termination-log"), termination_file)]
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in folders:
             raise ConfigError(f'volumeMount "{mount["name"]}" names no volume of the pod: add it to spec.volumes')
