@@ -20,6 +20,10 @@ LONGEST_WAIT: Final = 120.0
 """Seconds that the next key may wait for a worker."""
 
 
+class ListenError(Exception):
+    """The address cannot be served at."""
+
+
 @dataclass(frozen=True)
 class Health:
     """What health is judged by.
@@ -52,7 +56,11 @@ class Health:
 
 @asynccontextmanager
 async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
-    """Answer the probes while the context lasts, 200 or 503 with what is wrong; where they are served."""
+    """Answer the probes while the context lasts, 200 or 503 with what is wrong; where they are served.
+
+    Raises:
+        ListenError: The address is taken, or not ours.
+    """
 
     async def livez(_: web.Request) -> web.Response:
         return _answer(health.live())
@@ -66,7 +74,12 @@ async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address.host, address.port).start()
+        try:
+            await web.TCPSite(runner, address.host, address.port).start()
+        except OSError as error:
+            raise ListenError(
+                f"health cannot be served at {address.host}:{address.port}: {error.strerror}; choose another --health"
+            ) from error
         host, port = runner.addresses[0][:2]
         yield Address(host, port)
     finally:

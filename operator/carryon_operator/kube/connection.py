@@ -60,8 +60,9 @@ def load(kubeconfig: str | None = None) -> Connection:
         raise ConfigError(
             f"cannot connect to Kubernetes: {error}. Set KUBECONFIG to a kubeconfig file, or run inside a cluster"
         ) from error
-    header = configuration.get_api_key_with_prefix("BearerToken")
-    return Connection(configuration.host.rstrip("/"), tls, header, configuration.proxy)
+    # The loaders keep the line break that a token file may end with, and HTTP refuses it.
+    header = (configuration.get_api_key_with_prefix("BearerToken") or "").strip()
+    return Connection(configuration.host.rstrip("/"), tls, header or None, configuration.proxy)
 
 
 def _tls(configuration: Any) -> ssl.SSLContext | bool:

@@ -1,0 +1,216 @@
+"""Wiring: configuration, client, caches, queue and workers, and kopf that rings for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final, NoReturn
+
+import kopf
+
+from carryon_core import names
+from carryon_operator import config as configuration
+from carryon_operator import handlers
+from carryon_operator.config import Config
+from carryon_operator.health import Health, ListenError, serve
+from carryon_operator.jobs import JobCache
+from carryon_operator.kube import connection
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.errors import ApiError, NotFound
+from carryon_operator.kube.events import EventRecorder
+from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.informer import Informer
+from carryon_operator.kube.ratelimit import Backoff
+from carryon_operator.kube.resources import PODS
+from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.plan.model import PodRecord
+from carryon_operator.pods import owner_key, project
+from carryon_operator.reconcile import Reconciler
+from carryon_operator.workers import work
+
+RESYNC_SECONDS: Final = 600.0
+DRAIN_SECONDS: Final = 1.8
+"""Time for jobs in the middle of a reconcile to end it, and `REST_SECONDS` for all else: together under 3 s."""
+REST_SECONDS: Final = 1.0
+_SELECTOR: Final = f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}"
+
+log = logging.getLogger("carryon_operator")
+
+
+def main() -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    config = configuration.parse(sys.argv[1:], os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # To kopf, each ring of the bell is two lines.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(config))
+    except (connection.ConfigError, ListenError) as error:
+        sys.exit(f"carryon-operator: {error}")
+
+
+async def run(config: Config) -> None:
+    """Reconcile until told to stop.
+
+    Raises:
+        ConfigError: There is no way to reach the API server.
+        ListenError: Health cannot be served where it should.
+        Exception: Whatever ended a part that should run for ever.
+    """
+    stop = asyncio.Event()
+    _on_signals(stop)
+    load = partial(connection.load, config.kubeconfig)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(load(), reload=load, qps=config.qps, burst=config.burst))
+        queue = WorkQueue(Backoff(0.2, 60.0))
+        jobs = JobCache(on_change=queue.add)
+        expectations = Expectations(asyncio.get_running_loop().time)
+        recorder = EventRecorder(client, clock=time.time)
+        pods = Informer(
+            client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
+        )
+        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        reconciler = Reconciler(
+            config=config,
+            client=client,
+            jobs=jobs,
+            pods=pods,
+            expectations=expectations,
+            recorder=recorder,
+            clock=time.time,
+        )
+        ready, hang_up = asyncio.Event(), asyncio.Event()
+
+        async def reconcile_jobs() -> None:
+            await ready.wait()
+            await work(queue, reconciler.reconcile)
+
+        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
+        tasks = [
+            asyncio.create_task(each)
+            for each in (
+                pods.run(),
+                recorder.run(),
+                _resync(config, client, jobs, queue),
+                *(reconcile_jobs() for _ in range(config.workers)),
+            )
+        ]
+        told = asyncio.create_task(stop.wait())
+        if config.health is not None:
+            at = await stack.enter_async_context(serve(config.health, Health(pods, queue, doorbell, ready)))
+            log.info("health is served at %s:%d", at.host, at.port)
+
+        ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        queue.shut_down()
+        finished = await _within(DRAIN_SECONDS, queue.drained())
+        # Not before: kopf takes along every task that began after it did, and workers start such.
+        hang_up.set()
+        for task in (told, *tasks):
+            task.cancel()
+        finished = await _within(REST_SECONDS, asyncio.wait([told, doorbell, *tasks])) and finished
+        if not finished and not any(task.exception() for task in ended):
+            # A thread in the middle of a request to the bucket can't be interrupted; nothing depends on its end.
+            log.info("leaving before everything has come to its end")
+            logging.shutdown()
+            os._exit(0)
+        for task in ended:
+            task.result()
+
+
+async def _listen(
+    config: Config,
+    client: Client,
+    jobs: JobCache,
+    pods: Informer[PodRecord],
+    *,
+    stop: asyncio.Event,
+    ready: asyncio.Event,
+    hang_up: asyncio.Event,
+) -> None:
+    """Learn what there is, then have kopf ring for what changes.
+
+    Args:
+        config: Of this operator.
+        client: Of the API server.
+        jobs: To fill.
+        pods: To wait for.
+        stop: Set by signals.
+        ready: Set once everything is known.
+        hang_up: Ends kopf.
+    """
+    backoff = Backoff(1.0, 10.0)
+    while True:
+        try:
+            await jobs.resync(client, config.namespaces)
+            break
+        except NotFound:
+            log.warning("the cluster does not know %s: install the CRD of crds/; waiting for it", names.CRD_NAME)
+        except ApiError as error:
+            log.warning("jobs cannot be listed: %s; trying again", error)
+        await asyncio.sleep(backoff.next())
+    await pods.synced.wait()
+    log.info("%d jobs and %d pods are known", len(jobs), len(pods))
+    ready.set()
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=handlers.registry(client, jobs),
+        settings=handlers.settings(),
+        clusterwide=not config.namespaces,
+        namespaces=config.namespaces,
+        stop_flag=hang_up,
+    )
+    # Kopf has just taken them for itself; but workers end first.
+    _on_signals(stop)
+    await kopf.run_tasks(tasks, ignored=before)
+
+
+async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQueue) -> NoReturn:
+    """Look at every job now and then, whatever was or was not heard of it."""
+    while True:
+        await asyncio.sleep(RESYNC_SECONDS)
+        try:
+            await jobs.resync(client, config.namespaces)
+        except ApiError as error:
+            log.warning("jobs cannot be listed: %s; again in %.0f s", error, RESYNC_SECONDS)
+        for key in jobs:
+            queue.add(key)
+
+
+def _pod_changed(
+    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
+) -> None:
+    """What was expected is seen, and the pod's job has something to look at."""
+    pod = new or old
+    assert pod is not None
+    if new is not None:
+        expectations.observed_create(pod.job_uid, pod.name)
+    if new is None or new.gone_by is not None:
+        expectations.observed_delete(pod.job_uid, pod.uid)
+    key = jobs.key_of_uid(pod.job_uid)
+    if key is not None:
+        queue.add(key)
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _within(seconds: float, what: Awaitable[object]) -> bool:
+    try:
+        await asyncio.wait_for(what, seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
