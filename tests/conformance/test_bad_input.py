@@ -446,18 +446,13 @@ class Real:
         self._client = config.new_client_from_config(str(kubeconfig))
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        from kubernetes.client.exceptions import ApiException
-
-        path, _, query = path.partition("?")
-        pairs = [tuple(pair.split("=", 1)) for pair in query.split("&") if pair]
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        try:
-            answer = self._client.call_api(
-                path, method, {}, pairs, headers, body=body, auth_settings=["BearerToken"], _preload_content=False
-            )
-        except ApiException as error:
-            return error.status, json.loads(error.body)
-        return answer.status, json.loads(answer.data)
+        # Only with auth_settings does this client send a bearer token.
+        asked = self._client.param_serialize(
+            method, path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        answer = self._client.call_api(*asked)
+        return answer.status, json.loads(answer.read())
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,8 @@ from carryon_standalone.apiserver.storage import Object, StorageError, Store, St
 from carryon_standalone.apiserver.writes import WriteOptions, Writes, Written
 
 _LOG: Final = logging.getLogger(__name__)
+_VERBS_OF_OBJECTS: Final = {"PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_VERBS_OF_COLLECTIONS: Final = {"POST": "create", "DELETE": "deletecollection"}
 _HEALTH: Final = ("healthz", "livez", "readyz")
 _WATCH_SECONDS: Final = 1800.0
 _USER: Final = {"username": "carryon:admin", "groups": ["system:masters", "system:authenticated"]}
@@ -163,13 +165,12 @@ class Api:
             if ask.is_true(query, "watch"):
                 return await self._watch(request, target, form)
             return self._list(target, form, query)
-        verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(method, "")
-        allowed = target.resource.subresources.get(target.subresource, target.resource.verbs)
-        if verb not in allowed or (target.name == "") != (verb == "create" or (verb == "delete" and not target.name)):
+        verb = (_VERBS_OF_OBJECTS if target.name else _VERBS_OF_COLLECTIONS).get(method, "")
+        if verb not in target.resource.subresources.get(target.subresource, target.resource.verbs):
             raise method_not_allowed()
         form = form_of(request.headers.get("Accept", ""))
         body = await request.read()
-        if verb == "delete":
+        if verb in ("delete", "deletecollection"):
             return await self._delete(target, query, body, form)
         options = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
         written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), options)

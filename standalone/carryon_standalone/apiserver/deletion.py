@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver.catalog import NAMESPACES, PODS
-from carryon_standalone.apiserver.errors import conflict, not_found
+from carryon_standalone.apiserver.errors import conflict, forbidden, not_found
 from carryon_standalone.apiserver.resources import Resource
 from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 from carryon_standalone.apiserver.strategies import TERMINAL
+
+_KEPT: Final = frozenset(Key(NAMESPACES, "", name) for name in ("default", "kube-system", "kube-public"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Deletion:
         stored = self._store.current(key)
         if stored is None:
             raise not_found(resource.named(name))
+        if key in _KEPT:
+            raise forbidden(resource.named(name), "this namespace may not be deleted")
         _check_preconditions(resource, stored, options)
         value = stored.load()
         metadata = value["metadata"]
