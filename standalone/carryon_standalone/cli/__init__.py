@@ -1,0 +1,22 @@
+"""The `carryon` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    if sys.platform != "linux":
+        sys.exit(f"carryon runs on Linux and in WSL2, not on {sys.platform}: use a cluster, or a Linux machine")
+    from carryon_standalone.cli.app import app
+    from carryon_standalone.cli.errors import CommandError
+
+    try:
+        app()
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.code)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,432 @@
+"""The commands, as they are typed. What is slow to load is loaded by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from carryon_standalone.cli.cluster import Cluster
+    from carryon_standalone.cli.target import Target
+    from carryon_standalone.supervisor import Ready
+
+app = typer.Typer(
+    name="carryon",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Generation jobs that carry on: kill anything, at any moment, and nothing that is finished is made again.",
+)
+
+
+class Format(StrEnum):
+    """How to print jobs."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Data folder of the control plane. [default: $CARRYON_HOME or ~/.carryon]")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Folder for artifacts of jobs that name no output.")]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs to offer. [default: all]")]
+Kubeconfig = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Cluster to talk to. [default: $KUBECONFIG, else this machine's]")
+]
+Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace. [default: the context's]")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Name = Annotated[str, typer.Argument(help="Name of the job.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(help="YAML files with GenerationJobs; - reads standard input.")]
+
+
+@app.command()
+def up(
+    data: Data = None,
+    output: Output = None,
+    gpus: Gpus = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+) -> None:
+    """Start the control plane of this machine; Ctrl-C stops it."""
+    from carryon_standalone import launch
+    from carryon_standalone.component import StartFailed
+    from carryon_standalone.home import Home, HomeTaken
+    from carryon_standalone.supervisor import Options
+
+    home, options = Home.of(data), Options(output, gpus)
+    try:
+        if detach:
+            with _spinner(_console(), f"starting the control plane in {home.root}"):
+                started = launch.ensure_running(home, options)
+            typer.echo(f"the control plane in {home.root} {'is up' if started else 'was up already'}")
+            typer.echo(f"export KUBECONFIG={home.kubeconfig}")
+            return
+        import asyncio
+
+        from carryon_standalone import supervisor
+
+        asyncio.run(supervisor.run(home, options, _tell, _welcome))
+    except (StartFailed, HomeTaken) as error:
+        raise CommandError(str(error)) from None
+
+
+@app.command()
+def down(data: Data = None) -> None:
+    """Stop the control plane of this machine; unfinished work carries on when it is started again."""
+    from carryon_standalone import launch
+    from carryon_standalone.component import StartFailed
+    from carryon_standalone.home import Home
+
+    home = Home.of(data)
+    try:
+        with _spinner(_console(), f"stopping the control plane in {home.root}"):
+            stopped = launch.stop(home)
+    except StartFailed as error:
+        raise CommandError(str(error)) from None
+    typer.echo(f"the control plane in {home.root} {'is stopped' if stopped else 'was not running'}")
+
+
+@app.command()
+def run(
+    files: Files,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    output: Output = None,
+    gpus: Gpus = None,
+    wait: Annotated[bool, typer.Option(help="Show progress, and end with the jobs.")] = True,
+    down_on_exit: Annotated[bool, typer.Option("--down-on-exit", help="Stop the control plane in the end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Apply jobs, starting this machine's control plane if need be, and follow them to their end.
+
+    Exit code: 0 when all succeeded, 1 when one failed or is suspended, 130 after Ctrl-C, which leaves the jobs at work.
+    """
+    from carryon_standalone.cli import manifests
+    from carryon_standalone.cli.target import choose
+
+    jobs = [(path, job) for path in files for job in manifests.read(path)]
+    target = choose(kubeconfig=kubeconfig, context=context, namespace=namespace, data=data, may_start=True)
+    if down_on_exit and (target.home is None or not wait):
+        raise CommandError(
+            "--down-on-exit is for the control plane of this machine, and for waiting: leave it out", USAGE
+        )
+    console = _console(stderr=as_json)
+    # Whoever ends us with SIGTERM means what Ctrl-C means.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cluster = _start(target, output, gpus, console)
+        applied = [_apply(cluster, path, job) for path, job in jobs]
+        ended = _follow(cluster, applied, console) if wait else applied
+    except KeyboardInterrupt:
+        _interrupted(target, console, down_on_exit)
+    else:
+        if as_json:
+            typer.echo(json.dumps(ended if len(ended) > 1 else ended[0], indent=2))
+        if wait:
+            code = _report(ended, console)
+        else:
+            code = 0
+            for job in applied:
+                console.print(f"{job['metadata']['name']} is applied", markup=False, highlight=False)
+    finally:
+        if down_on_exit and target.home is not None:
+            from carryon_standalone import launch
+
+            with _spinner(console, "stopping the control plane"):
+                launch.stop(target.home)
+    raise typer.Exit(code)
+
+
+def _start(target: Target, output: Path | None, gpus: int | None, console: Console) -> Cluster:
+    from carryon_standalone.cli.cluster import Cluster
+
+    if target.home is not None:
+        from carryon_standalone import launch
+        from carryon_standalone.component import StartFailed
+        from carryon_standalone.supervisor import Options
+
+        try:
+            with _spinner(console, f"starting the control plane in {target.home.root}"):
+                if launch.ensure_running(target.home, Options(output, gpus)):
+                    console.print(
+                        f"the control plane in {target.home.root} is up; stop it with `carryon down`",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
+                    )
+        except StartFailed as error:
+            raise CommandError(str(error)) from None
+    return Cluster(target)
+
+
+def _apply(cluster: Cluster, path: Path, job: dict[str, Any]) -> dict[str, Any]:
+    from carryon_standalone.cli.cluster import Refused
+
+    try:
+        return cluster.apply(job)
+    except Refused as error:
+        raise CommandError("\n".join(f"{path}: {cause}" for cause in error.causes)) from None
+
+
+def _follow(cluster: Cluster, jobs: list[dict[str, Any]], console: Console) -> list[dict[str, Any]]:
+    from carryon_standalone.cli import follow
+
+    return follow.until_rest(
+        cluster, [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in jobs], console
+    )
+
+
+def _report(jobs: list[dict[str, Any]], console: Console) -> int:
+    from carryon_standalone.cli import render
+    from carryon_standalone.cli.jobview import JobView, now_utc
+
+    views = [JobView.of(job) for job in jobs]
+    for view in views:
+        for line in render.ending(view, now_utc()):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0 if all(view.holds("Succeeded") for view in views) else FAILED
+
+
+def _interrupted(target: Target, console: Console, down_on_exit: bool) -> NoReturn:
+    sentence = (
+        "stopped: what is finished is kept, and the same command carries on"
+        if down_on_exit
+        else "the jobs stay at work: follow them with `carryon get -w`"
+        + (", stop them with `carryon down`" if target.home is not None else "")
+    )
+    console.print(f"\n{sentence}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(INTERRUPTED)
+
+
+@app.command()
+def get(
+    name: Annotated[str | None, typer.Argument(help="Name of a job; all jobs without it.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on with every change.")] = False,
+    form: Annotated[Format, typer.Option("--output", "-o", help="Form of the answer.")] = Format.TABLE,
+    as_json: Json = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show jobs."""
+    from carryon_standalone.cli.printing import print_jobs, print_stream
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    form = Format.JSON if as_json else form
+    if not watch:
+        jobs = cluster.jobs() if name is None else [cluster.job(name)]
+        print_jobs(jobs, form.value, single=name is not None, namespace=cluster.namespace)
+        return
+    if name is not None:
+        cluster.job(name)  # a wrong name is a mistake, not something to wait for
+    _until_interrupted(lambda: print_stream(cluster.watch(name), form.value))
+
+
+@app.command()
+def describe(
+    name: Name,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show everything about a job: conditions, stages, failures, pods, and what resuming would take."""
+    from carryon_standalone.cli import render
+    from carryon_standalone.cli.jobview import JobView, now_utc
+    from carryon_standalone.cli.printing import print_rich
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    job = JobView.of(cluster.job(name))
+    print_rich(render.describe(job, cluster.pods(name), now_utc()))
+
+
+@app.command()
+def pause(
+    name: Name,
+    as_json: Json = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Stop the pods of a job and free the machine; finished work is kept."""
+    from carryon_standalone.cli.jobview import JobView
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    before = JobView.of(cluster.job(name))
+    if before.holds("Finished"):
+        raise CommandError(f"{name} has ended ({before.phase}): there is nothing to pause")
+    job = cluster.patch(name, {"spec": {"suspend": True}})
+    _answer(job, as_json, f"{name} is asked to pause; carry on with `carryon resume {name}`")
+
+
+@app.command()
+def resume(
+    name: Name,
+    as_json: Json = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Carry on with a paused or failed job: what is missing is made, failed units get a new budget."""
+    from carryon_core import names
+    from carryon_standalone.cli.cluster import now
+    from carryon_standalone.cli.jobview import JobView
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    job = cluster.patch(
+        name, {"metadata": {"annotations": {names.ANNOTATION_RESUME: now()}}, "spec": {"suspend": False}}
+    )
+    ended_well = JobView.of(job).holds("Succeeded")
+    sentence = "had succeeded: its artifacts are looked at again" if ended_well else "carries on"
+    _answer(job, as_json, f"{name} {sentence}; follow it with `carryon get {name} -w`")
+
+
+@app.command()
+def logs(
+    name: Name,
+    unit: Annotated[str | None, typer.Argument(help="One unit, as item or stage/item; all at work without it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Print the logs of a job's pods that are there now."""
+    from carryon_standalone.cli import logs as pod_logs
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    job = cluster.job(name)
+    pods = pod_logs.chosen(cluster.pods(name), unit)
+    if not pods:
+        whose = f"unit {unit} of {name}" if unit is not None else name
+        phase = (job.get("status") or {}).get("phase", "Pending")
+        raise CommandError(f"there is no pod of {whose} now ({name} is {phase}); see `carryon describe {name}`")
+    _until_interrupted(lambda: _print_lines(pod_logs.lines(cluster, pods, follow=follow)))
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Delete a job and its pods; artifacts stay where they are."""
+    from carryon_standalone.cli.jobview import JobView
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    job = JobView.of(cluster.job(name))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CommandError(f"deleting {name} takes a yes: add --yes", USAGE)
+        typer.confirm(f"delete {name} ({job.phase}, {job.progress or 'no units yet'})?", abort=True)
+    cluster.delete(name)
+    typer.echo(f"{name} is deleted" + (f"; artifacts stay in {job.artifacts}" if job.artifacts else ""))
+
+
+@app.command()
+def units(
+    name: Name,
+    as_json: Json = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show each unit of a job, and its artifacts."""
+    from carryon_standalone.cli import units as job_units
+    from carryon_standalone.cli.printing import print_units
+
+    cluster = _cluster(data, kubeconfig, context, namespace)
+    print_units(job_units.of_job(cluster.job(name), cluster.secret), as_json=as_json)
+
+
+@app.command()
+def validate(files: Files, namespace: Namespace = None, as_json: Json = False) -> None:
+    """Check files with the rules of the API server and the operator; needs neither."""
+    from carryon_standalone.cli import manifests
+
+    found = [
+        {"file": str(path), "job": job["metadata"]["name"], "problem": problem}
+        for path in files
+        for job in manifests.read(path)
+        for problem in manifests.problems(job, namespace or "default")
+    ]
+    if as_json:
+        typer.echo(json.dumps({"valid": not found, "problems": found}, indent=2))
+    elif found:
+        raise CommandError("\n".join(f"{each['file']}: {each['problem']}" for each in found))
+    else:
+        typer.echo(f"{', '.join(map(str, files))}: valid")
+    raise typer.Exit(FAILED if found else 0)
+
+
+def _cluster(data: Path | None, kubeconfig: Path | None, context: str | None, namespace: str | None) -> Cluster:
+    from carryon_standalone.cli.cluster import Cluster
+    from carryon_standalone.cli.target import choose
+
+    return Cluster(choose(kubeconfig=kubeconfig, context=context, namespace=namespace, data=data))
+
+
+def _answer(job: dict[str, Any], as_json: bool, sentence: str) -> None:
+    typer.echo(json.dumps(job, indent=2) if as_json else sentence)
+
+
+def _print_lines(lines: Iterator[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _until_interrupted(work: Any) -> None:
+    try:
+        work()
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+@contextmanager
+def _spinner(console: Console, text: str) -> Iterator[None]:
+    with console.status(text) if console.is_terminal else nullcontext():
+        yield
+
+
+def _tell(sentence: str) -> None:
+    typer.echo(sentence)
+
+
+def _welcome(ready: Ready) -> None:
+    typer.echo(
+        f"\nCarryon is up at {ready.server}\n"
+        f"  artifacts   {ready.output}\n"
+        f"  logs        {ready.home.logs}\n\n"
+        f"  export KUBECONFIG={ready.home.kubeconfig}\n"
+        f"  carryon run job.yaml\n\n"
+        f"Ctrl-C stops it; the next start carries on.\n"
+    )

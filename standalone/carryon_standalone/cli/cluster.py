@@ -1,0 +1,256 @@
+"""What commands ask of a cluster, through the official client."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+import kubernetes
+import urllib3
+from kubernetes.client import ApiException
+
+from carryon_core import names
+from carryon_standalone.cli.errors import CommandError
+from carryon_standalone.cli.target import Target
+
+Object = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MANAGER: Final = "carryon"
+_APPLY: Final = "application/apply-patch+yaml"
+_TIMEOUT: Final = (5.0, 30.0)
+"""Seconds to connect, and between two bytes of an answer."""
+_WATCH_SECONDS: Final = 240
+
+
+class Unreachable(CommandError):
+    """The API server does not answer."""
+
+
+class NotFound(CommandError):
+    """There is no such object."""
+
+
+class Refused(CommandError):
+    """The API server said no.
+
+    Attributes:
+        causes: What is wrong, one sentence for each.
+    """
+
+    def __init__(self, causes: Sequence[str]) -> None:
+        super().__init__("\n".join(causes))
+        self.causes = tuple(causes)
+
+
+def _explained(call: Callable[P, T]) -> Callable[P, T]:
+    """Turn the client's exceptions into ours."""
+
+    @wraps(call)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        cluster = args[0]
+        assert isinstance(cluster, Cluster)
+        try:
+            return call(*args, **kwargs)
+        except ApiException as error:
+            raise cluster.explain(error) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise cluster.unreachable(error) from None
+
+    return wrapped
+
+
+class Cluster:
+    """GenerationJobs and pods of one namespace."""
+
+    def __init__(self, target: Target) -> None:
+        """Read the configuration; nothing is asked yet.
+
+        Raises:
+            CommandError: There is none.
+        """
+        # The client logs each retry of a refused connection, which our own sentence says better.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        configuration = kubernetes.client.Configuration()
+        try:
+            kubernetes.config.load_kube_config(target.kubeconfig, target.context, configuration, persist_config=False)
+            contexts, active = kubernetes.config.list_kube_config_contexts(target.kubeconfig)
+        except (kubernetes.config.ConfigException, OSError) as error:
+            raise CommandError(f"the kubeconfig can't be used: {error}") from None
+        context = next((each for each in contexts if each["name"] == target.context), active)
+        self._target = target
+        self._host = configuration.host
+        self.namespace: str = target.namespace or context["context"].get("namespace") or "default"
+        client = kubernetes.client.ApiClient(configuration)
+        self._custom = kubernetes.client.CustomObjectsApi(client)
+        self._core = kubernetes.client.CoreV1Api(client)
+
+    @_explained
+    def jobs(self) -> list[Object]:
+        """All jobs, by name."""
+        answer = self._custom.list_namespaced_custom_object(
+            names.GROUP, names.VERSION, self.namespace, names.PLURAL, _request_timeout=_TIMEOUT
+        )
+        return sorted(answer["items"], key=lambda job: str(job["metadata"]["name"]))
+
+    @_explained
+    def job(self, name: str, namespace: str | None = None) -> Object:
+        """One job."""
+        job: Object = self._custom.get_namespaced_custom_object(*self._path(namespace), name, _request_timeout=_TIMEOUT)
+        return job
+
+    @_explained
+    def apply(self, job: Object) -> Object:
+        """Server-side apply: the file decides about the fields it names, others stay as they are."""
+        metadata = job["metadata"]
+        self._custom.patch_namespaced_custom_object(
+            *self._path(metadata.get("namespace")),
+            metadata["name"],
+            job,
+            field_manager=MANAGER,
+            field_validation="Strict",
+            force=True,
+            _content_type=_APPLY,
+            _request_timeout=_TIMEOUT,
+        )
+        # Asked for again, because the client drops the body of a 201.
+        return self.job(metadata["name"], metadata.get("namespace"))
+
+    @_explained
+    def patch(self, name: str, patch: Object) -> Object:
+        """JSON merge patch."""
+        patched: Object = self._custom.patch_namespaced_custom_object(
+            *self._path(), name, patch, field_manager=f"{MANAGER}-edit", _request_timeout=_TIMEOUT
+        )
+        return patched
+
+    @_explained
+    def delete(self, name: str) -> None:
+        """Delete a job; its pods go with it."""
+        self._custom.delete_namespaced_custom_object(*self._path(), name, _request_timeout=_TIMEOUT)
+
+    @_explained
+    def pods(self, job: str) -> list[Object]:
+        """Pods of a job, by name."""
+        answer = self._core.list_namespaced_pod(
+            self.namespace, label_selector=f"{names.LABEL_JOB}={job}", _request_timeout=_TIMEOUT, _preload_content=False
+        )
+        return sorted(json.loads(answer.data)["items"], key=lambda pod: str(pod["metadata"]["name"]))
+
+    @_explained
+    def secret(self, name: str) -> Object:
+        """Data of a Secret, base64."""
+        answer = self._core.read_namespaced_secret(
+            name, self.namespace, _request_timeout=_TIMEOUT, _preload_content=False
+        )
+        data: Object = json.loads(answer.data).get("data") or {}
+        return data
+
+    @_explained
+    def log(self, pod: str, *, follow: bool) -> Iterator[str]:
+        """Lines of a pod's log; with `follow` until the pod ends."""
+        answer = self._core.read_namespaced_pod_log(
+            pod, self.namespace, container=names.CONTAINER, follow=follow, _preload_content=False
+        )
+        return self._lines(answer)
+
+    def watch(self, name: str | None = None) -> Iterator[tuple[str, Object]]:
+        """What is there, then every change: ("ADDED" | "MODIFIED" | "DELETED", job), for ever."""
+        selected = {"field_selector": f"metadata.name={name}"} if name is not None else {}
+        seen: dict[str, Object] = {}
+        while True:
+            listed = self._list(**selected)
+            present = {str(job["metadata"]["uid"]): job for job in listed["items"]}
+            for uid, job in seen.items():
+                if uid not in present:
+                    yield "DELETED", job
+            for uid, job in present.items():
+                if seen.get(uid) != job:
+                    yield "MODIFIED" if uid in seen else "ADDED", job
+            seen = present
+            for kind, job in self._events(listed["metadata"]["resourceVersion"], **selected):
+                uid = str(job["metadata"]["uid"])
+                if kind == "DELETED":
+                    seen.pop(uid, None)
+                else:
+                    seen[uid] = job
+                yield kind, job
+
+    def _events(self, version: str, **selected: str) -> Iterator[tuple[str, Object]]:
+        """Changes since a version, until the stream ends, the connection breaks or the version is too old."""
+        stream = kubernetes.watch.Watch().stream(
+            self._custom.list_namespaced_custom_object,
+            *self._path(),
+            resource_version=version,
+            timeout_seconds=_WATCH_SECONDS,
+            **selected,
+        )
+        try:
+            for event in stream:
+                yield event["type"], event["object"]
+        except ApiException as error:
+            if error.status != 410:
+                raise self.explain(error) from None
+        except urllib3.exceptions.HTTPError:
+            return  # listing anew tells whether the server is still there
+
+    @_explained
+    def _list(self, **selected: str) -> Object:
+        answer: Object = self._custom.list_namespaced_custom_object(
+            *self._path(), _request_timeout=_TIMEOUT, **selected
+        )
+        return answer
+
+    def _path(self, namespace: str | None = None) -> tuple[str, str, str, str]:
+        return names.GROUP, names.VERSION, namespace or self.namespace, names.PLURAL
+
+    def _lines(self, answer: Any) -> Iterator[str]:
+        rest = b""
+        try:
+            for chunk in answer.stream():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode(errors="replace")
+        except urllib3.exceptions.HTTPError as error:
+            raise self.unreachable(error) from None
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def explain(self, error: ApiException) -> CommandError:
+        """The sentences of a refusal."""
+        try:
+            status = json.loads(error.body or "")
+        except ValueError:
+            status = {}
+        if error.status == 404 and not status:
+            return CommandError(f"{self._host} knows no GenerationJobs: install Carryon there first")
+        message = status.get("message") or f"HTTP {error.status} {error.reason}"
+        if error.status == 404:
+            return NotFound(f"{message} (namespace {self.namespace})")
+        if error.status == 401:
+            return CommandError(f"{self._host} does not accept the credentials of the kubeconfig")
+        causes = (status.get("details") or {}).get("causes") or ()
+        return Refused(
+            [f"{cause['field']}: {cause['message']}" if cause.get("field") else cause["message"] for cause in causes]
+            or [message]
+        )
+
+    def unreachable(self, error: Exception) -> Unreachable:
+        """The sentence for a server that does not answer."""
+        if self._target.home is not None:
+            return Unreachable(
+                f"the control plane in {self._target.home.root} does not answer: start it with `carryon up`"
+            )
+        reason = error.__cause__ or getattr(error, "reason", None) or error
+        return Unreachable(f"{self._host} does not answer: {reason}")
+
+
+def now() -> str:
+    """The time, as requests carry it: RFC 3339, UTC, microseconds."""
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

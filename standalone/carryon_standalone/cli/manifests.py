@@ -1,0 +1,72 @@
+"""Files with GenerationJobs: read, and checked with the sentences that an API server and the operator would use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from carryon_core import crd, names
+from carryon_core.errors import SpecError
+from carryon_core.resolve import resolve
+from carryon_core.spec import JobSpec
+from carryon_standalone.cli.errors import USAGE, CommandError
+
+STDIN: Final = Path("-")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The jobs of a YAML or JSON file, or of standard input for "-".
+
+    Raises:
+        CommandError: The file can't be read, or holds something else.
+    """
+    try:
+        text = sys.stdin.read() if path == STDIN else path.read_text(encoding="utf-8")
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise CommandError(f"{path} can't be read: {reason}", USAGE) from None
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path} is no YAML: {' '.join(str(error).split())}", USAGE) from None
+    if not documents:
+        raise CommandError(f"{path} is empty: it should hold a {names.KIND}", USAGE)
+    return [_job(path, document) for document in documents]
+
+
+def _job(path: Path, document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict) or document.get("kind") != names.KIND:
+        kind = document.get("kind", "nothing with a kind") if isinstance(document, dict) else type(document).__name__
+        raise CommandError(f"{path} holds {kind}: this command takes a {names.KIND}", USAGE)
+    if document.get("apiVersion") != names.API_VERSION:
+        raise CommandError(f"{path}: apiVersion is {document.get('apiVersion')}: write {names.API_VERSION}", USAGE)
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise CommandError(f"{path}: metadata.name is missing: give the job a name, such as reel-42", USAGE)
+    return document
+
+
+def problems(job: dict[str, Any], namespace: str) -> Sequence[str]:
+    """What is wrong with a job: nothing, or a sentence for each mistake. Needs no server."""
+    # Here, because the rules' interpreter is slow to load, and only this needs it.
+    from carryon_standalone.apiserver import definitions
+
+    (resource,) = definitions.served(crd.build())
+    assert resource.structural is not None
+    unknown = resource.structural.prune(job)
+    if unknown:
+        return [f'unknown field "{field}"' for field in unknown]
+    resource.structural.default(job)
+    refused = resource.structural.validate(job)
+    if refused:
+        return [str(error) for error in refused]
+    try:
+        resolve(
+            job["metadata"].get("namespace", namespace), job["metadata"]["name"], JobSpec.model_validate(job["spec"])
+        )
+    except SpecError as error:
+        return [error.message]
+    return []

@@ -1,0 +1,70 @@
+"""Jobs and units on standard output: tables for people, JSON and YAML for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import typer
+import yaml
+from rich.console import Console, RenderableType
+
+from carryon_standalone.cli import render
+from carryon_standalone.cli.jobview import JobView, UnitView, now_utc
+
+_UNBOUNDED: Final = 10_000
+_WIDTHS: Final = (20, 12, 10, 7, 7, 6)
+
+
+def print_jobs(jobs: Sequence[dict[str, Any]], form: str, *, single: bool, namespace: str) -> None:
+    """Print jobs: one by itself, or a list."""
+    if form == "table":
+        if not jobs:
+            typer.echo(f"there are no jobs in namespace {namespace}", err=True)
+            return
+        views = [JobView.of(job) for job in jobs]
+        print_rich(render.jobs_table(views, now_utc()))
+        return
+    content = jobs[0] if single else {"apiVersion": "v1", "kind": "List", "items": list(jobs)}
+    typer.echo(_dump(content, form))
+
+
+def print_stream(events: Iterable[tuple[str, dict[str, Any]]], form: str) -> None:
+    """Print jobs as they change, one line or document each, for ever."""
+    if form == "table":
+        typer.echo(_row(("NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")))
+    for kind, job in events:
+        if form == "table":
+            row = render.columns(JobView.of(job), now_utc())
+            typer.echo(_row(row if kind != "DELETED" else (*row[:-1], "deleted")))
+        elif form == "json":
+            typer.echo(json.dumps({"type": kind, "object": job}))
+        else:
+            typer.echo(f"---\n{_dump(job, form)}")
+
+
+def print_units(units: Sequence[UnitView], *, as_json: bool) -> None:
+    """Print units with their artifacts."""
+    if as_json:
+        typer.echo(json.dumps([asdict(unit) for unit in units], indent=2))
+        return
+    print_rich(render.units_table(units))
+
+
+def print_rich(content: RenderableType) -> None:
+    """Print what rich made: as wide as the terminal, or where there is none, as wide as it is."""
+    console = Console()
+    console.print(content, width=None if console.is_terminal else _UNBOUNDED, highlight=False, crop=False)
+
+
+def _dump(content: Any, form: str) -> str:
+    if form == "json":
+        return json.dumps(content, indent=2)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _row(values: Sequence[str]) -> str:
+    padded = [f"{value:<{width}}" for value, width in zip(values, _WIDTHS, strict=False)]
+    return "  ".join([*padded, values[-1]]).rstrip()

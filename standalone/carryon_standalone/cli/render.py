@@ -1,0 +1,184 @@
+"""Jobs as tables, bars and sentences: from a view to what rich prints, and to plain lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from carryon_standalone.cli.jobview import JobView, StageView, UnitView, age, elapsed, moment, span
+
+_COLOURS: Final = {
+    "Succeeded": "green",
+    "Failed": "red",
+    "Retrying": "yellow",
+    "Suspending": "yellow",
+    "Suspended": "yellow",
+    "Running": "cyan",
+}
+_BAR: Final = 36
+_FAILURES_IN_PROGRESS: Final = 3
+
+
+def columns(job: JobView, now: datetime) -> tuple[str, ...]:
+    """A job as one row: name, phase, progress, failed, active, age, message."""
+    return (job.name, job.phase, job.progress, str(job.failed), str(job.active), age(job, now), job.message)
+
+
+def jobs_table(jobs: Sequence[JobView], now: datetime) -> Table:
+    """Jobs as kubectl shows them."""
+    table = _plain_table("NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")
+    for job in jobs:
+        name, phase, *others = columns(job, now)
+        table.add_row(escape(name), Text(phase, _COLOURS.get(phase, "")), *map(escape, others))
+    return table
+
+
+def progress(job: JobView, now: datetime) -> RenderableType:
+    """What `carryon run` shows while a job is at work: a bar for each stage, what is going on, what failed last."""
+    bars = Table.grid(padding=(0, 1))
+    for stage in job.stages:
+        bars.add_row(
+            stage.name,
+            ProgressBar(total=max(stage.total, 1), completed=stage.done, width=_BAR),
+            f"{stage.done}/{stage.total}",
+            f"{len(stage.active)} active",
+            Text(f"{stage.failures} failed", "red") if stage.failures else "",
+        )
+    heading = Text.assemble(
+        (job.name, "bold"), "  ", (job.phase, _COLOURS.get(job.phase, "")), f"  {elapsed(job, now)}  {job.message}"
+    )
+    failures = [Text(f"  {failure_line(each)}", "red") for each in job.failures[:_FAILURES_IN_PROGRESS]]
+    return Group(heading, bars, *failures)
+
+
+def news(before: JobView | None, job: JobView) -> Iterator[str]:
+    """What changed, as lines for a log: phase, units that were done, attempts that failed."""
+    known = {} if before is None else {stage.name: stage for stage in before.stages}
+    if before is None or before.phase != job.phase:
+        yield f"{job.name}: {job.phase}" + (f" ({job.message})" if job.message else "")
+    for stage in job.stages:
+        if stage.done != (known[stage.name].done if stage.name in known else 0):
+            yield f"{job.name}: {stage.name} {stage.done}/{stage.total} done"
+    seen = [] if before is None else list(before.failures)
+    for failure in reversed(job.failures):
+        if failure not in seen:
+            yield f"{job.name}: failed: {failure_line(failure)}"
+
+
+def failure_line(failure: Mapping[str, Any]) -> str:
+    """Why an attempt failed, in a line."""
+    return (
+        f"{failure.get('stage')}/{failure.get('unit')} (attempt {failure.get('attempt')}):"
+        f" {failure.get('reason')}: {failure.get('message') or 'no message'}"
+    )
+
+
+def ending(job: JobView, now: datetime) -> tuple[str, ...]:
+    """What there is to say about a job that rests: how it stands, and what to do next."""
+    where = f"artifacts: {job.artifacts}" if job.artifacts else None
+    if job.refused is not None:
+        said = [f"{job.name} can't be carried out as written: {job.refused}"]
+    elif job.holds("Succeeded"):
+        said = [f"{job.name} succeeded: {job.message} in {elapsed(job, now)}"]
+    elif job.holds("Finished"):
+        said = [f"{job.name} failed: {job.message}"]
+    elif job.suspend:
+        said = [f"{job.name} is suspended: {job.message}"]
+    else:
+        said = [f"{job.name} goes on: {job.message}" if job.message else f"{job.name} goes on"]
+    if not job.holds("Succeeded") and job.refused is None and job.resume.get("possible"):
+        said.append(f"to carry on: {job.resume.get('action')}")
+    return tuple([*said, where] if where and job.refused is None else said)
+
+
+def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType:
+    """Everything that status knows about a job."""
+    head = Table.grid(padding=(0, 2))
+    facts = {
+        "Name": f"{job.namespace}/{job.name}",
+        "Phase": f"{job.phase}, {job.progress} units done" if job.progress else job.phase,
+        "Message": job.message,
+        "Age": age(job, now),
+        "At work": elapsed(job, now),
+        "Artifacts": job.artifacts or "not known yet",
+        "Resume": _resume_sentence(job),
+    }
+    for name, value in facts.items():
+        if value:
+            head.add_row(Text(name, "bold"), escape(value))
+    parts: list[RenderableType] = [head, Text("\nConditions", "bold")]
+    parts += [Text(f"  {condition_sentence(each, now)}") for each in job.conditions] or [Text("  none yet")]
+    parts += [Text("\nStages", "bold"), _stages_table(job.stages)]
+    if job.failures:
+        parts += [Text("\nRecent failures", "bold"), *(Text(f"  {failure_line(each)}") for each in job.failures)]
+    parts += [Text("\nPods", "bold"), _pods_table(pods, now) if pods else Text("  none")]
+    return Group(*parts)
+
+
+def condition_sentence(condition: Mapping[str, Any], now: datetime) -> str:
+    """A condition as a sentence: "not Suspended since 3m20s: NotSuspended, spec.suspend is false"."""
+    since = moment(condition.get("lastTransitionTime"))
+    prefix = {"True": "", "False": "not "}.get(condition.get("status", ""), "unknown whether ")
+    when = f" since {span((now - since).total_seconds())}" if since else ""
+    message = f", {condition['message']}" if condition.get("message") else ""
+    return f"{prefix}{condition.get('type')}{when}: {condition.get('reason')}{message}"
+
+
+def _resume_sentence(job: JobView) -> str:
+    if not job.resume:
+        return ""
+    possible = "possible" if job.resume.get("possible") else "not needed or not possible"
+    return f"{possible}: {job.resume.get('reason')}; {job.resume.get('action')}"
+
+
+def _stages_table(stages: Sequence[StageView]) -> Table:
+    table = _plain_table("  NAME", "DONE", "FAILED", "ACTIVE")
+    for stage in stages:
+        table.add_row(
+            f"  {stage.name}",
+            f"{stage.done}/{stage.total}{_ranges(stage.succeeded)}",
+            f"{stage.failures}{_ranges(stage.failed)}",
+            f"{len(stage.active)}{_ranges(str(stage.active))}",
+        )
+    return table
+
+
+def _ranges(indexes: str, longest: int = 60) -> str:
+    if not indexes:
+        return ""
+    return f" ({indexes})" if len(indexes) <= longest else f" ({indexes[:longest]}...)"
+
+
+def _pods_table(pods: Sequence[Mapping[str, Any]], now: datetime) -> Table:
+    table = _plain_table("  NAME", "PHASE", "AGE")
+    for pod in pods:
+        created = moment(pod["metadata"].get("creationTimestamp"))
+        stopping = " (stopping)" if pod["metadata"].get("deletionTimestamp") else ""
+        table.add_row(
+            f"  {pod['metadata']['name']}",
+            f"{(pod.get('status') or {}).get('phase', 'Pending')}{stopping}",
+            span((now - created).total_seconds()) if created else "-",
+        )
+    return table
+
+
+def units_table(units: Sequence[UnitView]) -> Table:
+    """Units with their artifacts, each on a line of its own."""
+    table = _plain_table("UNIT", "STATE", "ARTIFACTS")
+    for unit in units:
+        table.add_row(escape(f"{unit.stage}/{unit.item}"), unit.state, escape("\n".join(unit.artifacts)))
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("MESSAGE", "ARTIFACTS"))
+    return table
