@@ -8,8 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Final, NoReturn
 
@@ -67,8 +66,7 @@ async def run(config: Config) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
     load = partial(connection.load, config.kubeconfig)
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Client(load(), reload=load, qps=config.qps, burst=config.burst))
+    async with Client(load(), reload=load, qps=config.qps, burst=config.burst) as client:
         queue = WorkQueue(Backoff(0.2, 60.0))
         jobs = JobCache(on_change=queue.add)
         expectations = Expectations(asyncio.get_running_loop().time)
@@ -103,22 +101,21 @@ async def run(config: Config) -> None:
             )
         ]
         told = asyncio.create_task(stop.wait())
-        if config.health is not None:
-            at = await stack.enter_async_context(serve(config.health, Health(pods, queue, doorbell, ready)))
-            log.info("health is served at %s:%d", at.host, at.port)
-
-        ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        async with serve(config.health, Health(pods, queue, doorbell, ready)) if config.health else nullcontext():
+            ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         queue.shut_down()
-        finished = await _within(DRAIN_SECONDS, queue.drained())
-        # Not before: kopf takes along every task that began after it did, and workers start such.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await queue.drained()
+        # Not before: kopf waits for every task that began after it did, and workers start such.
         hang_up.set()
         for task in (told, *tasks):
             task.cancel()
-        finished = await _within(REST_SECONDS, asyncio.wait([told, doorbell, *tasks])) and finished
-        if not finished and not any(task.exception() for task in ended):
+        _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
+        if left and not any(task.exception() for task in ended):
             # A thread in the middle of a request to the bucket can't be interrupted; nothing depends on its end.
-            log.info("leaving before everything has come to its end")
+            log.warning("leaving in the middle of a reconcile: the next start finds it again")
             logging.shutdown()
             os._exit(0)
         for task in ended:
@@ -202,14 +199,6 @@ def _pod_changed(
 def _on_signals(stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
-async def _within(seconds: float, what: Awaitable[object]) -> bool:
-    try:
-        await asyncio.wait_for(what, seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

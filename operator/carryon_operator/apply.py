@@ -85,11 +85,12 @@ class Applier:
 
     async def _write(self, raw: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         metadata = raw["metadata"]
-        written = await self._client.patch_status(
+        written = await self._client.patch(
             GENERATION_JOBS,
             metadata["name"],
             {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": changes},
             namespace=metadata["namespace"],
+            subresource="status",
         )
         self._jobs.put(written)
 

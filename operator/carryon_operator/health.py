@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
 LONGEST_WAIT: Final = 120.0
 """Seconds that the next key may wait for a worker."""
+
+
+log = logging.getLogger(__name__)
 
 
 class ListenError(Exception):
@@ -81,6 +85,7 @@ async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
                 f"health cannot be served at {address.host}:{address.port}: {error.strerror}; choose another --health"
             ) from error
         host, port = runner.addresses[0][:2]
+        log.info("health is served at http://%s:%d/livez and /readyz", host, port)
         yield Address(host, port)
     finally:
         await runner.cleanup()

@@ -11,6 +11,7 @@ from typing import Any, Final
 from carryon_operator.config import Config
 from carryon_operator.kube.client import Client
 from carryon_operator.kube.errors import NotFound
+from carryon_operator.kube.resources import SECRETS
 from pydantic import ValidationError
 
 from carryon_core import messages
@@ -150,7 +151,7 @@ class Observer:
         keys = None
         if secret is not None:
             try:
-                found = await self._client.get(kinds.SECRETS, secret.name, namespace=seen.namespace)
+                found = await self._client.get(SECRETS, secret.name, namespace=seen.namespace)
             except NotFound:
                 raise SpecError(
                     "SecretNotFound",

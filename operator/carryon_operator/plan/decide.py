@@ -132,7 +132,7 @@ def _waiting(seen: Observation, resolved: ResolvedJob) -> Plan:
     """The bucket can't be asked: nothing is counted, launched or deleted until it answers."""
     message = f"the bucket can't be reached, so nothing is launched: {seen.outage}"
     claims = {
-        ConditionType.ACCEPTED: (True, "Accepted", f"{resolved.total} units in {len(resolved.stages)} stages"),
+        ConditionType.ACCEPTED: (True, "Accepted", summary.accepted(resolved.total, len(resolved.stages))),
         ConditionType.PROGRESSING: (False, "BucketUnreachable", message),
     }
     kept = [c for c in seen.status.conditions if c.type not in claims]
@@ -303,7 +303,9 @@ def _suspension(
     if spec.suspend:
         if not was and before is not None:
             tally.counters["suspensions"] += 1
-            tally.events.append(Event("Normal", "Suspending", f"suspended; {len(active)} pods are stopped"))
+            tally.events.append(
+                Event("Normal", "Suspending", f"suspended; {summary.counted(len(active), 'pod')} to stop")
+            )
         return summary.Suspension.STOPPING if active else summary.Suspension.SUSPENDED
     if was or requested:
         tally.counters["resumes"] += 1

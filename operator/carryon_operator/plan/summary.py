@@ -18,6 +18,16 @@ class Suspension(Enum):
     SUSPENDED = auto()
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words: "1 unit", "15 units"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def accepted(units: int, stages: int) -> str:
+    """What an accepted job amounts to."""
+    return f"{counted(units, 'unit')} in {counted(stages, 'stage')}"
+
+
 def claims(spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspension, waiting: int) -> conditions.Claims:
     """What holds for an accepted job whose bucket could be read.
 
@@ -31,11 +41,11 @@ def claims(spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspens
     units = status.units
     failed = ended and units.failed > 0
     succeeded = ended and not failed
-    standing = f"{units.succeeded} of {units.total} units done"
+    standing = f"{units.succeeded} of {counted(units.total, 'unit')} done"
     if units.failed:
         standing += f", {units.failed} failed"
     return {
-        ConditionType.ACCEPTED: (True, "Accepted", f"{units.total} units in {len(status.stages)} stages"),
+        ConditionType.ACCEPTED: (True, "Accepted", accepted(units.total, len(status.stages))),
         ConditionType.PROGRESSING: _progressing(spec, status, ended, suspension, waiting),
         ConditionType.SUSPENDED: {
             Suspension.NONE: (False, "NotSuspended", "spec.suspend is false"),
@@ -62,14 +72,14 @@ def _progressing(
     if spec.parallelism == 0:
         return False, "ParallelismZero", "spec.parallelism is 0: raise it to let pods start"
     if waiting and not status.units.active:
-        return True, "BackingOff", f"{waiting} units wait before their next attempt"
-    return True, "Working", f"{status.units.active} units are at work"
+        return True, "BackingOff", f"waiting before the next attempt: {counted(waiting, 'unit')}"
+    return True, "Working", f"at work: {counted(status.units.active, 'unit')}"
 
 
 def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
     """The same status with progress, message, phase and what resuming would take."""
     units = status.units
-    message = f"{units.succeeded} of {units.total} units done"
+    message = f"{units.succeeded} of {counted(units.total, 'unit')} done"
     if units.failed:
         message += f", {units.failed} failed"
     if units.remaining:
@@ -124,13 +134,13 @@ def _resume(name: str, spec: JobSpec, status: JobStatus) -> Resume:
     if conditions.holds(status, ConditionType.FAILED):
         return Resume(
             possible=True,
-            reason=f"{units.failed} units failed for good; {units.succeeded} are done and are kept",
+            reason=f"{counted(units.failed, 'unit')} failed for good; {units.succeeded} done, which are kept",
             action=f"correct what made them fail, then: carryon resume {name} ({units.failed} remaining)",
         )
     if spec.suspend:
         return Resume(
             possible=True,
-            reason=f"suspended; {units.succeeded} units are done and are kept",
+            reason=f"suspended; {counted(units.succeeded, 'unit')} done, which are kept",
             action=f"carryon resume {name} ({units.remaining} remaining)",
         )
     if spec.parallelism == 0:
@@ -141,5 +151,5 @@ def _resume(name: str, spec: JobSpec, status: JobStatus) -> Resume:
 def farewell(status: JobStatus) -> Event:
     """The event at the end of a job."""
     if conditions.holds(status, ConditionType.SUCCEEDED):
-        return Event("Normal", "Succeeded", f"all {status.units.total} units are done")
-    return Event("Warning", "Failed", f"{status.units.failed} of {status.units.total} units failed for good")
+        return Event("Normal", "Succeeded", f"done: {counted(status.units.total, 'unit')}")
+    return Event("Warning", "Failed", f"{status.units.failed} of {counted(status.units.total, 'unit')} failed for good")
