@@ -29,7 +29,7 @@ class Machine:
         cpus: Processors.
         memory: Bytes.
         disk: Bytes.
-        gpus: Device indexes, as CUDA_VISIBLE_DEVICES takes them.
+        gpus: Device indexes or ids, as CUDA_VISIBLE_DEVICES takes them.
         gpu_product: Their name; empty when it is not known.
     """
 
@@ -60,8 +60,8 @@ def inspect(data: Path, gpus: int | None, environment: Mapping[str, str]) -> Mac
     """
     found, product = _nvidia_devices() if gpus is None else (tuple(str(index) for index in range(gpus)), "")
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if gpus is None and visible is not None:
-        found = tuple(index for index in found if index in visible.split(","))
+    if gpus is None and found and visible is not None:
+        found = tuple(device for device in visible.split(",") if device not in ("", "-1"))
     return Machine(
         cpus=len(os.sched_getaffinity(0)),
         memory=psutil.virtual_memory().total,
