@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from carryon_core import crd, names
+from carryon_core.spec import JobSpec
 from carryon_standalone.apiserver import kubeconfig
 
 NAMESPACE = "default"
@@ -531,6 +532,33 @@ def test_an_edit_that_would_break_a_job_is_refused_too(cluster: Cluster) -> None
     assert (status, answer["details"]["causes"][0]["field"]) == (422, "spec.parallelism")
     assert cluster.request("GET", f"{JOBS}/right")[1]["spec"] == stored["spec"]
     assert cluster.request("DELETE", f"{JOBS}/right")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec.items": {"list": None, "count": 2}},
+        {"spec.items.list.0.params": None},
+        {"spec.stages.0.after": None},
+        {"spec.stages.0.tolerations": [{"key": "gpu", "operator": None}]},
+        {OUTPUT: None, "spec.timeouts.stall": None},
+    ],
+    ids=json.dumps,
+)
+def test_null_means_absent(cluster: Cluster, change: dict[str, Any]) -> None:
+    status, stored = apply(cluster, changed({**change, "metadata.name": "with-nulls"}))
+    assert status == 201, stored
+    # Kept only where null is allowed.
+    assert [path for path in nulls(stored["spec"]) if path not in ("output", "timeouts.stall")] == []
+    JobSpec.model_validate(stored["spec"])
+    assert cluster.request("DELETE", f"{JOBS}/with-nulls")[0] == 200
+
+
+def nulls(value: Any, path: str = "") -> Iterator[str]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        here = f"{path}.{key}".lstrip(".")
+        yield from [here] if inner is None else nulls(inner, here)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,7 @@ class Structural:
         return unknown
 
     def default(self, value: dict[str, Any]) -> None:
-        """Fill in defaults; a null where none is allowed and a default stands counts as absent."""
+        """Fill in defaults; a null where none is allowed counts as absent."""
         _default(self.root, value)
 
     def validate(self, value: dict[str, Any], old: dict[str, Any] | None = None) -> list[FieldError]:
@@ -195,6 +195,10 @@ def _prune(node: Node, value: Any, path: str, unknown: list[str], allowed: tuple
 
 def _default(node: Node, value: Any) -> None:
     if isinstance(value, dict):
+        for name in [name for name, inner in value.items() if inner is None]:
+            found = node.properties.get(name, node.additional)
+            if found is not None and not found.nullable and "default" not in found.schema:
+                del value[name]
         for name, inner in node.properties.items():
             if "default" in inner.schema and (name not in value or (value[name] is None and not inner.nullable)):
                 value[name] = copy.deepcopy(inner.schema["default"])
