@@ -1,0 +1,281 @@
+"""An API server on loopback that can be told to misbehave: what a real one does rarely, when a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the server does to the next request that matches, instead of answering it.
+
+    Attributes:
+        status: Answered; 0 closes the connection without an answer.
+        watch: Hits a watch (True), a list or anything else (False).
+    """
+
+    status: int
+    method: str = "GET"
+    watch: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    content_type: str
+    authorization: str | None
+
+
+class FakeApiServer:
+    """Objects of any kind, by path of their collection; lists in pages, watches with bookmarks."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.version = 0
+        self.objects: dict[str, Object] = {}
+        self.seen: list[Seen] = []
+        self.faults: deque[Fault] = deque()
+        self.tokens: set[str] | None = None
+        self.silent = False
+        self.during_list: Callable[[int], None] = lambda page: None
+        self._history: list[tuple[int, str, str, Object]] = []
+        self._oldest = 0
+        self._changed = asyncio.Event()
+        self._watching: set[web.StreamResponse] = set()
+        self._ended: set[web.StreamResponse] = set()
+
+    # What tests do to it.
+
+    def put(self, collection: str, name: str, namespace: str = "default", **fields: Any) -> Object:
+        """Create an object, or change it."""
+        key = f"{collection}/{namespace}/{name}"
+        self.version += 1
+        known = self.objects.get(key)
+        metadata = {
+            "name": name,
+            "namespace": namespace,
+            "uid": known["metadata"]["uid"] if known else f"uid-{self.version}",
+            "resourceVersion": str(self.version),
+            **fields.pop("metadata", {}),
+        }
+        made = self.objects[key] = {"metadata": metadata, **fields}
+        self._record("MODIFIED" if known else "ADDED", collection, made)
+        return made
+
+    def remove(self, collection: str, name: str, namespace: str = "default") -> None:
+        """Delete an object."""
+        gone = self.objects.pop(f"{collection}/{namespace}/{name}")
+        self.version += 1
+        gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
+        self._record("DELETED", collection, gone)
+
+    def forget_history(self) -> None:
+        """Compact: a watch or a continue token from before now is answered with 410."""
+        self._oldest = self.version
+        self._history.clear()
+
+    def drop_watches(self) -> None:
+        """Cut all open watches in the middle of the stream."""
+        for response in self._watching:
+            assert response._req is not None
+            if response._req.transport is not None:
+                response._req.transport.abort()
+
+    def end_watches(self) -> None:
+        """End all open watches as a server does when their time is up."""
+        self._ended |= self._watching
+        self._wake()
+
+    @property
+    def watchers(self) -> int:
+        """Open watches."""
+        return len(self._watching)
+
+    def requests(self, method: str, *, watch: bool = False) -> list[Seen]:
+        """Requests so far."""
+        return [each for each in self.seen if each.method == method and ("watch" in each.query) == watch]
+
+    # What it does.
+
+    def _record(self, kind: str, collection: str, changed: Object) -> None:
+        self._history.append((self.version, kind, collection, changed))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @web.middleware
+    async def _gate(
+        self, request: web.Request, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        content = await request.read()
+        self.seen.append(
+            Seen(
+                request.method,
+                request.path,
+                dict(request.query),
+                json.loads(content) if content else None,
+                request.content_type,
+                request.headers.get("Authorization"),
+            )
+        )
+        if self.tokens is not None and request.headers.get("Authorization") not in {f"Bearer {t}" for t in self.tokens}:
+            return _status(401, "Unauthorized", "Unauthorized")
+        for fault in self.faults:
+            if fault.method == request.method and fault.watch == ("watch" in request.query):
+                self.faults.remove(fault)
+                if fault.status == 0:
+                    assert request.transport is not None
+                    request.transport.abort()
+                return _status(fault.status or 500, "Fault", f"told to answer {fault.status}", fault.headers)
+        return await answer(request)
+
+    async def _collection(self, request: web.Request) -> web.StreamResponse:
+        collection, namespace = request.match_info["collection"], request.match_info.get("namespace")
+        if request.method == "POST":
+            body = await request.json()
+            name = body["metadata"].pop("name")
+            if f"{collection}/{namespace}/{name}" in self.objects:
+                return _status(409, "AlreadyExists", f'{collection} "{name}" already exists')
+            return web.json_response(self.put(collection, name, namespace, **body), status=201)
+        if "watch" in request.query:
+            return await self._watch(request, collection, namespace)
+        return self._list(request, collection, namespace)
+
+    def _list(self, request: web.Request, collection: str, namespace: str | None) -> web.Response:
+        version, start = self.version, 0
+        token = request.query.get("continue")
+        if token is not None:
+            version, start = map(int, token.split(":"))
+            if version < self._oldest:
+                return _status(410, "Expired", "The provided continue parameter is too old")
+        page = start // int(request.query.get("limit", "500"))
+        items = [
+            each
+            for key, each in sorted(self.objects.items())
+            if key.startswith(f"{collection}/{namespace or ''}") and _matches(each, request.query.get("labelSelector"))
+        ]
+        end = start + int(request.query.get("limit", "500"))
+        more = f"{version}:{end}" if end < len(items) else ""
+        answer = web.json_response(
+            {
+                "kind": "PodList",
+                "apiVersion": "v1",
+                "metadata": {"resourceVersion": str(version), "continue": more},
+                "items": items[start:end],
+            }
+        )
+        self.during_list(page)
+        return answer
+
+    async def _watch(self, request: web.Request, collection: str, namespace: str | None) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_type = "application/json"
+        await response.prepare(request)
+        cursor = int(request.query["resourceVersion"])
+        if cursor < self._oldest:
+            await response.write(
+                _line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"})
+            )
+            return response
+        self._watching.add(response)
+        try:
+            while response not in self._ended:
+                changed = self._changed
+                for version, kind, where, what in list(self._history):
+                    if version > cursor and where == collection and namespace in (None, what["metadata"]["namespace"]):
+                        cursor = version
+                        if not self.silent and _matches(what, request.query.get("labelSelector")):
+                            await response.write(_line(kind, what))
+                await changed.wait()
+            cursor = self.version
+            await response.write(_line("BOOKMARK", {"metadata": {"resourceVersion": str(cursor)}}))
+        except ConnectionResetError:
+            pass
+        finally:
+            self._watching.discard(response)
+        return response
+
+    async def _object(self, request: web.Request) -> web.Response:
+        collection, namespace = request.match_info["collection"], request.match_info["namespace"]
+        name = request.match_info["name"]
+        known = self.objects.get(f"{collection}/{namespace}/{name}")
+        if known is None:
+            return _status(404, "NotFound", f'{collection} "{name}" not found')
+        if request.method == "GET":
+            return web.json_response(known)
+        body = await request.json()
+        if request.method == "DELETE":
+            if body.get("preconditions", {}).get("uid", known["metadata"]["uid"]) != known["metadata"]["uid"]:
+                return _status(409, "Conflict", "the UID in the precondition does not match")
+            self.remove(collection, name, namespace)
+            return web.json_response({"kind": "Status", "status": "Success"})
+        asked = body.pop("metadata", {}).get("resourceVersion")
+        if asked not in (None, known["metadata"]["resourceVersion"]):
+            return _status(409, "Conflict", "the object has been modified")
+        fields = {key: value for key, value in known.items() if key != "metadata"}
+        return web.json_response(self.put(collection, name, namespace, **{**fields, **body}))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[FakeApiServer]:
+        """Answer requests while the context lasts."""
+        app = web.Application(middlewares=[self._gate], client_max_size=2**24)
+        for root in ("/api/v1", "/apis/{group}/{version}"):
+            app.router.add_route("*", root + "/{collection}", self._collection)
+            app.router.add_route("*", root + "/namespaces/{namespace}/{collection}", self._collection)
+            app.router.add_route("*", root + "/namespaces/{namespace}/{collection}/{name}", self._object)
+            app.router.add_route("*", root + "/namespaces/{namespace}/{collection}/{name}/status", self._object)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            self.drop_watches()
+            await runner.cleanup()
+
+
+def _matches(what: Object, selector: str | None) -> bool:
+    if not selector:
+        return True
+    key, value = selector.split("=")
+    return bool(what["metadata"].get("labels", {}).get(key) == value)
+
+
+def _line(kind: str, what: Object) -> bytes:
+    return json.dumps({"type": kind, "object": what}).encode() + b"\n"
+
+
+def _status(code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message}
+    return web.json_response(body, status=code, headers=headers)
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something holds.
+
+    Raises:
+        AssertionError: It does not within the time.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not holds():
+        assert asyncio.get_running_loop().time() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)

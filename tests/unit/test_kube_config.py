@@ -1,0 +1,88 @@
+"""Settings: a flag goes before its variable, and what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from carryon_core.messages import StoreConfig
+from carryon_operator.config import Address, Config, parse
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert parse([], {}) == Config()
+
+
+def test_every_setting_can_come_from_the_environment() -> None:
+    config = parse(
+        [],
+        {
+            "KUBECONFIG": "/etc/kubeconfig",
+            "CARRYON_NAMESPACES": "studio, lab",
+            "CARRYON_WORKERS": "4",
+            "CARRYON_QPS": "7.5",
+            "CARRYON_BURST": "9",
+            "CARRYON_WORKER_IMAGE": "worker:2",
+            "CARRYON_DEFAULT_STORE": "s3://media/jobs/",
+            "CARRYON_DEFAULT_STORE_ENDPOINT": "https://minio.example",
+            "CARRYON_DEFAULT_STORE_REGION": "eu-west-1",
+            "CARRYON_FILE_ROOT": "/srv/out",
+            "CARRYON_DEFAULT_RESOURCES": '{"limits": {"nvidia.com/gpu": "1"}}',
+            "CARRYON_HEALTH": "[::1]:8081",
+            "CARRYON_VERIFY_INTERVAL": "90s",
+        },
+    )
+    assert config == Config(
+        kubeconfig="/etc/kubeconfig",
+        namespaces=("studio", "lab"),
+        workers=4,
+        qps=7.5,
+        burst=9,
+        worker_image="worker:2",
+        default_store=StoreConfig(uri="s3://media/jobs", endpoint="https://minio.example", region="eu-west-1"),
+        file_root=PurePosixPath("/srv/out"),
+        default_resources={"limits": {"nvidia.com/gpu": "1"}},
+        health=Address("::1", 8081),
+        verify_interval=90.0,
+    )
+
+
+def test_a_flag_goes_before_its_variable() -> None:
+    assert parse(["--workers", "3"], {"CARRYON_WORKERS": "4"}).workers == 3
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CARRYON_WORKERS", "0", "whole number of 1 or more"),
+        ("CARRYON_WORKERS", "many", "whole number of 1 or more"),
+        ("CARRYON_QPS", "-1", "number above 0"),
+        ("CARRYON_QPS", "nan", "number above 0"),
+        ("CARRYON_DEFAULT_STORE", "gs://bucket", "s3:// or file:///"),
+        ("CARRYON_FILE_ROOT", "out", "absolute path"),
+        ("CARRYON_DEFAULT_RESOURCES", "[]", "JSON object"),
+        ("CARRYON_DEFAULT_RESOURCES", "{", "JSON object"),
+        ("CARRYON_HEALTH", "8081/tcp", "address and a port"),
+        ("CARRYON_HEALTH", ":99999", "address and a port"),
+        ("CARRYON_VERIFY_INTERVAL", "soon", "write one such as 30s"),
+        ("CARRYON_VERIFY_INTERVAL", "10ms", "1s or more"),
+    ],
+)
+def test_a_bad_value_ends_with_one_sentence_and_status_2(
+    variable: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([], {variable: value})
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err
+    assert sentence.count("\n") == 1
+    assert variable in sentence
+    assert value in sentence
+    assert said in sentence
+
+
+def test_help_names_the_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"], {})
+    assert "CARRYON_FILE_ROOT" in capsys.readouterr().out
