@@ -10,6 +10,13 @@ from typing import Any
 
 import pytest
 
+from carryon_standalone.apiserver.catalog import BUILTINS
+from carryon_standalone.apiserver.controllers import EventExpiry, NamespaceController
+from carryon_standalone.apiserver.deletion import Deletion
+from carryon_standalone.apiserver.resources import Registry
+from carryon_standalone.apiserver.storage import Store
+from carryon_standalone.apiserver.writes import WriteOptions, Writes
+
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
 JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
@@ -77,6 +84,32 @@ def test_a_new_pod_is_as_a_real_server_makes_it(server: Any) -> None:
 def test_a_pod_that_could_never_run_is_refused(server: Any, value: Any, words: str) -> None:
     answer = server.request("POST", PODS, value)
     assert (answer.status, words in answer.message) == (422, True), answer.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (PODS, {"spec": "text"}, "spec"),
+        (PODS, {"spec": {"containers": {"name": "a"}}}, "spec.containers"),
+        (PODS, {"spec": {"containers": ["a"]}}, "spec.containers[0]"),
+        (PODS, pod("x", terminationGracePeriodSeconds="30"), "spec.terminationGracePeriodSeconds"),
+        (PODS, pod("x", nodeSelector={"gpu": True}), "spec.nodeSelector.gpu"),
+        (MAPS, {"data": {"count": 3}}, "data.count"),
+        ("/api/v1/namespaces/default/secrets", {"stringData": ["a"]}, "stringData"),
+        ("/api/v1/namespaces/default/events", {"involvedObject": "pod/x"}, "involvedObject"),
+        ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", {"spec": {"versions": [1]}}, "spec.versions[0]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_field(server: Any, path: str, value: Any, field: str) -> None:
+    answer = server.request("POST", path, {**value, "metadata": {"name": "x"}})
+    assert answer.status == 400
+    assert f"{field} in body must be of type" in answer.message
+
+
+def test_null_is_absent_in_a_built_in_kind(server: Any) -> None:
+    made = server.create(PODS, pod("nulls", nodeName=None, volumes=None, restartPolicy=None))
+    assert made["spec"]["restartPolicy"] == "Always"
+    assert "volumes" not in made["spec"]
 
 
 def test_a_pods_spec_is_fixed_but_for_its_images(server: Any) -> None:
@@ -217,6 +250,23 @@ def test_a_namespace_goes_with_everything_in_it(server: Any, wait_until: Any) ->
 def test_the_namespaces_of_the_system_stay(server: Any) -> None:
     answer = server.request("DELETE", "/api/v1/namespaces/default")
     assert (answer.status, "may not be deleted" in answer.message) == (403, True)
+
+
+async def test_events_are_forgotten_an_hour_after_they_were_last_seen(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, lambda kind, value: {})
+    registry, writes = Registry(BUILTINS), Writes(store)
+    deletion = Deletion(store)
+    await NamespaceController(store, registry, writes, deletion).bootstrap()
+    events = registry.find("", "v1", "events")
+    assert events is not None
+    now = datetime.now(UTC)
+    for name, minutes in (("old", 0), ("seen-again", 50)):
+        seen = (now + timedelta(minutes=minutes)).isoformat()
+        value = {"metadata": {"name": name}, "involvedObject": {"namespace": "default"}, "lastTimestamp": seen}
+        await writes.create(events, "default", value, WriteOptions())
+    await EventExpiry(store, registry, writes, deletion).expire(now + timedelta(minutes=70))
+    assert [each.key.name for each in store.objects(events.storage_kind)] == ["seen-again"]
+    await store.close()
 
 
 def test_a_collection_is_deleted_by_selector(server: Any) -> None:

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="write what controllers do to stderr")
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
-    logging.basicConfig(level=logging.INFO if given.verbose else logging.CRITICAL)
+    logging.basicConfig(level=logging.INFO if given.verbose else logging.ERROR)
     try:
         token = given.token_file.read_text(encoding="utf-8").strip()
         if not token:

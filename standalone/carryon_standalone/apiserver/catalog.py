@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from carryon_standalone.apiserver import definitions, strategies, tables
 from carryon_standalone.apiserver.resources import Resource
+from carryon_standalone.apiserver.schema import ANYTHING, Structural
 
 _STATUS: Final = {"status": ("get", "patch", "update")}
 _CREATE: Final = ("create",)
@@ -14,24 +16,29 @@ CRD_GROUP: Final = "apiextensions.k8s.io"
 CRD_KIND: Final = f"{CRD_GROUP}/customresourcedefinitions"
 NAMESPACES: Final = "/namespaces"
 PODS: Final = "/pods"
+EVENTS: Final = "/events"
 SERVICE_ACCOUNTS: Final = "/serviceaccounts"
 
 
 def _review(group: str, kind: str, namespaced: bool = False) -> Resource:
+    return _built_in(group, f"{kind.lower()}s", kind, namespaced=namespaced, verbs=_CREATE, virtual=True)
+
+
+def _built_in(group: str, plural: str, kind: str, shape: Mapping[str, Any] | None = None, **more: Any) -> Resource:
     return Resource(
         group=group,
         version="v1",
-        plural=f"{kind.lower()}s",
+        plural=plural,
         singular=kind.lower(),
         kind=kind,
-        namespaced=namespaced,
-        verbs=_CREATE,
-        virtual=True,
+        shape=shape or {},
+        structural=Structural.of(shape) if shape else ANYTHING,
+        **more,
     )
 
 
 def _core(plural: str, kind: str, **more: Any) -> Resource:
-    return Resource(group="", version="v1", plural=plural, singular=kind.lower(), kind=kind, **more)
+    return _built_in("", plural, kind, **more)
 
 
 BUILTINS: Final = (
@@ -59,13 +66,27 @@ BUILTINS: Final = (
         counts_generation=True,
         deletion_returns_object=True,
     ),
-    _core("events", "Event", short_names=("ev",), strategy=strategies.EVENT, columns=tables.EVENT_COLUMNS),
-    _core("secrets", "Secret", strategy=strategies.SECRET, columns=tables.SECRET_COLUMNS),
+    _core(
+        "events",
+        "Event",
+        short_names=("ev",),
+        strategy=strategies.EVENT,
+        shape=strategies.EVENT_SHAPE,
+        columns=tables.EVENT_COLUMNS,
+    ),
+    _core(
+        "secrets",
+        "Secret",
+        strategy=strategies.SECRET,
+        shape=strategies.SECRET_SHAPE,
+        columns=tables.SECRET_COLUMNS,
+    ),
     _core(
         "configmaps",
         "ConfigMap",
         short_names=("cm",),
         strategy=strategies.CONFIG_MAP,
+        shape=strategies.CONFIG_MAP_SHAPE,
         columns=tables.CONFIG_MAP_COLUMNS,
     ),
     _core(
@@ -86,25 +107,23 @@ BUILTINS: Final = (
         shape=strategies.NODE_SHAPE,
         columns=tables.NODE_COLUMNS,
     ),
-    Resource(
+    _built_in(
         group="coordination.k8s.io",
-        version="v1",
         plural="leases",
-        singular="lease",
         kind="Lease",
+        shape=strategies.LEASE_SHAPE,
         columns=tables.LEASE_COLUMNS,
     ),
-    Resource(
+    _built_in(
         group=CRD_GROUP,
-        version="v1",
         plural="customresourcedefinitions",
-        singular="customresourcedefinition",
         kind="CustomResourceDefinition",
         namespaced=False,
         short_names=("crd", "crds"),
         categories=("api-extensions",),
         subresources=_STATUS,
         strategy=definitions.STRATEGY,
+        shape=definitions.SHAPE,
         columns=tables.DEFINITION_COLUMNS,
         counts_generation=True,
         deletion_returns_object=True,

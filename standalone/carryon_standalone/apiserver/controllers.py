@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from carryon_standalone.apiserver import definitions
 from carryon_standalone.apiserver import metadata as meta
-from carryon_standalone.apiserver.catalog import CRD_KIND, NAMESPACES, SERVICE_ACCOUNTS
+from carryon_standalone.apiserver.catalog import CRD_KIND, EVENTS, NAMESPACES, SERVICE_ACCOUNTS
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import ApiError
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -19,6 +20,8 @@ from carryon_standalone.apiserver.writes import WriteOptions, Writes
 _LOG: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 1.0
+_EXPIRY_SECONDS: Final = 60.0
+_EVENT_LIFE: Final = timedelta(hours=1)
 _BACKGROUND: Final = DeleteOptions(propagation="Background")
 SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 
@@ -45,15 +48,17 @@ class Queue:
                 del self._keys[key]
             if not self._keys:
                 self._filled.clear()
-            await asyncio.gather(*(self._one(key) for key in keys))
+            for key, failure in zip(
+                keys, await asyncio.gather(*map(self._handle, keys), return_exceptions=True), strict=True
+            ):
+                if isinstance(failure, Exception):
+                    self._later(key, failure)
 
-    async def _one(self, key: Key) -> None:
-        try:
-            await self._handle(key)
-        except (ApiError, StorageError) as error:
-            # The object changed or went away under our hands, or the disk is full: the next look decides anew.
-            _LOG.info("%s %s/%s is looked at again: %s", *key, error)
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.add, key)
+    def _later(self, key: Key, failure: Exception) -> None:
+        expected = isinstance(failure, ApiError | StorageError)
+        # The object changed or went away under our hands, or the disk is full: the next look decides anew.
+        _LOG.log(logging.INFO if expected else logging.ERROR, "%s %s/%s is looked at again: %r", *key, failure)
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.add, key)
 
 
 class _Controller:
@@ -272,3 +277,27 @@ class DefinitionController(_Controller):
             await self.drop_finalizer(key, definitions.CLEANUP)
             return
         await asyncio.gather(*(self.delete(each.key) for each in objects if not each.deleting))
+
+
+class EventExpiry(_Controller):
+    """Events live for an hour after they were last seen, as on a cluster."""
+
+    async def run(self) -> None:
+        """Look every minute, for ever."""
+        while True:
+            await self.expire(datetime.now(UTC))
+            await asyncio.sleep(_EXPIRY_SECONDS)
+
+    async def expire(self, now: datetime) -> None:
+        """Delete the events that are old by then."""
+        oldest = (now - _EVENT_LIFE).isoformat()
+        for stored in list(self.store.objects(EVENTS)):
+            if _last_seen(stored.load()) < oldest:
+                await self.delete(stored.key)
+
+
+def _last_seen(event: Object) -> str:
+    """RFC 3339 times in UTC: they sort as text."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event["metadata"]["creationTimestamp"])
+    return max(str(time) for time in times if time)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from carryon_standalone.apiserver.errors import FieldError, Named
-from carryon_standalone.apiserver.schema import Structural
+from carryon_standalone.apiserver.schema import ANYTHING, Structural
 from carryon_standalone.apiserver.storage import Key, Object
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -62,8 +62,8 @@ class Resource:
     """One kind as it is served.
 
     Args:
-        shape: How lists merge, in the words of structural schemas (`x-kubernetes-list-type`).
-        structural: The compiled schema of a custom resource; None for built-in kinds.
+        shape: The schema. That of a built-in kind only holds the types this server relies on and how lists merge.
+        structural: The same, compiled.
         custom: Whether it comes from a CustomResourceDefinition: its rules differ in details.
         virtual: Answered when created, never stored (access reviews).
     """
@@ -82,7 +82,7 @@ class Resource:
     strategy: Strategy = field(default_factory=Strategy)
     shape: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
-    structural: Structural | None = None
+    structural: Structural = ANYTHING
     custom: bool = False
     virtual: bool = False
     counts_generation: bool = False
@@ -128,8 +128,6 @@ class Registry:
         self._builtins = {(each.group, each.version, each.plural): each for each in builtins}
         self._custom: dict[str, tuple[Resource, ...]] = {}
         self._found = dict(self._builtins)
-        self.generation = 0
-        """Changes with every change of what is served: discovery documents are cached by it."""
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """The resource at a path."""
@@ -150,4 +148,3 @@ class Registry:
             self._custom.pop(definition, None)
         custom = (each for defined in self._custom.values() for each in defined)
         self._found = self._builtins | {(each.group, each.version, each.plural): each for each in custom}
-        self.generation += 1

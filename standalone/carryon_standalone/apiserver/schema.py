@@ -60,6 +60,18 @@ class Structural:
     root: Node
 
     @classmethod
+    def of(cls, schema: Mapping[str, Any]) -> Structural:
+        """The compiled form of a schema that is known to be structural.
+
+        Raises:
+            ValueError: It is not.
+        """
+        structural, errors = cls.compile(schema, "schema")
+        if structural is None:
+            raise ValueError("; ".join(map(str, errors)))
+        return structural
+
+    @classmethod
     def compile(cls, schema: Mapping[str, Any], path: str) -> tuple[Structural | None, list[FieldError]]:
         """The compiled schema, or what makes it not structural."""
         errors: list[FieldError] = []
@@ -386,3 +398,6 @@ def _rule_error(rule: Rule, value: Any, path: str, sentence: str) -> FieldError:
     if isinstance(value, dict | list):
         return FieldError("FieldValueInvalid", where or "<nil>", f"Invalid value: {sentence}")
     return invalid_value(where or "<nil>", value, sentence)
+
+
+ANYTHING: Final = Structural.of({"type": "object", "x-kubernetes-preserve-unknown-fields": True})

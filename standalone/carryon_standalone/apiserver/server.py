@@ -19,7 +19,12 @@ from aiohttp.web_protocol import RequestHandler
 
 from carryon_standalone.apiserver.app import Api
 from carryon_standalone.apiserver.catalog import BUILTINS
-from carryon_standalone.apiserver.controllers import DefinitionController, GarbageCollector, NamespaceController
+from carryon_standalone.apiserver.controllers import (
+    DefinitionController,
+    EventExpiry,
+    GarbageCollector,
+    NamespaceController,
+)
 from carryon_standalone.apiserver.deletion import Deletion
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.resources import Fields, Registry
@@ -88,7 +93,8 @@ async def running(config: Config) -> AsyncIterator[str]:
     loops: list[asyncio.Task[None]] = []
     try:
         await namespaces.bootstrap()
-        loops = [asyncio.create_task(each.queue.run()) for each in controllers]
+        expiry = EventExpiry(store, registry, writes, deletion)
+        loops = [asyncio.create_task(run()) for run in (expiry.run, *(each.queue.run for each in controllers))]
         await runner.setup()
         await web.SockSite(runner, listener, ssl_context=context).start()
         host, port = listener.getsockname()[:2]
@@ -102,10 +108,10 @@ async def running(config: Config) -> AsyncIterator[str]:
         await store.close()
 
 
-async def serve(config: Config, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set."""
+async def serve(config: Config) -> None:
+    """Serve until the task is cancelled."""
     async with running(config):
-        await stop.wait()
+        await asyncio.Event().wait()
 
 
 def _tls_context(certificate: Path) -> ssl.SSLContext:

@@ -19,52 +19,87 @@ TERMINAL: Final = ("Succeeded", "Failed")
 _SECRET_LARGEST: Final = 1024 * 1024
 
 
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": properties}
+
+
+def _list(**properties: Any) -> dict[str, Any]:
+    return {"type": "array", "items": _object(**properties)}
+
+
 def _by(key: str, **properties: Any) -> dict[str, Any]:
-    return {
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": [key],
-        "items": {"properties": properties},
-    }
+    """A list whose items merge by a key."""
+    return {**_list(**properties), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
+_TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": "integer"}
+_TEXTS: Final = {"type": "object", "additionalProperties": _TEXT}
+_QUANTITIES: Final = {"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}}
+_PROBE: Final = _object(httpGet=_object())
 _CONTAINERS: Final = _by(
     "name",
-    env=_by("name"),
-    ports=_by("containerPort"),
-    volumeMounts=_by("mountPath"),
+    name=_TEXT,
+    image=_TEXT,
+    command={"type": "array", "items": _TEXT},
+    args={"type": "array", "items": _TEXT},
+    env=_by("name", name=_TEXT, value=_TEXT, valueFrom=_object()),
+    ports=_by("containerPort", containerPort=_NUMBER),
+    volumeMounts=_by("mountPath", name=_TEXT, mountPath=_TEXT),
     volumeDevices=_by("devicePath"),
+    resources=_object(requests=_QUANTITIES, limits=_QUANTITIES),
+    livenessProbe=_PROBE,
+    readinessProbe=_PROBE,
+    startupProbe=_PROBE,
 )
-POD_SHAPE: Final[dict[str, Any]] = {
-    "properties": {
-        "spec": {
-            "properties": {
-                "containers": _CONTAINERS,
-                "initContainers": _CONTAINERS,
-                "volumes": _by("name"),
-                "imagePullSecrets": _by("name"),
-                "hostAliases": _by("ip"),
-                "schedulingGates": _by("name"),
-                "topologySpreadConstraints": _by("topologyKey"),
-                "nodeSelector": {"x-kubernetes-map-type": "atomic"},
-            }
-        },
-        "status": {
-            "properties": {
-                "conditions": _by("type"),
-                "podIPs": _by("ip"),
-                "hostIPs": _by("ip"),
-            }
-        },
-    }
-}
-NODE_SHAPE: Final[dict[str, Any]] = {
-    "properties": {
-        "spec": {"properties": {"taints": _by("key")}},
-        "status": {"properties": {"conditions": _by("type"), "addresses": _by("type")}},
-    }
-}
-NAMESPACE_SHAPE: Final[dict[str, Any]] = {"properties": {"status": {"properties": {"conditions": _by("type")}}}}
-SERVICE_ACCOUNT_SHAPE: Final[dict[str, Any]] = {"properties": {"secrets": _by("name"), "imagePullSecrets": _by("name")}}
+_CONDITIONS: Final = _by("type", type=_TEXT, status=_TEXT)
+_CONTAINER_STATUSES: Final = _list(
+    name=_TEXT, state=_object(waiting=_object(), running=_object(), terminated=_object())
+)
+POD_SHAPE: Final = _object(
+    spec=_object(
+        containers=_CONTAINERS,
+        initContainers=_CONTAINERS,
+        volumes=_VOLUMES,
+        imagePullSecrets=_by("name"),
+        hostAliases=_by("ip"),
+        schedulingGates=_by("name", name=_TEXT),
+        topologySpreadConstraints=_by("topologyKey"),
+        tolerations=_list(),
+        nodeSelector={**_TEXTS, "x-kubernetes-map-type": "atomic"},
+        nodeName=_TEXT,
+        restartPolicy=_TEXT,
+        serviceAccountName=_TEXT,
+        terminationGracePeriodSeconds=_NUMBER,
+    ),
+    status=_object(
+        phase=_TEXT,
+        conditions=_CONDITIONS,
+        podIPs=_by("ip"),
+        hostIPs=_by("ip"),
+        containerStatuses=_CONTAINER_STATUSES,
+        initContainerStatuses=_CONTAINER_STATUSES,
+    ),
+)
+NODE_SHAPE: Final = _object(
+    spec=_object(taints=_by("key")),
+    status=_object(conditions=_CONDITIONS, addresses=_by("type"), nodeInfo=_object()),
+)
+NAMESPACE_SHAPE: Final = _object(
+    spec=_object(finalizers={"type": "array", "items": _TEXT}), status=_object(phase=_TEXT, conditions=_CONDITIONS)
+)
+SERVICE_ACCOUNT_SHAPE: Final = _object(secrets=_by("name"), imagePullSecrets=_by("name"))
+SECRET_SHAPE: Final = _object(data=_TEXTS, stringData=_TEXTS, type=_TEXT)
+CONFIG_MAP_SHAPE: Final = _object(data=_TEXTS, binaryData=_TEXTS)
+EVENT_SHAPE: Final = _object(
+    involvedObject={**_object(), "x-kubernetes-map-type": "atomic"},
+    source=_object(component=_TEXT),
+    series=_object(),
+    reason=_TEXT,
+    message=_TEXT,
+    type=_TEXT,
+)
+LEASE_SHAPE: Final = _object(spec=_object(holderIdentity=_TEXT))
 
 
 def _prepare_pod(pod: Object) -> None:

@@ -196,18 +196,19 @@ class Writes:
         source: Source,
     ) -> tuple[str, ...]:
         """Prune, fill in defaults and validate; warnings about unknown fields."""
-        structural = resource.structural
-        if structural is not None:
-            unknown = sorted([*unknown, *structural.prune(value)])
+        if resource.custom:
+            unknown = sorted([*unknown, *resource.structural.prune(value)])
+        else:
+            _drop_nulls(value)
+            if misfits := resource.structural.validate(value):
+                raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
         words = [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
             raise _strict(resource, words, source)
-        if structural is not None:
-            structural.default(value)
-        else:
-            if old is None:
-                resource.strategy.prepare(value)
-            resource.strategy.default(value)
+        resource.structural.default(value)
+        if old is None:
+            resource.strategy.prepare(value)
+        resource.strategy.default(value)
         errors = self._errors(resource, value, old)
         warnings = tuple(words) if options.field_validation == "Warn" else ()
         if errors:
@@ -221,7 +222,7 @@ class Writes:
         if old is None:
             errors += meta.check_name(value["metadata"].get("name", ""), as_label=resource.storage_kind == NAMESPACES)
         errors += meta.check(value["metadata"], old["metadata"] if old is not None else None)
-        if resource.structural is not None:
+        if resource.custom:
             return [*errors, *resource.structural.validate(value, old)]
         return [*errors, *resource.strategy.validate(value, old)]
 
@@ -256,8 +257,6 @@ class Writes:
 
     def _check_declared(self, resource: Resource, namespace: str, wanted: Object) -> None:
         """Apply refuses unknown fields always: nobody could own them."""
-        if resource.structural is None:
-            return
         unknown = resource.structural.prune(orjson.loads(orjson.dumps(wanted)))
         if unknown:
             where = f"{namespace}/{wanted['metadata']['name']}" if namespace else wanted["metadata"]["name"]
@@ -270,6 +269,18 @@ class Writes:
 def author(resource: Resource, options: WriteOptions) -> ownership.Author:
     """Who a write is recorded under."""
     return ownership.Author(options.manager, options.subresource, resource.api_version, meta.now())
+
+
+def _drop_nulls(value: Any) -> None:
+    """To the typed decoder of a built-in kind, null is absent."""
+    if isinstance(value, dict):
+        for name in [name for name, inner in value.items() if inner is None]:
+            del value[name]
+        for inner in value.values():
+            _drop_nulls(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _drop_nulls(inner)
 
 
 def _strict(resource: Resource, words: list[str], source: Source) -> ApiError:
