@@ -13,6 +13,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from carryon_core.messages import ASSIGNMENT_INLINE
+from carryon_core.spec import Stage
+from carryon_operator import pods
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.client import Client
@@ -20,10 +23,6 @@ from carryon_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotF
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.resources import GENERATION_JOBS, PODS
-
-from carryon_core.messages import ASSIGNMENT_INLINE
-from carryon_core.spec import Stage
-from carryon_operator import pods
 from carryon_operator.observe import JobMemory
 from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete
 from carryon_store.records import put_assignment

@@ -8,10 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from carryon_operator.config import Config
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import NotFound
-from carryon_operator.kube.resources import SECRETS
 from pydantic import ValidationError
 
 from carryon_core import messages
@@ -21,6 +17,10 @@ from carryon_core.resolve import ResolvedJob, Unit, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
 from carryon_operator.bucket import BucketMemory
+from carryon_operator.config import Config
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.errors import NotFound
+from carryon_operator.kube.resources import SECRETS
 from carryon_operator.output import credentials, destination
 from carryon_operator.plan.decide import is_over
 from carryon_operator.plan.model import Observation, PodRecord

@@ -8,11 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from carryon_operator.config import Config
-
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.spec import JobSpec
+from carryon_operator.config import Config
 from carryon_store import Credentials
 
 _KEY_ID: Final = "AWS_ACCESS_KEY_ID"

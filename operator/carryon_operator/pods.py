@@ -129,6 +129,8 @@ def build(
     theirs = spec.pod_template or {}
     defaults: Body = {"spec": {"terminationGracePeriodSeconds": _GRACE_SECONDS}}
     merged: Body = merge(merge(defaults, {k: theirs[k] for k in ("metadata", "spec") if k in theirs}), ours)
+    grace = {"name": names.ENV_GRACE_SECONDS, "value": str(merged["spec"]["terminationGracePeriodSeconds"])}
+    next(c for c in merged["spec"]["containers"] if c["name"] == names.CONTAINER)["env"].append(grace)
     return {"apiVersion": "v1", "kind": "Pod", **merged}
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from carryon_operator.apply import Applier
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.client import Client
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
-
-from carryon_operator.apply import Applier
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide, is_over
 from carryon_operator.plan.model import PodRecord

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import random
 import threading
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from plane import Plane
 
 from carryon_core.messages import StoreConfig
 from carryon_store import open_store
+from plane import Plane
 from reels import contents_hold, finished, reel
 
 KILLS = 30
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
+COUNT = f"{CONFIG_MAPS}/count"
 SEED = 20261121
 
 
@@ -32,8 +35,8 @@ class Writer(threading.Thread):
         while not self.stopped.is_set():
             number += 1
             try:
-                self.plane.request("PATCH", "/api/v1/namespaces/default/configmaps/count", {"data": {"n": str(number)}})
-            except OSError:
+                self.plane.request("PATCH", COUNT, {"data": {"n": str(number)}}, "application/merge-patch+json")
+            except (OSError, HTTPException):
                 return  # The plug was pulled: this one was not promised.
             self.promised = number
 
@@ -42,14 +45,14 @@ class Writer(threading.Thread):
 @pytest.mark.timeout(1500)
 def test_thirty_kills_at_random_moments(tmp_path: Path) -> None:
     drawn = random.Random(SEED)
-    plane = Plane(tmp_path)
+    plane = Plane(tmp_path / "plane")
     ledger = tmp_path / "started"
     script = (
         f'echo "$CARRYON_ITEM" >> {ledger}; sleep {{seconds}}; head -c 4096 /dev/urandom > "$CARRYON_OUTPUT/clip.bin"'
     )
     job = reel("reel", clips=40, seconds=0.7, script=script, retry={"perUnit": 3, "backoff": {"initial": "1s"}})
     plane.start()
-    plane.request("POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "count"}, "data": {"n": "0"}})
+    plane.request("POST", CONFIG_MAPS, {"metadata": {"name": "count"}, "data": {"n": "0"}})
     plane.apply(job)
     store = open_store(StoreConfig(uri=plane.output.as_uri()))
     known: dict[str, dict[str, tuple[str, str]]] = {}
@@ -77,7 +80,7 @@ def test_thirty_kills_at_random_moments(tmp_path: Path) -> None:
             known = {at: unit.objects for at, unit in seen.items()}
 
             plane.start()
-            kept = plane.request("GET", "/api/v1/namespaces/default/configmaps/count")
+            kept = plane.request("GET", COUNT)
             assert int(kept["data"]["n"]) >= promised, f"kill {kill}: a write that was acknowledged is lost"
             promised = int(kept["data"]["n"])
         plane.wait_for("reel", lambda found: (found.get("status") or {}).get("phase") == "Succeeded", 180)

@@ -7,37 +7,46 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from plane import Plane
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
+from plane import Plane, units_done
 from reels import contents_hold, finished, reel
 
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
     """A control plane of its own, which the test may kill."""
-    made = Plane(tmp_path)
-    made.start()
+    made = Plane(tmp_path / "plane").start()
     yield made
     made.kill()
+
+
+def kubectl(plane: Plane, *arguments: str) -> str:
+    environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig), "HOME": str(plane.data)}
+    ran = subprocess.run(["kubectl", *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def until(look: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.05)
 
 
 def store_of(plane: Plane) -> Store:
     return open_store(StoreConfig(uri=plane.output.as_uri()))
 
 
-def progress(plane: Plane, name: str) -> int:
-    return int((plane.get(name).get("status") or {}).get("progress", "0/").split("/")[0])
-
-
-def wait_for_progress(plane: Plane, name: str, units: int, seconds: float = 60) -> None:
-    plane.wait_for(name, lambda job: progress(plane, name) >= units, seconds)
+def wait_for_progress(plane: Plane, name: str, units: int) -> None:
+    plane.wait_for(name, lambda job: units_done(job) >= units)
 
 
 def wait_for_phase(plane: Plane, name: str, phase: str, seconds: float = 60) -> None:
@@ -68,8 +77,8 @@ def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) ->
     job = reel("reel", seconds=0.8)
     plane.apply(job)
     wait_for_progress(plane, "reel", 9)
-    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
-    plane.kubectl("wait", "--for=condition=Suspended", "gj/reel", "--timeout=30s")
+    kubectl(plane, "patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
+    kubectl(plane, "wait", "--for=condition=Suspended", "gj/reel", "--timeout=30s")
     assert plane.pods("reel") == []
     status = plane.get("reel")["status"]
     assert status["phase"] == "Suspended"
@@ -78,8 +87,8 @@ def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) ->
     before = finished(store_of(plane), job)
     assert len(before) == done
 
-    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
-    plane.kubectl("wait", "--for=condition=Finished", "gj/reel", "--timeout=60s")
+    kubectl(plane, "patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
+    kubectl(plane, "wait", "--for=condition=Finished", "gj/reel", "--timeout=60s")
     after = finished(store_of(plane), job)
     assert len(after) == 15
     assert {at: after[at].objects for at in before} == {at: before[at].objects for at in before}
@@ -107,7 +116,9 @@ def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(plane: Plan
 def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: Plane, tmp_path: Path) -> None:
     job = reel("reel", clips=1, seconds=1.5)
     plane.apply(job)
-    pod = plane.wait_for_pod("reel")
+    until(lambda: bool(plane.pods("reel")))
+    (pod,) = plane.pods("reel")
+    (tmp_path / "scratch").mkdir()
     assigned = next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == names.ENV_ASSIGNMENT)
     environment = {
         "PATH": os.environ["PATH"],
@@ -210,6 +221,6 @@ def test_deleting_a_job_ends_its_pods_and_keeps_its_clips(plane: Plane) -> None:
     job = reel("reel", clips=6, seconds=1)
     plane.apply(job)
     wait_for_progress(plane, "reel", 2)
-    plane.kubectl("delete", "gj", "reel", "--timeout=30s")
-    plane.wait_until(lambda: plane.pods("reel") == [], 30)
+    kubectl(plane, "delete", "gj", "reel", "--timeout=30s")
+    until(lambda: plane.pods("reel") == [])
     assert len(finished(store_of(plane), job)) >= 2

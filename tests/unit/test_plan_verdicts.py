@@ -122,3 +122,8 @@ def test_a_pod_that_never_began_says_why() -> None:
     ended = pod(None, reason="Evicted", message="The node was low on resource: ephemeral-storage.")
     (failure,) = judge(ended, set()).failures
     assert (failure.reason, failure.message) == ("Evicted", "The node was low on resource: ephemeral-storage.")
+
+
+def test_a_unit_that_failed_earlier_in_the_same_pod_is_charged_besides_the_one_that_ended_it() -> None:
+    message = said("Stalled", (0, "failed", "ExitCode"), (2, "failed", "Stalled"))
+    assert reasons(judge(pod(14, message=message), {"b"})) == [("a", "ExitCode", False), ("c", "Stalled", False)]

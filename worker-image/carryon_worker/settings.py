@@ -11,8 +11,6 @@ from typing import Final
 from carryon_core import names
 
 ENV_PORT: Final = "CARRYON_PORT"
-ENV_GRACE: Final = "CARRYON_GRACE_SECONDS"
-"""The pod's terminationGracePeriodSeconds."""
 ENV_MODEL_CACHE: Final = "CARRYON_MODEL_CACHE"
 """Folder for models that come from a bucket; may be shared by workers."""
 
@@ -49,5 +47,5 @@ class Settings:
             scratch=scratch,
             model_cache=Path(environment.get(ENV_MODEL_CACHE) or scratch / "models"),
             termination_log=Path(environment.get(names.ENV_TERMINATION_LOG) or "/dev/termination-log"),
-            stop_seconds=float(environment.get(ENV_GRACE) or 30.0) / 3,
+            stop_seconds=float(environment.get(names.ENV_GRACE_SECONDS) or 30.0) / 3,
         )

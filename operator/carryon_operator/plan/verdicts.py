@@ -72,7 +72,7 @@ def judge(pod: PodRecord, done: Container[str]) -> Verdict:
         return Verdict(tuple(UnitFailure(item, "ArtifactsMissing", _VANISHED) for item in missing))
     if code in (ExitCode.SOME_FAILED, ExitCode.BAD_REQUEST):
         return Verdict(tuple(_reported(item, reports.get(item), pod, termination) for item in missing))
-    return Verdict((_first(missing, reports, pod, termination),))
+    return Verdict(_charged(missing, reports, pod, termination))
 
 
 _VANISHED: Final = "the worker reported the unit done, but the bucket does not show it"
@@ -86,16 +86,14 @@ def _reported(item: str, report: UnitReport | None, pod: PodRecord, termination:
     return UnitFailure(item, report.reason or reason, report.message or message, permanent=report.permanent)
 
 
-def _first(
+def _charged(
     missing: Sequence[str], reports: dict[str, UnitReport], pod: PodRecord, termination: Termination
-) -> UnitFailure:
-    """A worker that ended in the middle: the unit at work is charged, the others are free."""
-    reason, message = _pod_reason(pod, termination)
-    for item in missing:
-        report = reports.get(item)
-        if report is not None and report.outcome == UnitOutcome.FAILED:
-            return UnitFailure(item, report.reason or reason, report.message or message, permanent=report.permanent)
-    return UnitFailure(missing[0], reason, message)
+) -> tuple[UnitFailure, ...]:
+    """A worker that ended in the middle: the units it names are charged, or else the one at work; others are free."""
+    named = [item for item in missing if item in reports and reports[item].outcome == UnitOutcome.FAILED]
+    if named:
+        return tuple(_reported(item, reports[item], pod, termination) for item in named)
+    return (UnitFailure(missing[0], *_pod_reason(pod, termination)),)
 
 
 def _pod_reason(pod: PodRecord, termination: Termination) -> tuple[str, str]:
