@@ -56,6 +56,9 @@ _CONDITIONS: Final = _by("type", type=_TEXT, status=_TEXT)
 _CONTAINER_STATUSES: Final = _list(
     name=_TEXT, state=_object(waiting=_object(), running=_object(), terminated=_object())
 )
+_VOLUMES: Final = _by(
+    "name", name=_TEXT, secret=_object(), configMap=_object(), projected=_object(), downwardAPI=_object()
+)
 POD_SHAPE: Final = _object(
     spec=_object(
         containers=_CONTAINERS,
