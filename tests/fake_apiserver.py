@@ -123,7 +123,7 @@ class FakeApiServer:
 
     @web.middleware
     async def _gate(
-        self, request: web.Request, answer: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         content = await request.read()
         self.seen.append(
@@ -145,7 +145,7 @@ class FakeApiServer:
                     assert request.transport is not None
                     request.transport.abort()
                 return _status(fault.status or 500, "Fault", f"told to answer {fault.status}", fault.headers)
-        return await answer(request)
+        return await handler(request)
 
     async def _collection(self, request: web.Request) -> web.StreamResponse:
         collection, namespace = request.match_info["collection"], request.match_info.get("namespace")

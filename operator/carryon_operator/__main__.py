@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, NoReturn
 
@@ -105,15 +105,18 @@ async def run(config: Config) -> None:
             ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         queue.shut_down()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await queue.drained()
+            drained = True
+        except TimeoutError:
+            drained = False
         # Not before: kopf waits for every task that began after it did, and workers start such.
         hang_up.set()
         for task in (told, *tasks):
             task.cancel()
         _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
-        if left and not any(task.exception() for task in ended):
+        if (left or not drained) and not any(task.exception() for task in ended):
             # A thread in the middle of a request to the bucket can't be interrupted; nothing depends on its end.
             log.warning("leaving in the middle of a reconcile: the next start finds it again")
             logging.shutdown()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -150,7 +150,7 @@ class Client:
             **({"labelSelector": label_selector} if label_selector else {}),
         }
         limits = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=self._silence)
-        async with self._send("GET", resource.path(namespace), params=params, limits=limits) as response:
+        async with await self._open("GET", resource.path(namespace), params=params, limits=limits) as response:
             yield _events(response)
 
     async def create(self, resource: Resource, body: Mapping[str, Any], *, namespace: str | None = None) -> Body:
@@ -232,8 +232,9 @@ class Client:
             if method != "GET":
                 await asyncio.sleep(self._writes.reserve())
             try:
-                async with self._send(method, path, **request) as response:
-                    return await response.read()
+                async with await self._open(method, path, **request) as response:
+                    with _transport(method, path):
+                        return await response.read()
             except (TooManyRequests, Unavailable) as error:
                 wait = max(backoff.next(), error.retry_after or 0.0)
                 repeatable = isinstance(error, TooManyRequests) or method in ("GET", "DELETE")
@@ -242,8 +243,7 @@ class Client:
                 log.debug("%s %s: %s; again in %.1f s", method, path, error, wait)
                 await asyncio.sleep(wait)
 
-    @asynccontextmanager
-    async def _send(
+    async def _open(
         self,
         method: str,
         path: str,
@@ -252,35 +252,49 @@ class Client:
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
         limits: aiohttp.ClientTimeout = _REQUEST,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        try:
-            async with self._session.request(
+    ) -> aiohttp.ClientResponse:
+        """Send once; the answer, if it is a success, with its body still to be read."""
+        with _transport(method, path):
+            response = await self._session.request(
                 method,
                 self.server + quote(path),
                 params=params,
                 data=None if body is None else orjson.dumps(body),
                 headers={} if body is None else {"Content-Type": content_type},
                 timeout=limits,
-            ) as response:
-                if response.status >= 400:
+            )
+            if response.status >= 400:
+                async with response:
                     raise from_answer(response.status, await response.read(), response.headers)
-                yield response
-        except TimeoutError as error:
-            raise Unavailable(0, "Timeout", f"{method} {path}: {self.server} did not answer in time") from error
-        except (aiohttp.ClientError, ConfigError) as error:
-            raise Unavailable(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from error
+        return response
+
+
+@contextmanager
+def _transport(method: str, path: str) -> Iterator[None]:
+    """What goes wrong on the way to the server and back, as an `Unavailable`."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise Unavailable(0, "Timeout", f"{method} {path}: no answer in time") from error
+    except (aiohttp.ClientError, ConfigError) as error:
+        raise Unavailable(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from error
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[WatchEvent]:
     """The events of a watch, one JSON document a line; read in chunks, for a line at a time costs half the speed."""
     rest = b""
-    async for chunk in response.content.iter_any():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            try:
-                event = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise Unavailable(0, "NotJSON", f"a line of the watch is no JSON: {error}") from error
-            if event["type"] == "ERROR":
-                raise from_status(event["object"])
-            yield WatchEvent(event["type"], event["object"])
+    with _transport(response.method, response.url.path):
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield _event(line)
+
+
+def _event(line: bytes) -> WatchEvent:
+    try:
+        event = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise Unavailable(0, "NotJSON", f"a line of the watch is no JSON: {error}") from error
+    if event["type"] == "ERROR":
+        raise from_status(event["object"])
+    return WatchEvent(event["type"], event["object"])
