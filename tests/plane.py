@@ -1,12 +1,12 @@
 """A whole control plane for tests: `carryon up` for real, a client on plain dicts, and SIGKILL for all of it at once.
 
-    plane = Plane(tmp_path / "plane").start()
-    plane.apply(job)
-    plane.wait_for("reel", lambda job: done(job) >= 9)
-    plane.kill()                       # supervisor, API server, node, operator and workers, together
-    plane.start()
-    plane.wait_for("reel", finished)
-    plane.stop()
+plane = Plane(tmp_path / "plane").start()
+plane.apply(job)
+plane.wait_for("reel", lambda job: done(job) >= 9)
+plane.kill()                       # supervisor, API server, node, operator and workers, together
+plane.start()
+plane.wait_for("reel", finished)
+plane.stop()
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _JOBS: Final = f"/apis/{names.API_VERSION}/{names.PLURAL}"
 _GPU: Final = "nvidia.com/gpu"
 _ONE_GPU: Final = {"limits": {_GPU: "1"}}
-_DEFINITION_SECONDS: Final = 10.0
+_POLL: Final = 0.05
+_POLLS: Final = 200
 _NODE_STOP_SECONDS: Final = 12.0
 
 
@@ -101,7 +102,7 @@ class Api:
         return any(int(node["status"].get("allocatable", {}).get(_GPU, 0)) for node in (nodes or {}).get("items", ()))
 
     async def apply_definition(self) -> None:
-        """Create the CRD, or replace one that says something else.
+        """Create the CRD, or replace one that says something else; returns when it is served.
 
         Raises:
             StartFailed: It was refused.
@@ -117,10 +118,11 @@ class Api:
             status, answer = await self.request("PUT", path, wanted)
         if status not in (200, 201):
             raise StartFailed(f"the API server refused the CRD: {(answer or {}).get('message', 'no answer')}")
-
-    async def serves_jobs(self) -> bool:
-        """Whether the CRD has come into effect."""
-        return await self.answers(_JOBS)
+        for _ in range(_POLLS):
+            if await self.answers(_JOBS):
+                return
+            await asyncio.sleep(_POLL)
+        raise StartFailed(f"the API server has taken the CRD, but does not serve {names.PLURAL}")
 
 
 async def run(home: Home, options: Options, tell: Callable[[str], None], on_ready: Callable[[Ready], None]) -> None:
@@ -158,9 +160,7 @@ async def run(home: Home, options: Options, tell: Callable[[str], None], on_read
         finally:
             lives.cancel()
             await asyncio.wait([lives])
-            if kept and not stop.is_set():
-                tell("stopping what was started")
-            elif kept:
+            if kept and stop.is_set():
                 tell("stopping: unfinished work carries on at the next start; press Ctrl-C again to end at once")
             stopping = asyncio.create_task(_stop(kept))
             await _first(stopping, at_once)
@@ -218,7 +218,6 @@ async def _live(
 
         await start(_apiserver(home, settings.port, api))
         await api.apply_definition()
-        await wait_until(api.serves_jobs, _DEFINITION_SECONDS)
         await start(_node(home, server, settings.gpus, api))
         await start(_operator(home, output, await api.has_gpus()))
     Running.this_process(ready=True).save(home)

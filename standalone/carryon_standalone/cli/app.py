@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from carryon_standalone.cli.cluster import Cluster
     from carryon_standalone.cli.target import Target
+    from carryon_standalone.home import Home
     from carryon_standalone.supervisor import Ready
 
 app = typer.Typer(
@@ -130,27 +131,32 @@ def run(
     # Whoever ends us with SIGTERM means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cluster = _start(target, output, gpus, console)
-        applied = [_apply(cluster, path, job) for path, job in jobs]
-        ended = _follow(cluster, applied, console) if wait else applied
+        with _stopped_in_the_end(target.home, console) if down_on_exit else nullcontext():
+            cluster = _start(target, output, gpus, console)
+            reached = [_apply(cluster, path, job) for path, job in jobs]
+            if wait:
+                reached = _follow(cluster, reached, console)
     except KeyboardInterrupt:
-        _interrupted(target, console, down_on_exit)
-    else:
-        if as_json:
-            typer.echo(json.dumps(ended if len(ended) > 1 else ended[0], indent=2))
-        if wait:
-            code = _report(ended, console)
-        else:
-            code = 0
-            for job in applied:
-                console.print(f"{job['metadata']['name']} is applied", markup=False, highlight=False)
-    finally:
-        if down_on_exit and target.home is not None:
-            from carryon_standalone import launch
+        _say(console, *_after_interrupt(target, down_on_exit))
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        typer.echo(json.dumps(reached if len(reached) > 1 else reached[0], indent=2))
+    if wait:
+        raise typer.Exit(_report(reached, console))
+    _say(console, *(f"{job['metadata']['name']} is applied" for job in reached))
 
-            with _spinner(console, "stopping the control plane"):
-                launch.stop(target.home)
-    raise typer.Exit(code)
+
+@contextmanager
+def _stopped_in_the_end(home: Home | None, console: Console) -> Iterator[None]:
+    """Stop the control plane after the block, however it ends."""
+    from carryon_standalone import launch
+
+    assert home is not None
+    try:
+        yield
+    finally:
+        with _spinner(console, "stopping the control plane"):
+            launch.stop(home)
 
 
 def _start(target: Target, output: Path | None, gpus: int | None, console: Console) -> Cluster:
@@ -164,12 +170,7 @@ def _start(target: Target, output: Path | None, gpus: int | None, console: Conso
         try:
             with _spinner(console, f"starting the control plane in {target.home.root}"):
                 if launch.ensure_running(target.home, Options(output, gpus)):
-                    console.print(
-                        f"the control plane in {target.home.root} is up; stop it with `carryon down`",
-                        markup=False,
-                        highlight=False,
-                        soft_wrap=True,
-                    )
+                    _say(console, f"the control plane in {target.home.root} is up; stop it with `carryon down`")
         except StartFailed as error:
             raise CommandError(str(error)) from None
     return Cluster(target)
@@ -198,20 +199,20 @@ def _report(jobs: list[dict[str, Any]], console: Console) -> int:
 
     views = [JobView.of(job) for job in jobs]
     for view in views:
-        for line in render.ending(view, now_utc()):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(console, *render.ending(view, now_utc()))
     return 0 if all(view.holds("Succeeded") for view in views) else FAILED
 
 
-def _interrupted(target: Target, console: Console, down_on_exit: bool) -> NoReturn:
-    sentence = (
-        "stopped: what is finished is kept, and the same command carries on"
-        if down_on_exit
-        else "the jobs stay at work: follow them with `carryon get -w`"
-        + (", stop them with `carryon down`" if target.home is not None else "")
-    )
-    console.print(f"\n{sentence}", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(INTERRUPTED)
+def _after_interrupt(target: Target, stopped: bool) -> tuple[str, ...]:
+    if stopped:
+        return "", "stopped: what is finished is kept, and the same command carries on"
+    stop = "; stop everything with `carryon down`" if target.home is not None else ""
+    return "", f"the jobs stay at work: follow them with `carryon get -w`{stop}"
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

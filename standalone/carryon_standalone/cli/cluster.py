@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
-import kubernetes
+import kubernetes as _kubernetes
 import urllib3
 from kubernetes.client import ApiException
 
@@ -21,6 +21,9 @@ from carryon_standalone.cli.target import Target
 Object = dict[str, Any]
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Its annotations say object and model where a custom resource is a dict and a raw answer is asked for.
+kubernetes: Any = _kubernetes
 
 MANAGER: Final = "carryon"
 _APPLY: Final = "application/apply-patch+yaml"

@@ -156,7 +156,7 @@ def moment(text: str | None) -> datetime | None:
 def span(seconds: float) -> str:
     """A duration in its two largest units: "0s", "59s", "3m20s", "2h", "4d7h"."""
     left = max(int(seconds), 0)
-    parts = []
+    parts: list[str] = []
     for size, letter in _UNITS:
         count, left = divmod(left, size)
         if count or parts:

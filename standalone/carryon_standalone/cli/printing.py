@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -27,7 +28,8 @@ def print_jobs(jobs: Sequence[dict[str, Any]], form: str, *, single: bool, names
         views = [JobView.of(job) for job in jobs]
         print_rich(render.jobs_table(views, now_utc()))
         return
-    content = jobs[0] if single else {"apiVersion": "v1", "kind": "List", "items": list(jobs)}
+    shown = [_shown(job) for job in jobs]
+    content = shown[0] if single else {"apiVersion": "v1", "kind": "List", "items": shown}
     typer.echo(_dump(content, form))
 
 
@@ -40,9 +42,9 @@ def print_stream(events: Iterable[tuple[str, dict[str, Any]]], form: str) -> Non
             row = render.columns(JobView.of(job), now_utc())
             typer.echo(_row(row if kind != "DELETED" else (*row[:-1], "deleted")))
         elif form == "json":
-            typer.echo(json.dumps({"type": kind, "object": job}))
+            typer.echo(json.dumps({"type": kind, "object": _shown(job)}))
         else:
-            typer.echo(f"---\n{_dump(job, form)}")
+            typer.echo(f"---\n{_dump(_shown(job), form)}")
 
 
 def print_units(units: Sequence[UnitView], *, as_json: bool) -> None:
@@ -55,8 +57,13 @@ def print_units(units: Sequence[UnitView], *, as_json: bool) -> None:
 
 def print_rich(content: RenderableType) -> None:
     """Print what rich made: as wide as the terminal, or where there is none, as wide as it is."""
-    console = Console()
-    console.print(content, width=None if console.is_terminal else _UNBOUNDED, highlight=False, crop=False)
+    Console(width=None if sys.stdout.isatty() else _UNBOUNDED).print(content, highlight=False)
+
+
+def _shown(job: dict[str, Any]) -> dict[str, Any]:
+    """Without managedFields, as kubectl shows objects."""
+    metadata = {name: value for name, value in job["metadata"].items() if name != "managedFields"}
+    return {**job, "metadata": metadata}
 
 
 def _dump(content: Any, form: str) -> str:
