@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,13 @@ from carryon_core.status import ConditionType, JobStatus, Phase
 from carryon_operator.plan import conditions
 from carryon_operator.plan.decide import DEAD_AFTER, decide
 from worlds import TWO_STAGES, World, job_spec
+
+NO_SCENE = json.dumps(
+    {
+        "reason": "SomeFailed",
+        "units": [{"index": 0, "outcome": "failed", "reason": "ExitCode", "message": "no such scene"}],
+    }
+)
 
 
 def holds(world: World, kind: ConditionType) -> bool:
@@ -96,7 +104,7 @@ def test_a_unit_that_always_fails_never_stops_the_others() -> None:
                 world.end(
                     pod,
                     10,
-                    message='{"reason":"SomeFailed","units":[{"index":0,"outcome":"failed","reason":"ExitCode","message":"no such scene"}]}',
+                    message=NO_SCENE,
                 )
             else:
                 world.finish(pod)
