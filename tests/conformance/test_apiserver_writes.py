@@ -88,7 +88,12 @@ def test_a_strategic_patch_merges_lists_by_their_keys(server: Any) -> None:
         ('{"metadata":{"name":"other"}}', "merge-patch+json", 400, "does not match the name on the URL"),
         ('{"metadata":{"uid":"other"}}', "merge-patch+json", 409, "UID in precondition"),
         ('{"kind":"Other"}', "merge-patch+json", 400, "does not match the expected kind"),
-        ('{"metadata":{"labels":{"a":1}}}', "merge-patch+json", 400, "cannot unmarshal number"),
+        (
+            '{"metadata":{"labels":{"a":1}}}',
+            "merge-patch+json",
+            400,
+            "labels.a in body must be of type string",
+        ),
         ('{"metadata":{"labels":{"a":"b c"}}}', "merge-patch+json", 422, "a valid label must be"),
         (
             '[{"op":"test","path":"/metadata/resourceVersion","value":"1"}]',
@@ -297,12 +302,31 @@ def test_generated_names_differ(server: Any) -> None:
         ({"metadata": {"name": "x", "annotations": {"a b": "c"}}}, 422, "name part must consist of"),
         ({"metadata": {"name": "x" * 254}}, 422, "must be no more than 253 characters"),
         ({"metadata": {"name": "x", "ownerReferences": [{"name": "y"}]}}, 422, "ownerReferences[0].uid"),
-        ({"metadata": "x"}, 400, "cannot unmarshal"),
+        ({"metadata": "x"}, 400, "metadata in body must be an object"),
+        ({"metadata": {"name": "x", "ownerReferences": [{"uid": {}}]}}, 400, "must be of type string"),
     ],
 )
 def test_bad_metadata_is_refused(server: Any, value: Any, status: int, words: str) -> None:
     answer = server.request("POST", MAPS, value)
     assert (answer.status, words in answer.message) == (status, True), answer.message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "[",
+        "[]",
+        {"preconditions": "x"},
+        {"preconditions": {"uid": 1}},
+        {"gracePeriodSeconds": "1"},
+        {"propagationPolicy": "X"},
+    ],
+)
+def test_bad_delete_options_delete_nothing(server: Any, options: Any) -> None:
+    if server.request("GET", f"{MAPS}/undeleted").status == 404:
+        server.create(MAPS, {"metadata": {"name": "undeleted"}})
+    assert server.request("DELETE", f"{MAPS}/undeleted", options).status == 400
+    assert server.request("GET", f"{MAPS}/undeleted").status == 200
 
 
 def test_secrets_take_plain_text_and_refuse_what_is_no_base64(server: Any) -> None:

@@ -92,11 +92,14 @@ class Api:
         except PageNotFound:
             headers = {**HEADERS, "X-Content-Type-Options": "nosniff"}
             return web.Response(status=404, text="404 page not found\n", headers=headers)
-        except StorageError as error:
-            return status_response(internal(str(error)))
         except web.HTTPRequestEntityTooLarge:
             message = "Request entity too large: limit is 3145728"
             return status_response(ApiError(413, "RequestEntityTooLarge", message))
+        except StorageError as error:
+            return status_response(internal(str(error)))
+        except Exception as error:  # noqa: BLE001 - the rim: whatever went wrong, the client gets a Status
+            _LOG.error("%s %s", request.method, request.path, exc_info=error)
+            return status_response(internal(f"{type(error).__name__} at {request.method} {request.path}"))
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         _check_host(request)

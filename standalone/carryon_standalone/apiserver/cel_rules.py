@@ -77,8 +77,11 @@ def compile_rule(definition: Mapping[str, Any]) -> Rule:
     Raises:
         RuleError: The rule or its messageExpression is no CEL.
     """
-    source = definition["rule"]
+    source = definition.get("rule")
     expression = definition.get("messageExpression")
+    texts = (source, *(definition.get(name, "") for name in ("message", "messageExpression", "reason", "fieldPath")))
+    if not source or not all(isinstance(text, str) for text in texts):
+        raise RuleError("a rule needs a text, and its message, messageExpression, reason and fieldPath are texts")
     named = [match.group(1) for match in _SELF.finditer(source + " " + (expression or ""))]
     return Rule(
         source=source,

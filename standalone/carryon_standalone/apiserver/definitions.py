@@ -17,6 +17,15 @@ CLEANUP: Final = "customresourcecleanup.apiextensions.k8s.io"
 _NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _OBJECT: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 _TEXT: Final = {"type": "string"}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+_COLUMN: Final = {
+    "type": "object",
+    "required": ["name", "type", "jsonPath"],
+    "properties": {
+        **dict.fromkeys(("name", "type", "jsonPath", "description", "format"), _TEXT),
+        "priority": {"type": "integer"},
+    },
+}
 SHAPE: Final[dict[str, Any]] = {
     **_OBJECT,
     "properties": {
@@ -25,7 +34,14 @@ SHAPE: Final[dict[str, Any]] = {
             "properties": {
                 "group": _TEXT,
                 "scope": _TEXT,
-                "names": {**_OBJECT, "properties": dict.fromkeys(("plural", "singular", "kind", "listKind"), _TEXT)},
+                "names": {
+                    **_OBJECT,
+                    "properties": {
+                        **dict.fromkeys(("plural", "singular", "kind", "listKind"), _TEXT),
+                        "shortNames": _TEXTS,
+                        "categories": _TEXTS,
+                    },
+                },
                 "versions": {
                     "type": "array",
                     "items": {
@@ -34,7 +50,9 @@ SHAPE: Final[dict[str, Any]] = {
                             "name": _TEXT,
                             "schema": {**_OBJECT, "properties": {"openAPIV3Schema": _OBJECT}},
                             "subresources": {**_OBJECT, "properties": {"status": _OBJECT}},
-                            "additionalPrinterColumns": {"type": "array", "items": _OBJECT},
+                            "served": {"type": "boolean"},
+                            "storage": {"type": "boolean"},
+                            "additionalPrinterColumns": {"type": "array", "items": _COLUMN},
                         },
                     },
                 },
@@ -103,7 +121,7 @@ def _validate(definition: Object, old: Object | None) -> list[FieldError]:
     if "." not in group:
         errors.append(invalid_value("spec.group", group, "should be a domain with at least one dot"))
     wanted = f"{names['plural']}.{group}"
-    name = definition["metadata"]["name"]
+    name = definition["metadata"].get("name", "")
     if name != wanted:
         errors.append(invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     if spec["scope"] not in ("Namespaced", "Cluster"):

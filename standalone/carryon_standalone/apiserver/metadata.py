@@ -16,6 +16,7 @@ from carryon_standalone.apiserver.errors import (
     invalid_value,
     required_value,
 )
+from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.storage import Object
 
 FOREGROUND: Final = "foregroundDeletion"
@@ -66,6 +67,33 @@ _LABEL_KEY_WORDS: Final = (
     " '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
 _ANNOTATIONS_LARGEST: Final = 256 * 1024
+_TEXT: Final = {"type": "string"}
+_TEXTS: Final = {"type": "object", "additionalProperties": _TEXT}
+_REFERENCE: Final = {
+    **dict.fromkeys(("apiVersion", "kind", "name", "uid"), _TEXT),
+    "blockOwnerDeletion": {"type": "boolean"},
+}
+_ENTRY: Final = dict.fromkeys(("manager", "operation", "apiVersion", "subresource", "time"), _TEXT)
+
+
+def _list_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+_TYPES: Final = Structural.of(
+    {
+        "type": "object",
+        "properties": {
+            **dict.fromkeys(
+                ("name", "generateName", "namespace", "resourceVersion", "uid", "deletionTimestamp"), _TEXT
+            ),
+            **dict.fromkeys(("labels", "annotations"), _TEXTS),
+            "finalizers": _list_of(_TEXT),
+            "ownerReferences": _list_of({"type": "object", "properties": _REFERENCE}),
+            "managedFields": _list_of({"type": "object", "properties": _ENTRY}),
+        },
+    }
+)
 _SUFFIX: Final = "bcdfghjklmnpqrstvwxz2456789"
 _GENERATED_LONGEST: Final = 58
 
@@ -87,35 +115,18 @@ def check_types(metadata: Any) -> None:
         ApiError: 400.
     """
     if not isinstance(metadata, dict):
-        raise bad_request("json: cannot unmarshal into Go struct field .metadata of type v1.ObjectMeta")
-    for name in ("labels", "annotations"):
-        for value in _entries(metadata, name).values():
-            if not isinstance(value, str):
-                raise _undecodable(name, value, "string")
-    for name in ("name", "generateName", "namespace", "resourceVersion", "uid"):
-        if not isinstance(metadata.get(name, ""), str | None):
-            raise _undecodable(name, metadata[name], "string")
-    for name, kind in (("finalizers", str), ("ownerReferences", dict)):
-        values = metadata.get(name)
-        if values is not None and not (isinstance(values, list) and all(isinstance(each, kind) for each in values)):
-            raise _undecodable(name, values, "list")
+        raise bad_request("metadata in body must be an object")
+    for name in [name for name, value in metadata.items() if value is None]:
+        del metadata[name]
+    misfits = [f"metadata.{error}" for error in _TYPES.validate(metadata) if error.reason == "FieldValueTypeInvalid"]
+    if misfits:
+        raise bad_request(f"metadata cannot be decoded: {'; '.join(misfits)}")
+    if not all(_is_field_set(each.get("fieldsV1", {})) for each in metadata.get("managedFields", ())):
+        raise bad_request("metadata.managedFields cannot be decoded: fieldsV1 must hold objects of objects")
 
 
-def _entries(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = metadata.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise _undecodable(name, value, "map[string]string")
-    return value
-
-
-def _undecodable(name: str, value: Any, wanted: str) -> Exception:
-    kind = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    found = kind.get(type(value), "null")
-    return bad_request(
-        f"json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{name} of type {wanted}"
-    )
+def _is_field_set(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_field_set, value.values()))
 
 
 def prune(metadata: Object) -> list[str]:

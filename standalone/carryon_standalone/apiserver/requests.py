@@ -21,10 +21,28 @@ from carryon_standalone.apiserver.errors import (
 )
 from carryon_standalone.apiserver.logs import LogOptions
 from carryon_standalone.apiserver.resources import Registry, Resource
+from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.writes import WriteOptions
 
 Query = Mapping[str, str]
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
+_TEXT: Final = {"type": "string", "nullable": True}
+_DELETE_OPTIONS: Final = Structural.of(
+    {
+        "type": "object",
+        "properties": {
+            "gracePeriodSeconds": {"type": "integer", "nullable": True},
+            "propagationPolicy": _TEXT,
+            "orphanDependents": {"type": "boolean", "nullable": True},
+            "dryRun": {"type": "array", "items": {"type": "string"}, "nullable": True},
+            "preconditions": {
+                "type": "object",
+                "nullable": True,
+                "properties": {"uid": _TEXT, "resourceVersion": _TEXT},
+            },
+        },
+    }
+)
 _NAMESPACE_SUBRESOURCES: Final = ("status", "finalize")
 
 
@@ -138,6 +156,8 @@ def delete_options(query: Query, body: bytes) -> DeleteOptions:
             raise bad_request(f"error decoding DeleteOptions: {error}") from error
         if not isinstance(given, dict):
             raise bad_request("DeleteOptions must be an object")
+        if misfits := _DELETE_OPTIONS.validate(given):
+            raise bad_request(f"DeleteOptions cannot be decoded: {'; '.join(map(str, misfits))}")
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
     orphan = given.get("orphanDependents", {"true": True, "false": False}.get(query.get("orphanDependents", "")))
     if not propagation and orphan is not None:

@@ -34,6 +34,23 @@ _UNCHECKED: Final = FieldError(
 )
 _IMPLIED: Final = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
 _MISSING: Final = object()
+_NUMBER: Final = (int, float)
+_KEYWORDS: Final[Mapping[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(
+        ("type", "pattern", "format", "description", "x-kubernetes-list-type", "x-kubernetes-map-type"), str
+    ),
+    **dict.fromkeys(("properties", "items"), Mapping),
+    **dict.fromkeys(("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), int),
+    **dict.fromkeys(("minimum", "maximum", "multipleOf"), _NUMBER),
+    **dict.fromkeys(("enum", "required", "x-kubernetes-list-map-keys", "x-kubernetes-validations"), list),
+    **dict.fromkeys(("nullable", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"), bool),
+    "additionalProperties": (Mapping, bool),
+}
+_ITEMS: Final[Mapping[str, type]] = {
+    "required": str,
+    "x-kubernetes-list-map-keys": str,
+    "x-kubernetes-validations": Mapping,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,9 @@ class Structural:
     def compile(cls, schema: Mapping[str, Any], path: str) -> tuple[Structural | None, list[FieldError]]:
         """The compiled schema, or what makes it not structural."""
         errors: list[FieldError] = []
+        errors += _misfits(schema, path)
+        if errors:
+            return None, errors
         properties = {**_IMPLIED, **(schema.get("properties") or {})}
         root = _compile({**schema, "properties": properties}, path, errors)
         if root.type != "object":
@@ -101,7 +121,24 @@ class Structural:
         return [*errors, *_check_rules(self.root, value, old if old is not None else _MISSING, "")]
 
 
+def _misfits(schema: Any, path: str) -> Iterator[FieldError]:
+    """Keywords whose values are of the wrong type: nothing below them can be read."""
+    if not isinstance(schema, Mapping):
+        yield invalid_value(path, schema, "must be a schema object")
+        return
+    for keyword, expected in _KEYWORDS.items():
+        value = schema.get(keyword)
+        fits = value is None or isinstance(value, expected)
+        if fits and value is not None and keyword in _ITEMS:
+            fits = all(isinstance(each, _ITEMS[keyword]) for each in value)
+        if not fits:
+            yield invalid_value(f"{path}.{keyword}", value, "has the wrong type for this keyword")
+
+
 def _compile(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> Node:
+    if misfits := list(_misfits(schema, path)):
+        errors += misfits
+        schema = {"type": "object"}
     int_or_string = bool(schema.get("x-kubernetes-int-or-string"))
     preserve = bool(schema.get("x-kubernetes-preserve-unknown-fields"))
     kind = schema.get("type", "")

@@ -24,9 +24,9 @@ Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 FieldsOf = Callable[[str, Object], Mapping[str, str]]
 
-EVENTS_KEPT: Final = 10_000
+EVENTS_KEPT: Final = 5_000
 """Events kept for each kind of resource."""
-BYTES_KEPT: Final = 128 * 1024 * 1024
+BYTES_KEPT: Final = 64 * 1024 * 1024
 """Bytes of objects kept in one kind's log: statuses of very large jobs would fill the memory otherwise."""
 _TRIM_STEP: Final = 512
 
@@ -165,7 +165,7 @@ class Store:
         self._overlay: dict[Key, Event] = {}
         self._flushing: asyncio.Task[None] | None = None
         self.listeners: list[Callable[[Event], None]] = []
-        """Called in order for every published event, before its write is acknowledged."""
+        """Called in order for every published event, just before its write is acknowledged."""
         self.revision: int = database.execute("SELECT value FROM revision").fetchone()[0]
         self._next = self.revision + 1
         self._read_all()
@@ -307,6 +307,7 @@ class Store:
             raise
 
     def _publish(self, batch: list[_Staged], trims: dict[str, int]) -> None:
+        loop = asyncio.get_running_loop()
         for kind, through in trims.items():
             self.log(kind).trim(through)
         for staged in batch:
@@ -317,7 +318,7 @@ class Store:
             if self._overlay.get(event.new.key) is event:  # else a later write stands on it already
                 del self._overlay[event.new.key]
             for listener in self.listeners:
-                listener(event)
+                loop.call_soon(listener, event)
         for staged in batch:
             if not staged.done.done():
                 staged.done.set_result(staged.event.new)
@@ -340,18 +341,22 @@ class Store:
             inside[key.name] = event.new
 
     def _read_all(self) -> None:
-        for kind, namespace, name, raw in self._database.execute("SELECT kind, namespace, name, value FROM objects"):
-            key = Key(kind, namespace, name)
-            self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = self._read(key, raw)
-        for kind, through in self._database.execute("SELECT kind, revision FROM trimmed"):
-            self._logs[kind] = EventLog(through)
-        rows = self._database.execute(
-            "SELECT type, kind, namespace, name, value, previous FROM events ORDER BY revision"
-        )
+        newest: dict[Key, Stored] = {}
+
+        def read(key: Key, raw: bytes) -> Stored:
+            """Versions that stand in several rows are one object in memory, as before the restart."""
+            known = newest.get(key)
+            if known is None or known.raw != raw:
+                known = newest[key] = self._stored(key, orjson.loads(raw), raw)
+            return known
+
+        run = self._database.execute
+        self._logs = {kind: EventLog(through) for kind, through in run("SELECT kind, revision FROM trimmed")}
+        rows = run("SELECT type, kind, namespace, name, value, previous FROM events ORDER BY revision")
         for kind_of_event, kind, namespace, name, raw, previous in rows:
             key = Key(kind, namespace, name)
-            before = self._read(key, previous) if previous is not None else None
-            self.log(kind).append(Event(kind_of_event, self._read(key, raw), before))
-
-    def _read(self, key: Key, raw: bytes) -> Stored:
-        return self._stored(key, orjson.loads(raw), raw)
+            before = read(key, previous) if previous is not None else None
+            self.log(kind).append(Event(kind_of_event, read(key, raw), before))
+        for kind, namespace, name, raw in run("SELECT kind, namespace, name, value FROM objects"):
+            stored = read(Key(kind, namespace, name), raw)
+            self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = stored

@@ -120,6 +120,7 @@ class Writes:
         self, resource: Resource, namespace: str, name: str, wanted: Object, options: WriteOptions, force: bool
     ) -> Written:
         """Server-side apply."""
+        _drop_nulls(wanted)
         meta.check_types(wanted.setdefault("metadata", {}))
         if wanted["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
@@ -256,13 +257,21 @@ class Writes:
             raise conflict(resource.named(name), why)
 
     def _check_declared(self, resource: Resource, namespace: str, wanted: Object) -> None:
-        """Apply refuses unknown fields always: nobody could own them."""
-        unknown = resource.structural.prune(orjson.loads(orjson.dumps(wanted)))
-        if unknown:
+        """Apply refuses unknown and misshapen fields always: nobody could own them."""
+        value = orjson.loads(orjson.dumps(wanted))
+        problems = []
+        if resource.custom:
+            problems = [f".{path}: field not declared in schema" for path in resource.structural.prune(value)]
+        problems += [
+            str(error)
+            for error in resource.structural.validate(value)
+            if error.reason in ("FieldValueTypeInvalid", "FieldValueDuplicate")
+        ]
+        if problems:
             where = f"{namespace}/{wanted['metadata']['name']}" if namespace else wanted["metadata"]["name"]
             raise bad_request(
                 f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}):"
-                f" {', '.join(f'.{path}: field not declared in schema' for path in unknown)}"
+                f" {', '.join(problems)}"
             )
 
 
