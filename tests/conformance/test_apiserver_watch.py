@@ -125,7 +125,7 @@ async def write_often(folder: Path, changes: int) -> tuple[int, int]:
 
 def test_a_cursor_that_fell_off_the_log_is_told_so(own_server: Any) -> None:
     maps = MAPS.format("default")
-    first, last = asyncio.run(write_often(own_server.folder / "data", 6_000))
+    first, last = asyncio.run(write_often(own_server.folder / "data", 8_000))
     own_server.start()
     with own_server.watch(f"{maps}?watch=1&resourceVersion={first}") as events:
         (error,) = events
