@@ -266,6 +266,20 @@ async def test_a_token_that_was_rotated_is_read_again(server: FakeApiServer, tmp
         assert len(refused) <= 1 + 5
 
 
+async def test_a_kubeconfig_that_vanishes_for_a_moment_leaves_the_credentials_as_they_were(
+    server: FakeApiServer, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    server.tokens = {"good"}
+    connected = Connection(server.url, authorization="Bearer good")
+    async with Client(connected, reload=lambda: connection.load(str(tmp_path / "nowhere"))) as client:
+        server.tokens = set()
+        with pytest.raises(ApiError, match="Unauthorized"):
+            await names(client)
+        server.tokens = {"good"}
+        await names(client)
+    assert "cannot be read again" in caplog.text
+
+
 async def test_credentials_that_stay_refused_are_an_error_and_not_a_storm(server: FakeApiServer) -> None:
     server.tokens = {"good"}
     async with Client(Connection(server.url, authorization="Bearer bad")) as client:
@@ -293,6 +307,13 @@ def test_the_pods_own_account_is_used_inside_a_cluster(monkeypatch: pytest.Monke
 def test_a_kubeconfig_that_is_not_there_is_named_as_the_cure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Set KUBECONFIG"):
         connection.load(str(tmp_path / "nowhere"))
+
+
+def test_a_kubeconfig_that_is_no_yaml_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "kubeconfig").write_text("clusters: [\n}")
+    with pytest.raises(ConfigError, match="cannot connect") as refused:
+        connection.load(str(tmp_path / "kubeconfig"))
+    assert "\n" not in str(refused.value)
 
 
 def test_a_token_is_not_shown_in_logs() -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from carryon_operator.kube.connection import Authorization, ConfigError, Connection
+from carryon_operator.kube.connection import Authorization, Connection
 from carryon_operator.kube.errors import TooManyRequests, Unavailable, from_answer, from_status
 from carryon_operator.kube.ratelimit import Backoff, TokenBucket
 from carryon_operator.kube.resources import PODS, Resource
@@ -276,7 +276,7 @@ def _transport(method: str, path: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise Unavailable(0, "Timeout", f"{method} {path}: no answer in time") from error
-    except (aiohttp.ClientError, ConfigError) as error:
+    except aiohttp.ClientError as error:
         raise Unavailable(0, "Unreachable", f"{method} {path}: {error or type(error).__name__}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from typing import Any, Final
 
 import aiohttp
 import kubernetes.config
+import yaml
 from kubernetes.client import Configuration
 
 RENEW_AFTER: Final = 300.0
 """Seconds after which credentials are read again: a kubelet replaces a token with a fifth of its hour still to go."""
+
+log = logging.getLogger(__name__)
 
 
 class ConfigError(Exception):
@@ -56,9 +60,10 @@ def load(kubeconfig: str | None = None) -> Connection:
         else:
             loaders.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
         tls = _tls(configuration)
-    except (kubernetes.config.ConfigException, OSError) as error:
+    except (kubernetes.config.ConfigException, yaml.YAMLError, OSError, ValueError) as error:
+        wrong = " ".join(str(error).split()).rstrip(".")
         raise ConfigError(
-            f"cannot connect to Kubernetes: {error}. Set KUBECONFIG to a kubeconfig file, or run inside a cluster"
+            f"cannot connect to Kubernetes: {wrong}. Set KUBECONFIG to a kubeconfig file, or run inside a cluster"
         ) from error
     # The loaders keep the line break that a token file may end with, and HTTP refuses it.
     header = (configuration.get_api_key_with_prefix("BearerToken") or "").strip()
@@ -97,9 +102,7 @@ class Authorization:
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """Send a request, once more with new credentials if those it had are refused."""
-        now = asyncio.get_running_loop().time()
-        if now - self._read_at > RENEW_AFTER:
-            self._read_at = now  # Of all requests that notice, the first reads for the others.
+        if asyncio.get_running_loop().time() - self._read_at > RENEW_AFTER:
             await self._renew(self._header)
         used = self._sign(request)
         response = await send(request)
@@ -117,7 +120,13 @@ class Authorization:
         return self._header
 
     async def _renew(self, used: str | None) -> None:
+        asked_at = asyncio.get_running_loop().time()
         async with self._lock:
-            if self._header == used:
-                self._header = (await asyncio.to_thread(self._reload)).authorization
+            # Of requests that notice together, the first reads for all.
+            if self._header == used and self._read_at <= asked_at:
                 self._read_at = asyncio.get_running_loop().time()
+                try:
+                    self._header = (await asyncio.to_thread(self._reload)).authorization
+                except ConfigError as error:
+                    # Half written, or gone for a moment: what we have may still do.
+                    log.warning("credentials cannot be read again: %s", error)
