@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import random
 import sqlite3
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from carryon_standalone.apiserver.catalog import BUILTINS
+from carryon_standalone.apiserver.controllers import NamespaceController
+from carryon_standalone.apiserver.deletion import Deletion
+from carryon_standalone.apiserver.resources import Registry
+from carryon_standalone.apiserver.storage import Store
+from carryon_standalone.apiserver.writes import WriteOptions, Writes
 
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -58,6 +67,29 @@ def survive(server: Any, rounds: int, seed: int) -> None:
 
 def test_every_acknowledged_write_survives_sigkill(own_server: Any) -> None:
     survive(own_server.start(), rounds=10, seed=7)
+
+
+async def test_an_answer_that_rests_on_an_unfinished_write_waits_for_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path, lambda kind, value: {})
+    registry, writes = Registry(BUILTINS), Writes(store)
+    await NamespaceController(store, registry, writes, Deletion(store)).bootstrap()
+    maps = registry.find("", "v1", "configmaps")
+    assert maps is not None
+    await writes.create(
+        maps, "default", {"metadata": {"name": "a"}, "apiVersion": "v1", "kind": "ConfigMap"}, WriteOptions()
+    )
+
+    def change(value: dict[str, Any]) -> dict[str, Any]:
+        return {**value, "data": {"a": "b"}}
+
+    done: list[str] = []
+    first = asyncio.create_task(writes.update(maps, "default", "a", change, WriteOptions()))
+    first.add_done_callback(lambda _: done.append("first"))
+    again = asyncio.create_task(writes.update(maps, "default", "a", change, WriteOptions()))
+    again.add_done_callback(lambda _: done.append("again"))
+    assert (await first).raw == (await again).raw
+    assert done[0] == "first"
+    await store.close()
 
 
 def test_a_watch_resumes_across_a_restart_without_loss(own_server: Any) -> None:

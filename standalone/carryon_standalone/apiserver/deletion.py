@@ -65,6 +65,7 @@ class Deletion:
             value["status"] = {**(value.get("status") or {}), "phase": "Terminating"}
             metadata.pop("deletionGracePeriodSeconds", None)
         if options.dry_run or value == stored.load():
+            await self._store.settled(key)
             return orjson.dumps(value)
         return (await self._store.put(key, value)).raw
 

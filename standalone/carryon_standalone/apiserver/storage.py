@@ -162,7 +162,7 @@ class Store:
         self._objects: dict[str, dict[str, dict[str, Stored]]] = {}
         self._logs: dict[str, EventLog] = {}
         self._batch: list[_Staged] = []
-        self._overlay: dict[Key, Event] = {}
+        self._overlay: dict[Key, _Staged] = {}
         self._flushing: asyncio.Task[None] | None = None
         self.listeners: list[Callable[[Event], None]] = []
         """Called in order for every published event, just before its write is acknowledged."""
@@ -210,7 +210,16 @@ class Store:
         staged = self._overlay.get(key)
         if staged is None:
             return self.get(key)
-        return None if staged.type == "DELETED" else staged.new
+        return None if staged.event.type == "DELETED" else staged.event.new
+
+    async def settled(self, key: Key) -> None:
+        """Wait until what `current` says is on disk: an answer may rest on it only then.
+
+        Raises:
+            StorageError: It was not stored.
+        """
+        if key in self._overlay:
+            await asyncio.shield(self._overlay[key].done)
 
     def objects(self, kind: str, namespace: str | None = None) -> Iterator[Stored]:
         """Committed objects of a kind in order of namespace and name."""
@@ -244,8 +253,9 @@ class Store:
         event = Event(kind_of_event, self._stored(key, value), previous)
         self._next += 1
         done: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._batch.append(_Staged(event, done))
-        self._overlay[key] = event
+        staged = _Staged(event, done)
+        self._batch.append(staged)
+        self._overlay[key] = staged
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
         return done
@@ -315,7 +325,7 @@ class Store:
             self._apply(event)
             self.revision = event.revision
             self.log(event.new.key.kind).append(event)
-            if self._overlay.get(event.new.key) is event:  # else a later write stands on it already
+            if self._overlay.get(event.new.key) is staged:  # else a later write stands on it already
                 del self._overlay[event.new.key]
             for listener in self.listeners:
                 loop.call_soon(listener, event)

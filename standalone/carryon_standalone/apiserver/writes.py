@@ -107,6 +107,7 @@ class Writes:
         if source != "apply":
             ownership.record(old, new, ownership.shape_of(resource.shape), author(resource, options))
         if new == old:
+            await self._store.settled(key)
             return Written(stored.raw, False, warnings)
         if options.dry_run:
             return Written(orjson.dumps(new), False, warnings)
