@@ -33,7 +33,7 @@ def main() -> int:
     DEMO.mkdir(exist_ok=True)
     if not MODEL.exists():
         print("building a tiny model with made-up weights (once) ...", flush=True)
-        if code := call(str(EXAMPLES / "tiny_pipeline.py"), str(MODEL)):
+        if code := call(str(EXAMPLES / "tiny_pipeline.py"), "--seed", "5", str(MODEL)):
             return code
     job = yaml.safe_load((EXAMPLES / "reel.yaml").read_text())
     job["spec"]["stages"][0]["generate"]["diffusers"]["model"] = str(MODEL)
@@ -52,7 +52,7 @@ def main() -> int:
 def call(*arguments: str) -> int:
     """Run a Python program to its end; Ctrl-C reaches it by itself, and it decides what that means."""
     # Several workers share the machine: with a thread for each core each, they would get in each other's way.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {"OMP_NUM_THREADS": "1", "TRANSFORMERS_VERBOSITY": "error", **os.environ}
     with subprocess.Popen([sys.executable, *arguments], env=environment) as program:
         while True:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ class Home:
     def of(cls, folder: Path | None = None) -> Home:
         """The folder given, else that of $CARRYON_HOME, else ~/.carryon."""
         return cls((folder or Path(os.environ.get(ENV_HOME) or Path.home() / ".carryon")).expanduser().absolute())
+
+    def command(self, verb: str) -> str:
+        """What to type for a command about this folder, such as `carryon up --data DIR`."""
+        return f"carryon {verb}" + ("" if self == Home.of() else f" --data {shlex.quote(str(self.root))}")
 
     @property
     def kubeconfig(self) -> Path:
@@ -182,7 +187,7 @@ def hold(home: Home) -> Iterator[int]:
                 if other or time.monotonic() > deadline:
                     who = f"process {other.pid}" if other else "a component of an earlier one"
                     raise HomeTaken(
-                        f"a control plane already runs in {home.root} ({who}): stop it with `carryon down`"
+                        f"a control plane already runs in {home.root} ({who}): stop it with `{home.command('down')}`"
                     ) from None
                 time.sleep(0.05)
         yield descriptor

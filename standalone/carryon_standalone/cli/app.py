@@ -170,7 +170,10 @@ def _start(target: Target, output: Path | None, gpus: int | None, console: Conso
         try:
             with _spinner(console, f"starting the control plane in {target.home.root}"):
                 if launch.ensure_running(target.home, Options(output, gpus)):
-                    _say(console, f"the control plane in {target.home.root} is up; stop it with `carryon down`")
+                    _say(
+                        console,
+                        f"the control plane in {target.home.root} is up ({target.home.command('down')} stops it)",
+                    )
         except StartFailed as error:
             raise CommandError(str(error)) from None
     return Cluster(target)
@@ -206,7 +209,7 @@ def _report(jobs: list[dict[str, Any]], console: Console) -> int:
 def _after_interrupt(target: Target, stopped: bool) -> tuple[str, ...]:
     if stopped:
         return "", "stopped: what is finished is kept, and the same command carries on"
-    stop = "; stop everything with `carryon down`" if target.home is not None else ""
+    stop = f"; stop everything with `{target.home.command('down')}`" if target.home is not None else ""
     return "", f"the jobs stay at work: follow them with `carryon get -w`{stop}"
 
 

@@ -247,8 +247,9 @@ class Cluster:
     def unreachable(self, error: Exception) -> Unreachable:
         """The sentence for a server that does not answer."""
         if self._target.home is not None:
+            home = self._target.home
             return Unreachable(
-                f"the control plane in {self._target.home.root} does not answer: start it with `carryon up`"
+                f"the control plane in {home.root} does not answer: start it with `{home.command('up --detach')}`"
             )
         reason = error.__cause__ or getattr(error, "reason", None) or error
         return Unreachable(f"{self._host} does not answer: {reason}")

@@ -52,7 +52,7 @@ def choose(
     home = Home.of(data)
     if not may_start and not home.kubeconfig.exists():
         raise CommandError(
-            f"there is no control plane in {home.root}: start one with `carryon up`, or name a cluster with"
+            f"there is no control plane in {home.root}: start one with `{home.command('up')}`, or name a cluster with"
             " --kubeconfig or KUBECONFIG",
             USAGE,
         )

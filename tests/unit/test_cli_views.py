@@ -1,0 +1,221 @@
+"""What people read about a job: views, bars, lines and endings, from dicts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from carryon_core import names
+from carryon_standalone.cli import logs, render
+from carryon_standalone.cli.follow import rests
+from carryon_standalone.cli.jobview import JobView, UnitView, elapsed, span
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+FAILURE = {"stage": "clip", "unit": "dunes", "reason": "Crashed", "message": "no luck", "attempt": 3}
+
+
+def ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def condition(kind: str, status: str = "True", **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": kind, "message": "", "lastTransitionTime": ago(200), **fields}
+
+
+def job(*, suspend: bool = False, generation: int = 2, **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "reel", "namespace": "film", "generation": generation, "creationTimestamp": ago(300)},
+        "spec": {"suspend": suspend, "stages": [{"name": "image"}, {"name": "clip"}]},
+        "status": {"observedGeneration": 2, **status},
+    }
+
+
+RUNNING = job(
+    phase="Running",
+    progress="12/30",
+    message="12 of 30 units done",
+    units={"succeeded": 12, "failed": 1, "active": 3, "remaining": 17},
+    time={"started": ago(100)},
+    stages=[
+        {"name": "image", "total": 15, "succeeded": "0-8,11", "failed": "9", "active": [{"pod": "p", "units": "8,10"}]},
+        {"name": "clip", "total": 15, "succeeded": "0-1", "active": [{"pod": "q", "units": "2-3"}]},
+    ],
+    recentFailures=[FAILURE],
+)
+SUCCEEDED = job(
+    phase="Succeeded",
+    message="30 of 30 units done",
+    time={"started": ago(100), "finished": ago(10)},
+    conditions=[condition("Succeeded"), condition("Finished")],
+    resolved={"output": "file:///data/my%20clips"},
+)
+FAILED = job(
+    phase="Failed",
+    message="1 failed",
+    conditions=[condition("Failed"), condition("Finished")],
+    resume={"possible": True, "reason": "1 failed", "action": "carryon resume reel (1 remaining)"},
+)
+SUSPENDED = job(
+    suspend=True,
+    phase="Suspended",
+    message="9 of 15 units done",
+    conditions=[condition("Suspended")],
+    resume={"possible": True, "reason": "suspended", "action": "carryon resume reel (6 remaining)"},
+)
+REFUSED = job(message="no", conditions=[condition("Accepted", "False", message="items.list has the id twice")])
+NEW = {"metadata": {"name": "reel", "namespace": "film", "generation": 1}, "spec": {"stages": [{"name": "clip"}]}}
+EDITED = {**SUCCEEDED, "metadata": {**SUCCEEDED["metadata"], "generation": 3}}
+
+
+def shown(content: RenderableType, width: int = 200) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(content)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0s"), (0, "0s"), (59.9, "59s"), (60, "1m"), (200, "3m20s"), (7200, "2h"), (3601, "1h"), (363600, "4d5h")],
+)
+def test_a_duration_is_said_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_job_that_nobody_has_looked_at_yet_is_pending() -> None:
+    view = JobView.of(NEW)
+    assert render.columns(view, NOW) == ("reel", "Pending", "", "0", "0", "-", "")
+    assert not rests(view)
+
+
+def test_a_row_has_the_columns_that_kubectl_shows() -> None:
+    assert render.columns(JobView.of(RUNNING), NOW) == (
+        "reel", "Running", "12/30", "1", "3", "5m", "12 of 30 units done",
+    )  # fmt: skip
+
+
+def test_work_of_a_pod_that_is_done_already_is_not_active() -> None:
+    image, clip = JobView.of(RUNNING).stages
+    assert (image.done, image.failures, str(image.active)) == (10, 1, "10")
+    assert [image.state(index) for index in (0, 9, 10, 12)] == ["done", "failed", "active", "waiting"]
+    assert str(clip.active) == "2-3"
+
+
+def test_the_clock_stops_when_a_job_has_ended() -> None:
+    assert elapsed(JobView.of(RUNNING), NOW) == "1m40s"
+    assert elapsed(JobView.of(SUCCEEDED), NOW) == "1m30s"
+
+
+def test_progress_has_a_bar_for_each_stage_and_the_last_failures() -> None:
+    text = shown(render.progress(JobView.of(RUNNING), NOW))
+    heading, image, clip, failure = text.splitlines()
+    assert heading == "reel  Running  1m40s  12 of 30 units done"
+    assert image.startswith("image ━")
+    assert image.endswith("10/15 1 active 1 failed")
+    assert clip.endswith("2/15  2 active")
+    assert failure == "  clip/dunes (attempt 3): Crashed: no luck"
+
+
+def test_text_from_jobs_is_never_markup() -> None:
+    view = JobView.of(job(phase="Running", message="[red]9[/red] of 15", recentFailures=[{**FAILURE, "unit": "[b]x"}]))
+    assert "[red]9[/red] of 15" in shown(render.progress(view, NOW))
+    assert "[b]x" in shown(render.progress(view, NOW))
+    assert "[red]9[/red] of 15" in shown(render.jobs_table([view], NOW))
+    assert "[red]9[/red] of 15" in shown(render.describe(view, [], NOW))
+
+
+def test_only_news_becomes_lines() -> None:
+    before, after = JobView.of(job(phase="Pending")), JobView.of(RUNNING)
+    assert list(render.news(before, after)) == [
+        "reel: Running (12 of 30 units done)",
+        "reel: image 10/15 done",
+        "reel: clip 2/15 done",
+        "reel: failed: clip/dunes (attempt 3): Crashed: no luck",
+    ]
+    assert list(render.news(after, after)) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (SUCCEEDED, ["reel succeeded: 30 of 30 units done in 1m30s", "artifacts: /data/my clips/film/reel/"]),
+        (FAILED, ["reel failed: 1 failed", "to carry on: carryon resume reel (1 remaining)"]),
+        (SUSPENDED, ["reel is suspended: 9 of 15 units done", "to carry on: carryon resume reel (6 remaining)"]),
+        (REFUSED, ["reel can't be carried out as written: items.list has the id twice"]),
+    ],
+)
+def test_a_job_that_rests_says_how_it_stands_and_what_to_do(given: dict[str, Any], lines: list[str]) -> None:
+    view = JobView.of(given)
+    assert rests(view)
+    assert list(render.ending(view, NOW)) == lines
+
+
+def test_conditions_of_an_earlier_generation_end_nothing() -> None:
+    view = JobView.of(EDITED)
+    assert not view.holds("Succeeded")
+    assert not rests(view)
+
+
+def test_a_job_that_is_still_stopping_does_not_rest() -> None:
+    assert not rests(JobView.of(job(suspend=True, phase="Suspending", conditions=[condition("Suspended", "False")])))
+
+
+def test_artifacts_in_a_bucket_are_named_by_uri() -> None:
+    given = job()
+    given["spec"]["output"] = {"uri": "s3://bucket/clips/"}
+    assert JobView.of(given).artifacts == "s3://bucket/clips/film/reel/"
+    assert JobView.of(NEW).artifacts is None
+
+
+def test_conditions_are_sentences() -> None:
+    said = [
+        render.condition_sentence(condition("Finished", "False", message="9 of 15 units done"), NOW),
+        render.condition_sentence(condition("Succeeded"), NOW),
+        render.condition_sentence(condition("Accepted", "Unknown"), NOW),
+    ]
+    assert said == [
+        "not Finished since 3m20s: Finished, 9 of 15 units done",
+        "Succeeded since 3m20s: Succeeded",
+        "unknown whether Accepted since 3m20s: Accepted",
+    ]
+
+
+def test_describe_shows_stages_as_ranges_and_pods_that_stop() -> None:
+    pods = [
+        {"metadata": {"name": "reel-a-1", "creationTimestamp": ago(9)}, "status": {"phase": "Running"}},
+        {"metadata": {"name": "reel-b-1", "creationTimestamp": ago(9), "deletionTimestamp": ago(1)}},
+    ]
+    text = shown(render.describe(JobView.of(RUNNING), pods, NOW))
+    assert "10/15 (0-8,11)" in text
+    assert "clip/dunes (attempt 3): Crashed: no luck" in text
+    assert "  reel-a-1   Running              9s" in text
+    assert "  reel-b-1   Pending (stopping)   9s" in text
+
+
+def test_units_have_their_artifacts_beside_them() -> None:
+    table = render.units_table(
+        [UnitView("clip", "a[b]", "done", ("/x/1.mp4", "/x/2.mp4")), UnitView("clip", "c", "waiting", ())]
+    )
+    assert shown(table).splitlines() == [
+        "UNIT        STATE     ARTIFACTS",
+        "clip/a[b]   done      /x/1.mp4",
+        "                      /x/2.mp4",
+        "clip/c      waiting",
+    ]
+
+
+def pod(name: str, stage: str, *items: str) -> dict[str, Any]:
+    listed = "[" + ", ".join(f'"{item}"' for item in items) + "]"
+    labels, annotations = {names.LABEL_STAGE: stage}, {names.ANNOTATION_UNITS: listed}
+    return {"metadata": {"name": name, "labels": labels, "annotations": annotations}}
+
+
+def test_a_pod_is_found_by_its_unit() -> None:
+    pods = [pod("a", "image", "7"), pod("b", "clip", "7", "8"), pod("c", "clip", "9")]
+    found = {unit: [each["metadata"]["name"] for each in logs.chosen(pods, unit)] for unit in ("7", "clip/7", "8", "x")}
+    assert found == {"7": ["a", "b"], "clip/7": ["b"], "8": ["b"], "x": []}
+    assert logs.chosen(pods, None) == pods
+    assert [logs.label(each) for each in pods] == ["image/7", "clip/7+1", "clip/9"]
