@@ -27,9 +27,10 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 def write_until_it_dies(server: Any, writer: int, acknowledged: dict[str, int]) -> None:
     """Create and change ConfigMaps; note the version of every acknowledged write."""
+    begun = time.monotonic_ns()  # every write is a change: one that changes nothing has the old version
     for number in range(1_000_000):
         name = f"w{writer}-{number % 20}"
-        value = {"metadata": {"name": name}, "data": {"n": str(number)}}
+        value = {"metadata": {"name": name}, "data": {"n": f"{begun}-{number}"}}
         try:
             answer = server.request(
                 "PUT" if number >= 20 else "POST", f"{MAPS}/{name}" if number >= 20 else MAPS, value
