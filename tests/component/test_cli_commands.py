@@ -1,0 +1,343 @@
+"""Every command, as it is typed, against a control plane that runs for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from carryon_standalone.cli import main
+from plane import Plane, finished, succeeded, suspended
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+Carryon = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    made = Plane(tmp_path_factory.mktemp("cli") / "plane").start()
+    yield made
+    made.stop()
+
+
+def environment(plane: Plane) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "COLUMNS")}
+    return {**inherited, "CARRYON_HOME": str(plane.data)}
+
+
+def start(plane: Plane, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "carryon_standalone", *arguments],
+        env=environment(plane),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def carryon(plane: Plane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Carryon]:
+    """The command in this process, because loading the Kubernetes client takes longer than most commands."""
+
+    def call(*arguments: str, code: int = 0) -> Said:
+        monkeypatch.setattr(sys, "argv", ["carryon", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, f"{arguments}: exit {ended.value.code}\n{out}\n{err}"
+        return Said(out, err)
+
+    for name in ("KUBECONFIG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CARRYON_HOME", str(plane.data))
+    handler = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+MAKE = 'echo made > "$CARRYON_OUTPUT/made"'
+
+
+def job(name: str, script: str = "true", *, count: int = 3, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "carryon.dev/v1alpha1",
+        "kind": "GenerationJob",
+        "metadata": {"name": name},
+        "spec": {
+            "items": {"count": count},
+            "parallelism": 3,
+            "retry": {"perUnit": 1},
+            "stages": [{"name": "clip", "generate": {"command": {"args": ["sh", "-ec", f"{script}\n{MAKE}"]}}}],
+            **spec,
+        },
+    }
+
+
+def write(folder: Path, *jobs: dict[str, Any]) -> str:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump_all(jobs))
+    return str(path)
+
+
+def at_work(plane: Plane, name: str) -> None:
+    """Return when a pod of the job runs."""
+    plane.wait_for(name, lambda _: any((pod.get("status") or {}).get("phase") == "Running" for pod in plane.pods(name)))
+
+
+@pytest.fixture(scope="module")
+def hello(plane: Plane) -> str:
+    """The example without a model, finished."""
+    plane.apply((EXAMPLES / "hello.yaml").read_text())
+    plane.wait_for("hello", finished)
+    return "hello"
+
+
+@pytest.fixture
+def held(plane: Plane, tmp_path: Path) -> Iterator[str]:
+    """A job whose units write a line and then wait for a file."""
+    name = f"held-{tmp_path.name.replace('_', '-')}"[:40].rstrip("-").lower()
+    plane.apply(job(name, f"echo unit $CARRYON_ITEM; until test -e {tmp_path}/go; do sleep 0.1; done"))
+    at_work(plane, name)
+    yield name
+    plane.delete(name)
+
+
+def test_run_ends_with_the_job_and_says_where_the_artifacts_are(carryon: Carryon, hello: str, plane: Plane) -> None:
+    ran = carryon("run", str(EXAMPLES / "hello.yaml"))
+    assert "hello succeeded: 6 of 6 units done" in ran.stdout
+    assert f"artifacts: {plane.job_folder('hello')}/" in ran.stdout
+
+
+def test_run_of_a_job_that_fails_exits_with_one_and_says_what_to_do(carryon: Carryon, tmp_path: Path) -> None:
+    script = 'test "$CARRYON_ITEM" != 1 || { echo no luck >&2; exit 3; }'
+    ran = carryon("run", write(tmp_path, job("unlucky", script)), code=1)
+    assert "unlucky: failed: clip/1 (attempt 1): " in ran.stdout
+    assert "no luck" in ran.stdout
+    assert "to carry on: correct what made them fail, then: carryon resume unlucky (1 remaining)" in ran.stdout
+
+
+def test_run_prints_json_alone_on_standard_output(carryon: Carryon, hello: str) -> None:
+    ran = carryon("run", str(EXAMPLES / "hello.yaml"), "--json")
+    assert json.loads(ran.stdout)["status"]["phase"] == "Succeeded"
+    assert "hello succeeded" in ran.stderr
+
+
+def test_run_takes_several_jobs(carryon: Carryon, tmp_path: Path) -> None:
+    ran = carryon("run", write(tmp_path, job("one"), job("two")), "--json")
+    assert [each["metadata"]["name"] for each in json.loads(ran.stdout)] == ["one", "two"]
+
+
+def test_run_without_waiting_only_applies(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    assert carryon("run", write(tmp_path, job("later")), "--no-wait").stdout == "later is applied\n"
+    plane.wait_for("later", succeeded)
+
+
+def test_run_of_an_edited_file_takes_fields_away_again(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    carryon("run", write(tmp_path, job("edited", seed=7, unitsPerPod=2)), "--no-wait")
+    carryon("run", write(tmp_path, job("edited", seed=8)), "--no-wait")
+    spec = plane.get("edited")["spec"]
+    assert (spec["seed"], spec["unitsPerPod"]) == (8, 1)
+
+
+def test_run_of_a_suspended_job_says_how_to_resume(carryon: Carryon, tmp_path: Path) -> None:
+    ran = carryon("run", write(tmp_path, job("asleep", suspend=True)), code=1)
+    assert "asleep is suspended: 0 of 3 units done" in ran.stdout
+    assert "to carry on: carryon resume asleep (3 remaining)" in ran.stdout
+
+
+def test_run_of_a_job_that_only_the_operator_can_refuse_ends_with_its_sentence(
+    carryon: Carryon, tmp_path: Path
+) -> None:
+    ran = carryon("run", write(tmp_path, job("typo", "echo {{ item.promt }}")), code=1)
+    assert "typo can't be carried out as written" in ran.stdout
+    assert "item.promt" in ran.stdout
+
+
+def test_what_the_server_refuses_is_one_line_for_each_cause(carryon: Carryon, tmp_path: Path) -> None:
+    wrong = job("wrong", parallelism=-1, timeouts={"unit": "soon"})
+    file = write(tmp_path, wrong)
+    refused = carryon("run", file, code=1).stderr.splitlines()
+    assert len(refused) == 2
+    assert all(line.startswith(f"{file}: spec.") for line in refused)
+    assert carryon("validate", file, code=1).stderr.splitlines() == refused
+
+
+def test_ctrl_c_leaves_the_job_at_work(plane: Plane, tmp_path: Path) -> None:
+    process = start(plane, "run", write(tmp_path, job("left", f"until test -e {tmp_path}/go; do sleep 0.1; done")))
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("left: ")  # it follows the job by now
+    at_work(plane, "left")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+    assert "the jobs stay at work: follow them with `carryon get -w`" in out
+    (tmp_path / "go").touch()
+    plane.wait_for("left", succeeded)
+
+
+def test_get_lists_jobs_as_table_json_and_yaml(carryon: Carryon, hello: str) -> None:
+    table = carryon("get").stdout.splitlines()
+    assert table[0].split() == ["NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE"]
+    assert ["hello", "Succeeded", "6/6", "0", "0"] in [line.split()[:5] for line in table]
+    listed = json.loads(carryon("get", "--json").stdout)
+    assert "hello" in [each["metadata"]["name"] for each in listed["items"]]
+    alone = yaml.safe_load(carryon("get", "hello", "-o", "yaml").stdout)
+    assert alone["status"]["phase"] == "Succeeded"
+    assert "managedFields" not in alone["metadata"]
+
+
+def test_get_in_another_namespace_finds_nothing(carryon: Carryon, hello: str) -> None:
+    listed = carryon("get", "-n", "kube-system")
+    assert (listed.stdout, listed.stderr) == ("", "there are no jobs in namespace kube-system\n")
+
+
+def test_get_w_prints_a_line_for_every_change(plane: Plane, held: str) -> None:
+    process = start(plane, "get", held, "-w")
+    assert process.stdout is not None
+    assert process.stdout.readline().split()[:2] == ["NAME", "PHASE"]
+    assert process.stdout.readline().split()[:2] == [held, "Running"]
+    plane.patch(held, {"spec": {"suspend": True}})
+    while "Suspended" not in (line := process.stdout.readline()):
+        assert line, "the watch ended"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+def test_a_name_that_is_not_there_is_one_sentence(carryon: Carryon) -> None:
+    for command in (["get"], ["get", "-w"], ["describe"], ["pause"], ["resume"], ["logs"], ["delete", "-y"], ["units"]):
+        refused = carryon(*command, "nobody", code=1)
+        assert refused.stderr == 'generationjobs.carryon.dev "nobody" not found (namespace default)\n'
+
+
+def test_describe_tells_conditions_stages_pods_and_what_resuming_takes(carryon: Carryon, held: str) -> None:
+    text = carryon("describe", held).stdout
+    assert "not Finished since" in text
+    assert "the job is at work" in text
+    assert "0/3" in text
+    assert text.count(f"  {held}-") == 3
+
+
+def test_pause_frees_the_machine_and_resume_carries_on(
+    carryon: Carryon, plane: Plane, held: str, tmp_path: Path
+) -> None:
+    carryon("pause", held)
+    plane.wait_for(held, suspended)
+    assert plane.pods(held) == []
+    (tmp_path / "go").touch()
+    carryon("resume", held)
+    done = plane.wait_for(held, succeeded)
+    assert done["status"]["handled"]["resume"] == done["metadata"]["annotations"]["carryon.dev/resume-requested-at"]
+    assert "there is nothing to pause" in carryon("pause", held, code=1).stderr
+
+
+def test_logs_name_the_unit_where_there_are_several(carryon: Carryon, held: str) -> None:
+    def lines(*arguments: str) -> list[str]:
+        return [line for line in carryon("logs", held, *arguments).stdout.splitlines() if "unit" in line]
+
+    deadline = time.monotonic() + 20
+    while len(lines()) < 3:
+        assert time.monotonic() < deadline
+    assert {line.partition(" | ")[0] for line in lines()} == {"clip/0", "clip/1", "clip/2"}
+    assert any("unit 1" in line and " | " not in line for line in lines("clip/1"))
+
+
+def test_logs_f_ends_with_the_pods(plane: Plane, held: str, tmp_path: Path) -> None:
+    process = start(plane, "logs", held, "-f")
+    assert process.stdout is not None
+    assert "clip/" in process.stdout.readline()
+    (tmp_path / "go").touch()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_logs_of_a_finished_job_say_that_there_are_none(carryon: Carryon, hello: str) -> None:
+    refused = carryon("logs", hello, code=1)
+    assert refused.stderr == "there is no pod of hello now (hello is Succeeded); see `carryon describe hello`\n"
+
+
+def test_units_have_their_artifacts_beside_them(carryon: Carryon, hello: str) -> None:
+    units = json.loads(carryon("units", hello, "--json").stdout)
+    assert [(unit["stage"], unit["item"], unit["state"]) for unit in units[:3]] == [
+        ("picture", "dunes", "done"), ("picture", "harbour", "done"), ("picture", "meadow", "done"),
+    ]  # fmt: skip
+    assert [Path(unit["artifacts"][0]).exists() for unit in units] == [True] * 6
+    assert "picture/dunes     done" in carryon("units", hello).stdout
+
+
+def test_delete_asks_and_keeps_artifacts(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    plane.apply(job("gone"))
+    plane.wait_for("gone", succeeded)
+    assert carryon("delete", "gone", code=2).stderr == "deleting gone takes a yes: add --yes\n"
+    deleted = carryon("delete", "gone", "--yes")
+    assert deleted.stdout == f"gone is deleted; artifacts stay in {plane.job_folder('gone')}/\n"
+    assert plane.job_folder("gone").exists()
+    carryon("get", "gone", code=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "is empty: it should hold a GenerationJob"),
+        ("a: [", "is no YAML: "),
+        ("kind: Pod", "holds Pod: this command takes a GenerationJob"),
+        ("- 1", "holds list: this command takes a GenerationJob"),
+        ("{kind: GenerationJob, apiVersion: v1}", "apiVersion is v1: write carryon.dev/v1alpha1"),
+        ("{kind: GenerationJob, apiVersion: carryon.dev/v1alpha1}", "metadata.name is missing"),
+    ],
+)
+def test_a_file_that_holds_no_job_is_one_sentence(
+    carryon: Carryon, tmp_path: Path, content: str, sentence: str
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(content)
+    refused = carryon("validate", str(file), code=2)
+    assert sentence in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_validate_knows_what_only_the_operator_can_see(carryon: Carryon, tmp_path: Path) -> None:
+    file = write(tmp_path, job("typo", "echo {{ item.promt }}"))
+    found = json.loads(carryon("validate", file, "--json", code=1).stdout)
+    assert not found["valid"]
+    assert "item.promt" in found["problems"][0]["problem"]
+    assert carryon("validate", str(EXAMPLES / "hello.yaml"), str(EXAMPLES / "reel.yaml")).stdout.endswith(": valid\n")
+
+
+def test_kubectl_context_and_kubeconfig_are_honoured(carryon: Carryon, plane: Plane, hello: str) -> None:
+    config = ["--kubeconfig", str(plane.kubeconfig)]
+    assert "hello" in carryon("get", *config, "--context", "carryon").stdout
+    assert "the kubeconfig can't be used" in carryon("get", *config, "--context", "other", code=1).stderr
+    assert "can't be used" in carryon("get", "--kubeconfig", "/nowhere/config", code=1).stderr
+
+
+def test_help_comes_at_once(plane: Plane) -> None:
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert "validate" in start(plane, "--help").communicate(timeout=30)[0]
+        took.append(time.monotonic() - began)
+    # Measured 0.35 s; a second leaves room for a busy machine, and none for importing the Kubernetes client.
+    assert min(took) < 1.0
