@@ -173,6 +173,20 @@ def test_a_pod_is_counted_once_although_it_lingers() -> None:
     assert [delete.uid for delete in decide(world.observe()).delete] == [pod.uid]
 
 
+def test_attempts_that_are_counted_together_are_told_latest_first() -> None:
+    world = World(spec=job_spec(items={"count": 1}, retry={"perUnit": 3}))
+    world.settle()
+    (first,) = world.working()
+    world.end(first, 1)
+    second = replace(first, name="reel-second", uid="pod-second", attempt=2)
+    world.now += 5
+    world.pods = {second.name: second, **world.pods}
+    world.end(second, 1)
+    status = decide(world.observe()).status
+    assert [failure.attempt for failure in status.recent_failures] == [2, 1]
+    assert status.stages[0].failures == {"2": "0"}
+
+
 def test_suspending_stops_the_pods_and_resuming_makes_what_is_missing() -> None:
     world = nine_of_fifteen()
     world.edit(suspend=True)

@@ -183,9 +183,8 @@ def _count_ended(
     stages = {stage.name: stage for stage in resolved.stages}
     present = {pod.uid for pod in seen.pods}
     tally.recorded = [uid for uid in seen.status.recorded if uid in present]
-    for pod in seen.pods:
-        if not pod.terminal or pod.uid in tally.recorded:
-            continue
+    ended = [pod for pod in seen.pods if pod.terminal and pod.uid not in tally.recorded]
+    for pod in sorted(ended, key=lambda pod: (pod.finished or seen.now, pod.attempt)):
         tally.recorded.append(pod.uid)
         stage = stages.get(pod.stage)
         wanted = _wanted(pod, resolved)
@@ -369,7 +368,7 @@ def _status(
             "stages": stages,
             "counters": counted,
             "recorded": tally.recorded,
-            "recent_failures": (tally.failures + before.recent_failures)[:FAILURES_SHOWN],
+            "recent_failures": [*reversed(tally.failures), *before.recent_failures][:FAILURES_SHOWN],
             "handled": Handled(resume=seen.annotations.get(names.ANNOTATION_RESUME) or before.handled.resume),
             "resolved": Resolved(output=before.resolved.output or seen.output),
         }
