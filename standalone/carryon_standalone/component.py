@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from carryon_standalone.home import StartFailed
+
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 _STABLE: Final = 60.0
@@ -20,10 +22,6 @@ _LONGEST_DELAY: Final = 30.0
 _LOG_LONGEST: Final = 16 * 1024 * 1024
 _TAIL: Final = 2000
 _READY_POLL: Final = 0.05
-
-
-class StartFailed(RuntimeError):
-    """A component did not come up: a sentence, and the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Kept:
         """Start the program, and return when it is ready; from then on it is kept alive.
 
         Raises:
-            StartFailed: It ended, or took too long.
+            StartFailed: It ended, or took too long; with the end of its log.
         """
         process = await self._spawn()
         ended = asyncio.create_task(process.wait())

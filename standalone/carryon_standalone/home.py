@@ -9,7 +9,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,11 @@ _DYING: Final = 10.0
 """Seconds that the processes of a killed supervisor may take to be gone."""
 
 
-class HomeTaken(RuntimeError):
+class StartFailed(RuntimeError):
+    """A control plane does not come up: a sentence that says why."""
+
+
+class HomeTaken(StartFailed):
     """Another supervisor runs in this data folder."""
 
 
@@ -93,10 +97,20 @@ class Home:
         return self.root / "output"
 
     def create(self) -> None:
-        """Make the folder, readable by its owner only: it holds a token that may run programs."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.logs, self.apiserver, self.node):
-            folder.mkdir(exist_ok=True)
+        """Make the folder, readable by its owner only: it holds a token that may run programs.
+
+        Raises:
+            StartFailed: It can't be made.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.logs, self.apiserver, self.node):
+                folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StartFailed(
+                f"the data folder {self.root} can't be used: {error.strerror}: {error.filename};"
+                " choose another with --data"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,14 @@ class Settings:
     def save(self, home: Home) -> None:
         """Keep these settings."""
         write_private(home.settings, json.dumps(asdict(self), indent=2) + "\n")
+
+    def chosen(self, *, output: Path | None, gpus: int | None) -> Settings:
+        """These settings, with what a person chose now; None leaves a setting as it is."""
+        return replace(
+            self,
+            output=str(output.expanduser().absolute()) if output is not None else self.output,
+            gpus=gpus if gpus is not None else self.gpus,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +183,11 @@ class Running:
 
 
 def _ticks(pid: int) -> int:
-    """Field 22 of /proc/PID/stat, see proc(5); the name in parentheses may hold anything."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    """Start time of a live process: field 22 of /proc/PID/stat, see proc(5); the name before may hold anything."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if state in "ZX":  # dead, and not yet waited for by its parent
+        raise ProcessLookupError(pid)
+    return int(fields[18])
 
 
 @contextmanager

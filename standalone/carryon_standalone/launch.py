@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from carryon_standalone.component import StartFailed
-from carryon_standalone.home import Home, Running
+from carryon_standalone.home import Home, Running, Settings, StartFailed
 from carryon_standalone.supervisor import Options
 
 _POLL: Final = 0.1
@@ -21,33 +20,36 @@ _STOP_SECONDS: Final = 30.0
 LOG: Final = "supervisor.log"
 
 
-def is_ready(home: Home) -> bool:
-    """Whether a control plane runs in a folder and answers."""
-    running = Running.load(home)
-    return running is not None and running.ready
-
-
-def ensure_running(home: Home, options: Options | None = None) -> bool:
+def ensure_running(home: Home, options: Options) -> bool:
     """Return when a control plane runs in a folder and answers; starts a detached one if there is none.
+
+    One that is stopping is waited for, and so is one that somebody else starts meanwhile.
 
     Returns:
         Whether it was started here.
 
     Raises:
-        StartFailed: It did not come up.
+        StartFailed: It did not come up, or one runs with other settings.
     """
-    if is_ready(home):
-        return False
-    started = None if Running.load(home) is not None else _detach(home, options or Options())
+    started: subprocess.Popen[bytes] | None = None
     for _ in _until(_START_SECONDS):
-        if is_ready(home):
-            return started is not None
-        if started is not None and started.poll() is not None:
+        running = Running.load(home)
+        if running is not None and running.ready:
+            settings = Settings.load(home)
+            if settings.chosen(output=options.output, gpus=options.gpus) != settings:
+                raise StartFailed(
+                    f"the control plane in {home.root} runs with another --output or --gpus:"
+                    f" stop it with `{home.command('down')}`, then try again"
+                )
+            return started is not None and started.pid == running.pid
+        if running is None and started is None:
+            started = _detach(home, options)
+        elif running is None and started is not None and started.poll() is not None:
             raise StartFailed(f"the control plane did not start: {_last_words(home)}")
     raise StartFailed(f"the control plane was not ready within {_START_SECONDS:.0f} seconds; see {home.logs}")
 
 
-def stop(home: Home, *, waiting: Callable[[], None] = lambda: None) -> bool:
+def stop(home: Home) -> bool:
     """Stop the supervisor of a folder, however it was started, and return when it is gone.
 
     A second Ctrl-C meanwhile is passed on, and ends everything at once.
@@ -64,7 +66,6 @@ def stop(home: Home, *, waiting: Callable[[], None] = lambda: None) -> bool:
     _signal(running.pid, signal.SIGTERM)
     for _ in _until(_STOP_SECONDS):
         try:
-            waiting()
             if Running.load(home) is None:
                 return True
         except KeyboardInterrupt:

@@ -26,8 +26,8 @@ import aiohttp
 
 from carryon_core import crd, names
 from carryon_standalone import credentials
-from carryon_standalone.component import Component, Kept, StartFailed
-from carryon_standalone.home import Home, Running, Settings, hold
+from carryon_standalone.component import Component, Kept
+from carryon_standalone.home import Home, Running, Settings, StartFailed, hold
 
 WORKER_IMAGE: Final = "carryon-worker"
 """Name that stands for the worker installed beside this program."""
@@ -126,7 +126,7 @@ class Api:
 
 
 async def run(home: Home, options: Options, tell: Callable[[str], None], on_ready: Callable[[Ready], None]) -> None:
-    """Run the control plane until SIGINT or SIGTERM; a second one ends everything at once.
+    """Run the control plane until SIGINT, SIGTERM or SIGHUP; a second one ends everything at once.
 
     Args:
         home: Data folder.
@@ -135,8 +135,7 @@ async def run(home: Home, options: Options, tell: Callable[[str], None], on_read
         on_ready: Called once, when everything answers.
 
     Raises:
-        HomeTaken: Another supervisor runs there.
-        StartFailed: A component did not come up.
+        StartFailed: The folder can't be used, or a component did not come up.
     """
     home.create()
     with hold(home) as lock:
@@ -145,7 +144,7 @@ async def run(home: Home, options: Options, tell: Callable[[str], None], on_read
         def asked_to_stop() -> None:
             (at_once if stop.is_set() else stop).set()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
         Running.this_process(ready=False).save(home)
         credentials.ensure(home)
@@ -158,6 +157,7 @@ async def run(home: Home, options: Options, tell: Callable[[str], None], on_read
             if lives.done():
                 lives.result()
         finally:
+            Running.this_process(ready=False).save(home)
             lives.cancel()
             await asyncio.wait([lives])
             if kept and stop.is_set():
@@ -180,13 +180,7 @@ def _settled(home: Home, options: Options, tell: Callable[[str], None]) -> Setti
             f"port {kept.port} is taken by another program: the API server listens on {port} now, and"
             f" {home.kubeconfig} says so"
         )
-    output = options.output.expanduser().absolute() if options.output is not None else None
-    return replace(
-        kept,
-        port=port,
-        output=str(output) if output is not None else kept.output,
-        gpus=options.gpus if options.gpus is not None else kept.gpus,
-    )
+    return replace(kept.chosen(output=options.output, gpus=options.gpus), port=port)
 
 
 def _free_port(preferred: int | None) -> int:

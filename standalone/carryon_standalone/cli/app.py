@@ -64,8 +64,7 @@ def up(
 ) -> None:
     """Start the control plane of this machine; Ctrl-C stops it."""
     from carryon_standalone import launch
-    from carryon_standalone.component import StartFailed
-    from carryon_standalone.home import Home, HomeTaken
+    from carryon_standalone.home import Home, StartFailed
     from carryon_standalone.supervisor import Options
 
     home, options = Home.of(data), Options(output, gpus)
@@ -81,7 +80,7 @@ def up(
         from carryon_standalone import supervisor
 
         asyncio.run(supervisor.run(home, options, _tell, _welcome))
-    except (StartFailed, HomeTaken) as error:
+    except StartFailed as error:
         raise CommandError(str(error)) from None
 
 
@@ -89,8 +88,7 @@ def up(
 def down(data: Data = None) -> None:
     """Stop the control plane of this machine; unfinished work carries on when it is started again."""
     from carryon_standalone import launch
-    from carryon_standalone.component import StartFailed
-    from carryon_standalone.home import Home
+    from carryon_standalone.home import Home, StartFailed
 
     home = Home.of(data)
     try:
@@ -130,6 +128,7 @@ def run(
     console = _console(stderr=as_json)
     # Whoever ends us with SIGTERM means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    reached: list[dict[str, Any]] = []
     try:
         with _stopped_in_the_end(target.home, console) if down_on_exit else nullcontext():
             cluster = _start(target, output, gpus, console)
@@ -137,7 +136,7 @@ def run(
             if wait:
                 reached = _follow(cluster, reached, console)
     except KeyboardInterrupt:
-        _say(console, *_after_interrupt(target, down_on_exit))
+        _say(console, *_after_interrupt(target, applied=bool(reached), stopped=down_on_exit))
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(reached if len(reached) > 1 else reached[0], indent=2))
@@ -164,7 +163,7 @@ def _start(target: Target, output: Path | None, gpus: int | None, console: Conso
 
     if target.home is not None:
         from carryon_standalone import launch
-        from carryon_standalone.component import StartFailed
+        from carryon_standalone.home import StartFailed
         from carryon_standalone.supervisor import Options
 
         try:
@@ -206,7 +205,9 @@ def _report(jobs: list[dict[str, Any]], console: Console) -> int:
     return 0 if all(view.holds("Succeeded") for view in views) else FAILED
 
 
-def _after_interrupt(target: Target, stopped: bool) -> tuple[str, ...]:
+def _after_interrupt(target: Target, *, applied: bool, stopped: bool) -> tuple[str, ...]:
+    if not applied:
+        return "", "interrupted: the same command carries on"
     if stopped:
         return "", "stopped: what is finished is kept, and the same command carries on"
     stop = f"; stop everything with `{target.home.command('down')}`" if target.home is not None else ""
