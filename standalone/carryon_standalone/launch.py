@@ -64,10 +64,12 @@ def stop(home: Home) -> bool:
     if running is None:
         return False
     _signal(running.pid, signal.SIGTERM)
-    for _ in _until(_STOP_SECONDS):
+    deadline = time.monotonic() + _STOP_SECONDS
+    while time.monotonic() < deadline:
         try:
             if Running.load(home) is None:
                 return True
+            time.sleep(_POLL)
         except KeyboardInterrupt:
             _signal(running.pid, signal.SIGTERM)
     raise StartFailed(f"the supervisor (process {running.pid}) did not end within {_STOP_SECONDS:.0f} seconds")

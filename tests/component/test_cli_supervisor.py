@@ -207,3 +207,19 @@ def test_run_brings_the_control_plane_up_and_down_and_carries_on_after_ctrl_c(pl
     assert len(made) == 6
     assert {path: made[path] for path in kept} == kept
     assert processes_of(plane) == []
+
+
+def test_run_ends_at_once_at_the_second_ctrl_c(plane: Plane, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(reel("deaf", clips=3, script="trap '' TERM; echo up; sleep 300")))
+    run = carryon(plane, "run", str(file), "--down-on-exit")
+    assert run.stdout is not None
+    while "deaf: " not in (line := run.stdout.readline()):
+        assert line, "it ended early"
+    until(lambda: sum((pod.get("status") or {}).get("phase") == "Running" for pod in plane.pods("deaf")) == 3)
+    run.send_signal(signal.SIGINT)
+    log = plane.data / "logs" / "supervisor.log"
+    until(lambda: "stopping" in log.read_text())
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=3) == 130
+    until(lambda: processes_of(plane) == [], 5)

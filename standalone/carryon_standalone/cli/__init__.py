@@ -10,10 +10,14 @@ def main() -> None:
     if sys.platform != "linux":
         sys.exit(f"carryon runs on Linux and in WSL2, not on {sys.platform}: use a cluster, or a Linux machine")
     from carryon_standalone.cli.app import app
-    from carryon_standalone.cli.errors import CommandError
+    from carryon_standalone.cli.errors import FAILED, CommandError
+    from carryon_standalone.home import StartFailed
 
     try:
         app()
+    except StartFailed as error:
+        print(error, file=sys.stderr)
+        sys.exit(FAILED)
     except CommandError as error:
         print(error, file=sys.stderr)
         sys.exit(error.code)

@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from carryon_standalone.cli.cluster import Cluster
-    from carryon_standalone.cli.target import Target
-    from carryon_standalone.home import Home
     from carryon_standalone.supervisor import Ready
 
 app = typer.Typer(
@@ -64,38 +61,34 @@ def up(
 ) -> None:
     """Start the control plane of this machine; Ctrl-C stops it."""
     from carryon_standalone import launch
-    from carryon_standalone.home import Home, StartFailed
+    from carryon_standalone.cli.running import spinner
+    from carryon_standalone.home import Home
     from carryon_standalone.supervisor import Options
 
     home, options = Home.of(data), Options(output, gpus)
-    try:
-        if detach:
-            with _spinner(_console(), f"starting the control plane in {home.root}"):
-                started = launch.ensure_running(home, options)
-            typer.echo(f"the control plane in {home.root} {'is up' if started else 'was up already'}")
-            typer.echo(f"export KUBECONFIG={home.kubeconfig}")
-            return
-        import asyncio
+    if detach:
+        with spinner(_console(), f"starting the control plane in {home.root}"):
+            started = launch.ensure_running(home, options)
+        typer.echo(f"the control plane in {home.root} {'is up' if started else 'was up already'}")
+        typer.echo(f"export KUBECONFIG={home.kubeconfig}")
+        return
+    import asyncio
 
-        from carryon_standalone import supervisor
+    from carryon_standalone import supervisor
 
-        asyncio.run(supervisor.run(home, options, _tell, _welcome))
-    except StartFailed as error:
-        raise CommandError(str(error)) from None
+    asyncio.run(supervisor.run(home, options, typer.echo, _welcome))
 
 
 @app.command()
 def down(data: Data = None) -> None:
     """Stop the control plane of this machine; unfinished work carries on when it is started again."""
     from carryon_standalone import launch
-    from carryon_standalone.home import Home, StartFailed
+    from carryon_standalone.cli.running import spinner
+    from carryon_standalone.home import Home
 
     home = Home.of(data)
-    try:
-        with _spinner(_console(), f"stopping the control plane in {home.root}"):
-            stopped = launch.stop(home)
-    except StartFailed as error:
-        raise CommandError(str(error)) from None
+    with spinner(_console(), f"stopping the control plane in {home.root}"):
+        stopped = launch.stop(home)
     typer.echo(f"the control plane in {home.root} {'is stopped' if stopped else 'was not running'}")
 
 
@@ -117,7 +110,9 @@ def run(
     Exit code: 0 when all succeeded, 1 when one failed or is suspended, 130 after Ctrl-C, which leaves the jobs at work.
     """
     from carryon_standalone.cli import manifests
+    from carryon_standalone.cli.running import run_jobs
     from carryon_standalone.cli.target import choose
+    from carryon_standalone.supervisor import Options
 
     jobs = [(path, job) for path in files for job in manifests.read(path)]
     target = choose(kubeconfig=kubeconfig, context=context, namespace=namespace, data=data, may_start=True)
@@ -125,98 +120,19 @@ def run(
         raise CommandError(
             "--down-on-exit is for the control plane of this machine, and for waiting: leave it out", USAGE
         )
-    console = _console(stderr=as_json)
     # Whoever ends us with SIGTERM means what Ctrl-C means.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    reached: list[dict[str, Any]] = []
-    try:
-        with _stopped_in_the_end(target.home, console) if down_on_exit else nullcontext():
-            cluster = _start(target, output, gpus, console)
-            reached = [_apply(cluster, path, job) for path, job in jobs]
-            if wait:
-                reached = _follow(cluster, reached, console)
-    except KeyboardInterrupt:
-        _say(console, *_after_interrupt(target, applied=bool(reached), stopped=down_on_exit))
-        raise typer.Exit(INTERRUPTED) from None
-    if as_json:
-        typer.echo(json.dumps(reached if len(reached) > 1 else reached[0], indent=2))
-    if wait:
-        raise typer.Exit(_report(reached, console))
-    _say(console, *(f"{job['metadata']['name']} is applied" for job in reached))
-
-
-@contextmanager
-def _stopped_in_the_end(home: Home | None, console: Console) -> Iterator[None]:
-    """Stop the control plane after the block, however it ends."""
-    from carryon_standalone import launch
-
-    assert home is not None
-    try:
-        yield
-    finally:
-        with _spinner(console, "stopping the control plane"):
-            launch.stop(home)
-
-
-def _start(target: Target, output: Path | None, gpus: int | None, console: Console) -> Cluster:
-    from carryon_standalone.cli.cluster import Cluster
-
-    if target.home is not None:
-        from carryon_standalone import launch
-        from carryon_standalone.home import StartFailed
-        from carryon_standalone.supervisor import Options
-
-        try:
-            with _spinner(console, f"starting the control plane in {target.home.root}"):
-                if launch.ensure_running(target.home, Options(output, gpus)):
-                    _say(
-                        console,
-                        f"the control plane in {target.home.root} is up ({target.home.command('down')} stops it)",
-                    )
-        except StartFailed as error:
-            raise CommandError(str(error)) from None
-    return Cluster(target)
-
-
-def _apply(cluster: Cluster, path: Path, job: dict[str, Any]) -> dict[str, Any]:
-    from carryon_standalone.cli.cluster import Refused
-
-    try:
-        return cluster.apply(job)
-    except Refused as error:
-        raise CommandError("\n".join(f"{path}: {cause}" for cause in error.causes)) from None
-
-
-def _follow(cluster: Cluster, jobs: list[dict[str, Any]], console: Console) -> list[dict[str, Any]]:
-    from carryon_standalone.cli import follow
-
-    return follow.until_rest(
-        cluster, [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in jobs], console
+    code, reached = run_jobs(
+        target,
+        jobs,
+        Options(output, gpus),
+        wait=wait,
+        stop_in_the_end=target.home if down_on_exit else None,
+        console=_console(stderr=as_json),
     )
-
-
-def _report(jobs: list[dict[str, Any]], console: Console) -> int:
-    from carryon_standalone.cli import render
-    from carryon_standalone.cli.jobview import JobView, now_utc
-
-    views = [JobView.of(job) for job in jobs]
-    for view in views:
-        _say(console, *render.ending(view, now_utc()))
-    return 0 if all(view.holds("Succeeded") for view in views) else FAILED
-
-
-def _after_interrupt(target: Target, *, applied: bool, stopped: bool) -> tuple[str, ...]:
-    if not applied:
-        return "", "interrupted: the same command carries on"
-    if stopped:
-        return "", "stopped: what is finished is kept, and the same command carries on"
-    stop = f"; stop everything with `{target.home.command('down')}`" if target.home is not None else ""
-    return "", f"the jobs stay at work: follow them with `carryon get -w`{stop}"
-
-
-def _say(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if as_json and reached:
+        typer.echo(json.dumps(reached if len(reached) > 1 else reached[0], indent=2))
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -414,16 +330,6 @@ def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
-
-
-@contextmanager
-def _spinner(console: Console, text: str) -> Iterator[None]:
-    with console.status(text) if console.is_terminal else nullcontext():
-        yield
-
-
-def _tell(sentence: str) -> None:
-    typer.echo(sentence)
 
 
 def _welcome(ready: Ready) -> None:
