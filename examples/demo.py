@@ -33,7 +33,7 @@ def main() -> int:
     DEMO.mkdir(exist_ok=True)
     if not MODEL.exists():
         print("building a tiny model with made-up weights (once) ...", flush=True)
-        if code := call(str(EXAMPLES / "tiny_pipeline.py"), "--seed", "5", str(MODEL)):
+        if code := call(str(EXAMPLES / "tiny_pipeline.py"), str(MODEL)):
             return code
     job = yaml.safe_load((EXAMPLES / "reel.yaml").read_text())
     job["spec"]["stages"][0]["generate"]["diffusers"]["model"] = str(MODEL)

@@ -202,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where to put the pipeline; must not exist yet")
     parser.add_argument("--image", action="store_true", help="text to pictures instead of text to clips")
-    parser.add_argument("--seed", type=int, default=3, help="other seeds, other weights")
+    parser.add_argument("--seed", type=int, default=5, help="other seeds, other weights")
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already")
