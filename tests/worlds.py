@@ -13,7 +13,8 @@ from typing import Any
 from carryon_core.resolve import ResolvedJob, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
-from carryon_operator.plan.decide import DEAD_AFTER, decide
+from carryon_operator.plan.counting import DEAD_AFTER
+from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecord
 
 

@@ -45,12 +45,14 @@ class ResolvedStage:
 
     Attributes:
         after: Indexes of the stages that units take their inputs from.
+        depth: Stages on the longest way to this one, itself included.
         digest: Changes when the stage's generator, or one upstream, changes for all items.
     """
 
     name: str
     index: int
     after: tuple[int, ...]
+    depth: int
     units: tuple[Unit, ...]
     digest: str
 
@@ -213,6 +215,7 @@ def _stage(
         name=stage.name,
         index=index,
         after=after,
+        depth=1 + max((resolved[i].depth for i in after), default=0),
         units=units,
         digest=digest(
             {

@@ -192,7 +192,7 @@ class Observer:
         return (
             bucket.swept_at is None
             or bucket.swept_for != seen.generation
-            or seen.resume_requested
+            or seen.resume_request is not None
             or seen.now - bucket.swept_at >= self._config.verify_interval
         )
 

@@ -58,7 +58,7 @@ def test_a_bucket_that_does_not_answer_is_an_outage_and_not_an_empty_bucket(plan
     plane.apply(reel("reel", clips=2, output=output))
 
     def told(job: Job) -> bool:
-        return "can't be reached" in (job.get("status") or {}).get("message", "")
+        return "until the bucket answers" in (job.get("status") or {}).get("message", "")
 
     job = plane.wait_for("reel", told)
     assert not condition(job, "Progressing")

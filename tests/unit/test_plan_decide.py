@@ -10,7 +10,8 @@ import pytest
 from carryon_core import names
 from carryon_core.status import ConditionType, JobStatus, Phase
 from carryon_operator.plan import conditions
-from carryon_operator.plan.decide import DEAD_AFTER, decide
+from carryon_operator.plan.counting import DEAD_AFTER
+from carryon_operator.plan.decide import decide
 from worlds import TWO_STAGES, World, job_spec
 
 NO_SCENE = json.dumps(
@@ -386,3 +387,138 @@ def test_never_more_pods_than_parallelism(parallelism: int) -> None:
     if parallelism == 0:
         assert world.status.resume is not None
         assert world.status.resume.action == "raise spec.parallelism"
+
+
+def test_a_finished_job_that_was_edited_while_it_was_refused_is_made_when_it_no_longer_is() -> None:
+    world = World()
+    world.run()
+    world.edit(stages=[{"name": "clip", "generate": {"command": {"args": ["better", "{{ item.id }}"]}}}])
+    world.status = decide(replace(world.observe(), problem=("SecretNotFound", "there is no Secret"))).status
+    assert not holds(world, ConditionType.ACCEPTED)
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+    assert sum(world.made.values()) == 30
+
+
+def test_an_empty_request_is_no_request() -> None:
+    world = World(spec=job_spec(items={"count": 1}, retry={"perUnit": 1}))
+    world.annotations[names.ANNOTATION_RESUME] = ""
+    world.settle()
+    world.end(world.working()[0], 1)
+    world.settle()
+    assert world.status.phase == Phase.FAILED
+    assert world.status.counters.resumes == 0
+
+
+def test_an_attempt_that_ended_before_a_request_was_seen_is_forgiven_with_the_others() -> None:
+    world = World(spec=job_spec(items={"count": 1}, retry={"perUnit": 1}))
+    world.settle()
+    world.end(world.working()[0], 1)
+    world.annotations[names.ANNOTATION_RESUME] = "now"
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+@pytest.mark.parametrize("where", ["request", "reason", "problem"])
+def test_texts_without_measure_are_cut_and_stop_nothing(where: str) -> None:
+    world = World(spec=job_spec(items={"count": 1}, retry={"perUnit": 1}))
+    world.settle()
+    if where == "request":
+        world.annotations[names.ANNOTATION_RESUME] = "x" * 5000
+        world.settle()
+        assert world.status.handled.resume == "x" * 253
+        assert world.status.counters.resumes == 1
+    elif where == "reason":
+        world.end(world.working()[0], 14, message=json.dumps({"reason": "R" * 3000}))
+        world.settle()
+        assert world.status.recent_failures[0].reason == "R" * 100
+    else:
+        status = decide(replace(world.observe(), problem=("InvalidTemplate", "m" * 50_000))).status
+        assert status.conditions[0].message == "m" * 1024
+
+
+def test_a_pod_that_was_lost_with_its_node_is_a_disruption_and_counted_once() -> None:
+    world = World(spec=job_spec(items={"count": 1}))
+    world.settle()
+    pod = world.working()[0]
+    world.pods[pod.name] = replace(pod, gone_by=world.now + 30)
+    world.now += 30 + DEAD_AFTER + 1
+    world.settle()
+    assert world.status.counters.disruptions == 1
+    world.vanish(world.pods[pod.name])
+    world.run()
+    assert world.status.counters.disruptions == 1
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+def test_a_unit_that_failed_through_its_input_is_made_when_the_input_turns_up() -> None:
+    world = World(
+        spec=job_spec(stages=TWO_STAGES, items={"count": 1}, retry={"perUnit": 3, "backoff": {"initial": "1s"}})
+    )
+    world.settle()
+    world.finish(world.working()[0])
+    world.settle()
+    world.end(world.working()[0], 1)
+    image = world.fingerprint(0, 0)
+    world.broken.add(image)
+    for _ in range(3):
+        world.now += 60
+        world.settle()
+        world.end(world.working()[0], 1)
+    world.settle()
+    assert [stage.failed for stage in world.status.stages] == ["0", "0"]
+    world.publish(image)
+    world.annotations["unrelated"] = "x"
+    world.edit(parallelism=4)
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+def test_suspending_frees_the_gpu_also_while_the_bucket_is_away() -> None:
+    world = nine_of_fifteen()
+    world.outage = "no answer"
+    world.edit(suspend=True)
+    world.settle()
+    assert all(pod.gone_by is not None for pod in world.working())
+    for pod in world.working():
+        world.end(pod, 11)
+    world.settle()
+    assert world.status.phase == Phase.SUSPENDED
+    assert world.status.counters.suspensions == 1
+    world.outage = None
+    world.settle()
+    assert world.status.counters.suspensions == 1
+    world.edit(suspend=False)
+    world.run()
+    assert world.status.counters.disruptions == 0
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+def test_a_finished_job_is_not_called_suspended() -> None:
+    world = World()
+    world.run()
+    world.edit(suspend=True)
+    world.settle()
+    assert world.status.phase == Phase.SUCCEEDED
+    suspended = conditions.find(world.status, ConditionType.SUSPENDED)
+    assert suspended is not None
+    assert (suspended.status, suspended.message) == ("False", "the job has ended")
+
+
+def test_pods_that_the_api_server_refuses_are_told_with_its_own_sentence() -> None:
+    world = World()
+    plan = decide(replace(world.observe(), refused="exceeded quota: gpus, requested: nvidia.com/gpu=1"))
+    progressing = conditions.find(plan.status, ConditionType.PROGRESSING)
+    assert progressing is not None
+    assert (progressing.status, progressing.reason) == ("False", "PodsRefused")
+    assert "exceeded quota: gpus" in progressing.message
+    assert plan.create, "it is tried again"
+
+
+def test_what_was_filled_in_for_a_missing_output_stays_fixed() -> None:
+    world = World(spec=job_spec(items={"count": 1}))
+    world.settle()
+    assert world.status.resolved.output == "file:///out"
+    world.edit(output={"uri": "file:///elsewhere"})
+    world.settle()
+    assert world.status.resolved.output is None, "what the spec says needs no echo"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from carryon_core.status import Condition, ConditionType, JobStatus
+from carryon_core.status import MESSAGE_LONGEST, Condition, ConditionType, JobStatus
 
 Claims = Mapping[ConditionType, tuple[bool, str, str]]
 """Condition -> whether it holds, reason and message."""
@@ -29,7 +29,7 @@ def update(status: JobStatus, claims: Claims, generation: int, now: float) -> li
                 type=kind,
                 status=truth,
                 reason=reason,
-                message=message,
+                message=message[:MESSAGE_LONGEST],
                 last_transition_time=since,
                 observed_generation=generation,
             )

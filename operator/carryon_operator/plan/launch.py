@@ -29,7 +29,7 @@ def ready(
     Item by item, the later stages first: a reel's first clip is finished before its last image is begun, and what was
     begun is brought to its end before something new is.
     """
-    order = sorted(resolved.stages, key=lambda stage: -_depth(resolved, stage.index))
+    order = sorted(resolved.stages, key=lambda stage: -stage.depth)
     for stage in order:
         for unit in stage.units:
             key = (unit.stage, unit.item)
@@ -96,7 +96,3 @@ def _pod(
     while (name := f"{resolved.name}-{digest}-{attempt}") in taken:
         attempt += 1
     return PodCreate(name=name, stage=stage.index, items=tuple(unit.item for unit in units), attempt=attempt)
-
-
-def _depth(resolved: ResolvedJob, stage: int) -> int:
-    return 1 + max((_depth(resolved, before) for before in resolved.stages[stage].after), default=0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from carryon_core.fingerprint import canonical
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob, parse_items
-from carryon_core.status import StageStatus
+from carryon_core.spec import JobSpec
 from carryon_operator.plan.model import Observation, UnitKey
 
 _Move = Callable[[int], int | None]
@@ -61,7 +61,7 @@ class Ledger:
         return {str(used): str(IndexSet(items)) for used, items in sorted(by_count.items())}
 
 
-def open_ledger(seen: Observation, resolved: ResolvedJob) -> Ledger:
+def open_ledger(seen: Observation, spec: JobSpec, resolved: ResolvedJob) -> Ledger:
     """The books as status left them, with every index moved to where its item is now.
 
     A unit whose inputs were edited starts with a clean sheet: its stage's generator changed, or its item's parameters.
@@ -69,6 +69,7 @@ def open_ledger(seen: Observation, resolved: ResolvedJob) -> Ledger:
     ledger = Ledger()
     moved = _moves(seen, resolved)
     stages = {stage.name: stage for stage in resolved.stages}
+    failed: set[UnitKey] = set()
     for kept in seen.status.stages:
         stage = stages.get(kept.name)
         if stage is None or (kept.digest and kept.digest != stage.digest):
@@ -77,16 +78,15 @@ def open_ledger(seen: Observation, resolved: ResolvedJob) -> Ledger:
             for old in IndexSet.parse(units):
                 if (new := moved(old)) is not None:
                     ledger.attempts[stage.index, new] = int(used)
-        ledger.given_up |= {(stage.index, new) for new in _own_failures(kept, moved) if new is not None}
+        failed |= {(stage.index, new) for new in map(moved, IndexSet.parse(kept.failed)) if new is not None}
+
+    def by_itself(unit: UnitKey) -> bool:
+        """Whether it used attempts of its own, and not too few of them to be the reason, with one failed upstream."""
+        upstream = any((before, unit[1]) in failed for before in resolved.stages[unit[0]].after)
+        return ledger.attempts.get(unit, 0) >= (spec.retry.per_unit if upstream else 1)
+
+    ledger.given_up = set(filter(by_itself, failed))
     return ledger
-
-
-def _own_failures(kept: StageStatus, moved: _Move) -> Iterable[int | None]:
-    """Units that were given up after attempts of their own; those without any failed through one upstream."""
-    tried = IndexSet()
-    for units in kept.failures.values():
-        tried |= IndexSet.parse(units)
-    return map(moved, IndexSet.parse(kept.failed) & tried)
 
 
 def _moves(seen: Observation, resolved: ResolvedJob) -> _Move:

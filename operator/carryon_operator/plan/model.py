@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from carryon_core import names
 from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
+
+REQUEST_LONGEST: Final = 253
+"""Characters of a request that count: status has room for so many."""
 
 UnitKey = tuple[int, int]
 """Index of the stage, index of the item."""
@@ -77,6 +80,7 @@ class Observation:
         invalid: Fingerprint -> a done.json that does not verify.
         swept: The whole bucket was looked at since the last pod ended or the spec changed.
         outage: Why the bucket gives no verdict now, None where it does.
+        refused: Why the API server would not take the last pod it was given, None where it did.
         retry_at: Fingerprint -> time before which the unit is not tried again.
     """
 
@@ -97,13 +101,14 @@ class Observation:
     invalid: Mapping[str, InvalidDone] = field(default_factory=dict)
     swept: bool = True
     outage: str | None = None
+    refused: str | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def resume_requested(self) -> bool:
-        """Somebody asks to resume, and it was not acted on yet."""
-        asked = self.annotations.get(names.ANNOTATION_RESUME)
-        return asked is not None and asked != self.status.handled.resume
+    def resume_request(self) -> str | None:
+        """A request to resume that was not acted on yet, as its echo will stand in status."""
+        asked = self.annotations.get(names.ANNOTATION_RESUME, "")[:REQUEST_LONGEST]
+        return asked if asked and asked != self.status.handled.resume else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ def accepted(units: int, stages: int) -> str:
     return f"{counted(units, 'unit')} in {counted(stages, 'stage')}"
 
 
-def claims(spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspension, waiting: int) -> conditions.Claims:
+def claims(
+    spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspension, waiting: int, refused: str | None
+) -> conditions.Claims:
     """What holds for an accepted job whose bucket could be read.
 
     Args:
@@ -37,6 +39,7 @@ def claims(spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspens
         ended: Every unit is done or failed for good, and no pod is left.
         suspension: Where the job is on the way to being suspended.
         waiting: Units whose next attempt is delayed.
+        refused: Why the API server took no pod, None where it did.
     """
     units = status.units
     failed = ended and units.failed > 0
@@ -46,16 +49,23 @@ def claims(spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspens
         standing += f", {units.failed} failed"
     return {
         ConditionType.ACCEPTED: (True, "Accepted", accepted(units.total, len(status.stages))),
-        ConditionType.PROGRESSING: _progressing(spec, status, ended, suspension, waiting),
-        ConditionType.SUSPENDED: {
-            Suspension.NONE: (False, "NotSuspended", "spec.suspend is false"),
-            Suspension.STOPPING: (False, "Suspending", "pods are stopping"),
-            Suspension.SUSPENDED: (True, "Suspended", f"spec.suspend is true; {standing}"),
-        }[suspension if not ended else Suspension.NONE],
+        ConditionType.PROGRESSING: _progressing(spec, status, ended, suspension, waiting, refused),
+        ConditionType.SUSPENDED: (False, "Finished", "the job has ended") if ended else suspended(suspension),
         ConditionType.SUCCEEDED: (succeeded, *(("AllUnitsDone", standing) if succeeded else _not_yet(ended, standing))),
         ConditionType.FAILED: (failed, *(("UnitsFailed", standing) if failed else _not_yet(ended, standing))),
         ConditionType.FINISHED: (ended, *(("Finished", standing) if ended else ("NotFinished", standing))),
     }
+
+
+def suspended(suspension: Suspension) -> tuple[bool, str, str]:
+    """What holds of the condition Suspended, while the job has not ended."""
+    match suspension:
+        case Suspension.NONE:
+            return False, "NotSuspended", "spec.suspend is false"
+        case Suspension.STOPPING:
+            return False, "Suspending", "pods are stopping"
+        case Suspension.SUSPENDED:
+            return True, "Suspended", "spec.suspend is true, and no pod is left"
 
 
 def _not_yet(ended: bool, standing: str) -> tuple[str, str]:
@@ -63,13 +73,15 @@ def _not_yet(ended: bool, standing: str) -> tuple[str, str]:
 
 
 def _progressing(
-    spec: JobSpec, status: JobStatus, ended: bool, suspension: Suspension, waiting: int
+    spec: JobSpec, status: JobStatus, ended: bool, suspension: Suspension, waiting: int, refused: str | None
 ) -> tuple[bool, str, str]:
     if ended:
         return False, "Finished", "nothing is left to do"
     if suspension is not Suspension.NONE:
         return False, "Suspended", "spec.suspend is true"
-    if spec.parallelism == 0:
+    if refused is not None:
+        return False, "PodsRefused", f"the API server takes no pod: {refused}"
+    if spec.parallelism == 0 and not status.units.active:
         return False, "ParallelismZero", "spec.parallelism is 0: raise it to let pods start"
     if waiting and not status.units.active:
         return True, "BackingOff", f"waiting before the next attempt: {counted(waiting, 'unit')}"

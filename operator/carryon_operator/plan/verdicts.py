@@ -75,6 +75,7 @@ def judge(pod: PodRecord, done: Container[str]) -> Verdict:
     return Verdict(_charged(missing, reports, pod, termination))
 
 
+_REASON_LONGEST: Final = 100
 _VANISHED: Final = "the worker reported the unit done, but the bucket does not show it"
 
 
@@ -102,7 +103,7 @@ def _pod_reason(pod: PodRecord, termination: Termination) -> tuple[str, str]:
     if pod.reason == "OOMKilled":
         return _REASONS[ExitCode.OUT_OF_MEMORY]
     if pod.exit_code is None:
-        return pod.reason or "PodFailed", pod.message or "the pod failed before its worker began"
+        return pod.reason[:_REASON_LONGEST] or "PodFailed", pod.message or "the pod failed before its worker began"
     if pod.exit_code in _REASONS:
         return _REASONS[ExitCode(pod.exit_code)]
     ended = f"was killed by signal {pod.exit_code - 128}" if pod.exit_code > 128 else f"ended with {pod.exit_code}"
@@ -112,6 +113,9 @@ def _pod_reason(pod: PodRecord, termination: Termination) -> tuple[str, str]:
 def _termination(pod: PodRecord) -> Termination:
     """The worker's last words; whatever is not ours is no report (a program may write there what it likes)."""
     try:
-        return Termination.model_validate_json(pod.message)
+        said = Termination.model_validate_json(pod.message)
     except ValidationError:
         return Termination(reason="")
+    # Whoever writes a worker of his own may write at length.
+    units = [report.model_copy(update={"reason": report.reason[:_REASON_LONGEST]}) for report in said.units]
+    return said.model_copy(update={"reason": said.reason[:_REASON_LONGEST], "units": units})
