@@ -522,3 +522,31 @@ def test_what_was_filled_in_for_a_missing_output_stays_fixed() -> None:
     world.edit(output={"uri": "file:///elsewhere"})
     world.settle()
     assert world.status.resolved.output is None, "what the spec says needs no echo"
+
+
+def test_a_unit_that_was_given_up_and_is_there_after_all_is_done() -> None:
+    world = World(spec=job_spec(items={"count": 2}, retry={"perUnit": 1}))
+    world.settle()
+    late = world.working()[0]
+    world.end(late, 1)
+    world.settle()
+    assert world.status.stages[0].failed == "0"
+    world.publish(late.fingerprints[0])
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+    assert (world.status.stages[0].succeeded, world.status.stages[0].failures) == ("0-1", {})
+
+
+def test_attempts_are_forgotten_with_an_edit_of_the_item_that_used_them() -> None:
+    def items(prompt: str) -> dict[str, object]:
+        return {"list": [{"id": "x", "params": {}}, {"id": "a", "params": {"p": prompt}}]}
+
+    world = World(spec=job_spec(items=items("old"), retry={"perUnit": 2, "backoff": {"initial": "1h"}}))
+    world.settle()
+    for pod in world.working():
+        world.end(pod, 1)
+    world.settle()
+    assert world.status.stages[0].failures == {"1": "0-1"}
+    world.edit(items=items("new"))
+    world.settle()
+    assert world.status.stages[0].failures == {"1": "0"}
