@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
 from plane import Plane, units_done
 from reels import contents_hold, finished, reel
+
+
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None and "CI" not in os.environ, reason="install kubectl 1.29 or newer for it"
+)
 
 
 @pytest.fixture
@@ -73,6 +79,7 @@ def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(plane: Plane) -
     assert status["counters"]["failures"] == 0, "a machine that goes down is not the job's fault"
 
 
+@needs_kubectl
 def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) -> None:
     job = reel("reel", seconds=0.8)
     plane.apply(job)
@@ -217,6 +224,7 @@ def test_appending_clips_extends_a_finished_reel(plane: Plane) -> None:
     assert {at: after[at].objects for at in before} == {at: unit.objects for at, unit in before.items()}
 
 
+@needs_kubectl
 def test_deleting_a_job_ends_its_pods_and_keeps_its_clips(plane: Plane) -> None:
     job = reel("reel", clips=6, seconds=1)
     plane.apply(job)
