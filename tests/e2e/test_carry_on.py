@@ -19,7 +19,6 @@ from carryon_store import Store, open_store
 from plane import Plane, units_done
 from reels import contents_hold, finished, reel
 
-
 needs_kubectl = pytest.mark.skipif(
     shutil.which("kubectl") is None and "CI" not in os.environ, reason="install kubectl 1.29 or newer for it"
 )
