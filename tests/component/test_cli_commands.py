@@ -217,7 +217,8 @@ def test_get_w_prints_a_line_for_every_change(plane: Plane, held: str) -> None:
     process = start(plane, "get", held, "-w")
     assert process.stdout is not None
     assert process.stdout.readline().split()[:2] == ["NAME", "PHASE"]
-    assert process.stdout.readline().split()[:2] == [held, "Running"]
+    while (line := process.stdout.readline()).split()[:2] != [held, "Running"]:
+        assert line.split()[:2] == [held, "Pending"]
     plane.patch(held, {"spec": {"suspend": True}})
     while "Suspended" not in (line := process.stdout.readline()):
         assert line, "the watch ended"
