@@ -29,6 +29,9 @@ ANNOTATION_RESUME: Final = f"{GROUP}/resume-requested-at"
 
 CONTAINER: Final = "worker"
 WORKER_PORT: Final = 8080
+VOLUME_SCRATCH: Final = "scratch"
+SCRATCH: Final = "/scratch"
+"""Folder of a worker where its scratch volume is mounted."""
 
 ENV_ASSIGNMENT: Final = "CARRYON_ASSIGNMENT"
 ENV_POD_NAME: Final = "CARRYON_POD_NAME"

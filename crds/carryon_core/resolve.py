@@ -12,6 +12,7 @@ from typing import Any, Final
 from carryon_core import layout, templates
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import canonical, digest, unit_fingerprint, unit_seed
+from carryon_core.pod_template import check_template
 from carryon_core.spec import JobSpec, Stage
 
 UNIT_LONGEST: Final = 64 * 1024
@@ -120,6 +121,8 @@ def resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
 
 
 def _resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
+    if spec.pod_template is not None:
+        check_template(spec.pod_template)
     items = _items(spec)
     order = _topological(spec.stages)
     lines = "".join(canonical({"id": item, "params": params or None}) + "\n" for item, params in items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ _CREDENTIALS: Final = (
     ("AWS_SESSION_TOKEN", True),
 )
 _USER: Final = 10001
-_SCRATCH: Final = "/scratch"
 _GRACE_SECONDS: Final = 30
 _PROBE_MARGIN: Final = 60
 
@@ -71,7 +70,7 @@ def build(
     """The pod, ready to be created.
 
     Args:
-        resolved: The job's units.
+        resolved: The job's units: that they were resolved says that its podTemplate sets only what it may.
         spec: The job's spec.
         job_uid: Its owner.
         pod: Name, items and attempt.
@@ -81,17 +80,45 @@ def build(
     """
     stage = spec.stages[pod.stage]
     units = [resolved.unit(pod.stage, item) for item in pod.items]
-    ours: Body = {
+    # Only what check_template lets through; whatever both set is ours.
+    theirs = spec.pod_template or {}
+    metadata, wishes = theirs.get("metadata", {}), theirs.get("spec", {})
+    grace = wishes.get("terminationGracePeriodSeconds", _GRACE_SECONDS)
+    body: Body = {
+        **wishes,
+        "terminationGracePeriodSeconds": grace,
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(spec, stage, wishes, assigned, image, default_resources, grace)],
+        "volumes": [*wishes.get("volumes", ()), {"name": names.VOLUME_SCRATCH, "emptyDir": {}}],
+    }
+    if stage.node_selector:
+        body["nodeSelector"] = {**wishes.get("nodeSelector", {}), **stage.node_selector}
+    if stage.tolerations:
+        body["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in stage.tolerations]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": {
             "name": pod.name,
             "namespace": resolved.namespace,
             "labels": {
+                **metadata.get("labels", {}),
                 names.MANAGED_BY: names.MANAGED_BY_CARRYON,
                 names.LABEL_JOB: resolved.name,
                 names.LABEL_JOB_UID: job_uid,
                 names.LABEL_STAGE: stage.name,
             },
             "annotations": {
+                **metadata.get("annotations", {}),
                 names.ANNOTATION_UNITS: json.dumps([resolved.ids[unit.item] for unit in units]),
                 names.ANNOTATION_FINGERPRINTS: json.dumps([unit.fingerprint for unit in units]),
                 names.ANNOTATION_ATTEMPT: str(pod.attempt),
@@ -107,39 +134,26 @@ def build(
                 }
             ],
         },
-        "spec": {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": _USER,
-                "runAsGroup": _USER,
-                "fsGroup": _USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [_container(spec, stage, assigned, image, default_resources)],
-            "volumes": [{"name": "scratch", "emptyDir": {}}],
-        },
+        "spec": body,
     }
-    if stage.node_selector:
-        ours["spec"]["nodeSelector"] = stage.node_selector
-    if stage.tolerations:
-        ours["spec"]["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in stage.tolerations]
-    theirs = spec.pod_template or {}
-    defaults: Body = {"spec": {"terminationGracePeriodSeconds": _GRACE_SECONDS}}
-    merged: Body = merge(merge(defaults, {k: theirs[k] for k in ("metadata", "spec") if k in theirs}), ours)
-    grace = {"name": names.ENV_GRACE_SECONDS, "value": str(merged["spec"]["terminationGracePeriodSeconds"])}
-    next(c for c in merged["spec"]["containers"] if c["name"] == names.CONTAINER)["env"].append(grace)
-    return {"apiVersion": "v1", "kind": "Pod", **merged}
 
 
-def _container(spec: JobSpec, stage: Stage, assigned: str, image: str, default_resources: Mapping[str, Any]) -> Body:
+def _container(
+    spec: JobSpec,
+    stage: Stage,
+    wishes: Mapping[str, Any],
+    assigned: str,
+    image: str,
+    default_resources: Mapping[str, Any],
+    grace: int,
+) -> Body:
+    theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
     env: list[Body] = [
         {"name": names.ENV_ASSIGNMENT, "value": assigned},
-        {"name": names.ENV_SCRATCH, "value": _SCRATCH},
-        {"name": "HOME", "value": _SCRATCH},
-        {"name": "TMPDIR", "value": _SCRATCH},
+        {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
+        {"name": names.ENV_SCRATCH, "value": names.SCRATCH},
+        {"name": "HOME", "value": names.SCRATCH},
+        {"name": "TMPDIR", "value": names.SCRATCH},
         {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": names.ENV_BIND, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -155,18 +169,24 @@ def _container(spec: JobSpec, stage: Stage, assigned: str, image: str, default_r
             }
             for key, free in _CREDENTIALS
         ]
+    ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
         "image": stage.image or image,
-        "env": env,
+        "env": [*(each for each in theirs.get("env", ()) if each["name"] not in ours), *env],
         "ports": [{"name": "http", "containerPort": names.WORKER_PORT}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "scratch", "mountPath": _SCRATCH}],
+        "volumeMounts": [
+            *theirs.get("volumeMounts", ()),
+            {"name": names.VOLUME_SCRATCH, "mountPath": names.SCRATCH},
+        ],
     }
+    if "envFrom" in theirs:
+        container["envFrom"] = theirs["envFrom"]
     if spec.timeouts.stall is not None:
         # The worker's own watchdog comes first; this is for a process that is frozen as a whole.
         patience = durations.seconds(spec.timeouts.stall) + _PROBE_MARGIN
@@ -176,28 +196,15 @@ def _container(spec: JobSpec, stage: Stage, assigned: str, image: str, default_r
             "timeoutSeconds": 5,
             "failureThreshold": max(int(patience // 10), 6),
         }
-    resources = stage.resources
-    wanted = (
-        resources.model_dump(by_alias=True, exclude_none=True) if resources is not None else dict(default_resources)
-    )
-    if wanted:
-        container["resources"] = wanted
+    wanted = stage.resources.model_dump(exclude_none=True) if stage.resources is not None else default_resources
+    resources = {
+        kind: amounts
+        for kind in ("requests", "limits")
+        if (amounts := {**theirs.get("resources", {}).get(kind, {}), **wanted.get(kind, {})})
+    }
+    if resources:
+        container["resources"] = resources
     return container
-
-
-def merge(under: Any, over: Any) -> Any:
-    """`over` merged onto `under`: mappings key by key, lists of named things by name, everything else replaced."""
-    if isinstance(under, Mapping) and isinstance(over, Mapping):
-        return {**under, **{key: merge(under[key], value) if key in under else value for key, value in over.items()}}
-    if _named(under) and _named(over):
-        by_name = {each["name"]: each for each in under}
-        merged = {each["name"]: merge(by_name.get(each["name"]), each) for each in over}
-        return [*(merged.pop(each["name"], each) for each in under), *merged.values()]
-    return over
-
-
-def _named(value: Any) -> bool:
-    return isinstance(value, Sequence) and bool(value) and all(isinstance(v, Mapping) and "name" in v for v in value)
 
 
 def owner_key(record: PodRecord) -> str:
