@@ -22,11 +22,15 @@ class Fault:
     Attributes:
         status: Answered; 0 closes the connection without an answer.
         watch: Hits a watch (True), a list or anything else (False).
+        done: What was asked for is done all the same: only the answer is lost.
+        message: What the server says.
     """
 
     status: int
     method: str = "GET"
     watch: bool = False
+    done: bool = False
+    message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -68,6 +72,7 @@ class FakeApiServer:
         self.version += 1
         known = self.objects.get(key)
         metadata = {
+            **(known["metadata"] if known else {}),
             "name": name,
             "namespace": namespace,
             "uid": known["metadata"]["uid"] if known else f"uid-{self.version}",
@@ -141,10 +146,13 @@ class FakeApiServer:
         for fault in self.faults:
             if fault.method == request.method and fault.watch == ("watch" in request.query):
                 self.faults.remove(fault)
+                if fault.done:
+                    await handler(request)
                 if fault.status == 0:
                     assert request.transport is not None
                     request.transport.abort()
-                return _status(fault.status or 500, "Fault", f"told to answer {fault.status}", fault.headers)
+                message = fault.message or f"told to answer {fault.status}"
+                return _status(fault.status or 500, "Fault", message, fault.headers)
         return await handler(request)
 
     async def _collection(self, request: web.Request) -> web.StreamResponse:
@@ -231,7 +239,7 @@ class FakeApiServer:
         if asked not in (None, known["metadata"]["resourceVersion"]):
             return _status(409, "Conflict", "the object has been modified")
         fields = {key: value for key, value in known.items() if key != "metadata"}
-        return web.json_response(self.put(collection, name, namespace, **{**fields, **body}))
+        return web.json_response(self.put(collection, name, namespace, **_merged(fields, body)))
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[FakeApiServer]:
@@ -258,6 +266,16 @@ def _matches(what: Object, selector: str | None) -> bool:
         return True
     key, value = selector.split("=")
     return bool(what["metadata"].get("labels", {}).get(key) == value)
+
+
+def _merged(old: Object, patch: Object) -> Object:
+    made = {key: value for key, value in old.items() if patch.get(key, ...) is not None}
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            made[key] = _merged(old.get(key) or {}, value)
+        elif value is not None:
+            made[key] = value
+    return made
 
 
 def _line(kind: str, what: Object) -> bytes:

@@ -83,6 +83,7 @@ async def run(config: Config) -> None:
             expectations=expectations,
             recorder=recorder,
             clock=time.time,
+            monotonic=time.monotonic,
         )
         ready, hang_up = asyncio.Event(), asyncio.Event()
 
@@ -194,9 +195,11 @@ def _pod_changed(
         expectations.observed_create(pod.job_uid, pod.name)
     if new is None or new.gone_by is not None:
         expectations.observed_delete(pod.job_uid, pod.uid)
-    key = jobs.key_of_uid(pod.job_uid)
-    if key is not None:
-        queue.add(key)
+    # Two, if somebody changed whose it is.
+    for owner in {each.job_uid for each in (old, new) if each is not None}:
+        key = jobs.key_of_uid(owner)
+        if key is not None:
+            queue.add(key)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -1,36 +1,50 @@
 """The only place with effects: a plan is carried out in the one order in which a crash at any point costs nothing.
 
 1. A done.json that does not verify goes before its unit is launched, or it would refuse the remake.
-2. Pods are created; what was created and not yet seen is an expectation.
-3. Status is written once: verdicts and the UIDs they stand for in the same write.
-4. Pods are deleted that the written status has recorded, never before.
+2. Status is written once: verdicts and the UIDs they stand for in the same write.
+3. Pods are deleted that the written status has recorded, never before.
+4. Pods are created; what was created and not yet seen is an expectation. Last, so that a create that is refused hides
+   nothing; and not held up by the pace of writes, so that a free slot is filled at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
+from carryon_core import names
 from carryon_core.messages import ASSIGNMENT_INLINE
 from carryon_core.spec import Stage
 from carryon_operator import pods
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
+from carryon_operator.kube.client import Body, Client
+from carryon_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.informer import Informer
+from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import GENERATION_JOBS, PODS
 from carryon_operator.observe import JobMemory
-from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete
+from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
 from carryon_store.records import put_assignment
 
 WRITE_INTERVAL: Final = 1.0
 """Seconds between two writes of one job's status."""
+DELETES: Final = 500
+"""Pods of one job that are deleted before other jobs have their turn."""
+_REFUSALS: Final = (400, 403, 413, 422)
+"""Statuses of a create that fails again until somebody changes something: the job, a quota, a policy, a right."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+
+class PodRefused(Exception):
+    """A pod that can't be created until somebody changes something: a sentence for people."""
 
 
 class Applier:
@@ -41,14 +55,19 @@ class Applier:
         config: Config,
         client: Client,
         jobs: JobCache,
+        pods: Informer[PodRecord],
         expectations: Expectations,
         recorder: EventRecorder,
+        monotonic: Callable[[], float],
     ) -> None:
         self._config = config
         self._client = client
         self._jobs = jobs
+        self._pods = pods
         self._expectations = expectations
         self._recorder = recorder
+        self._monotonic = monotonic
+        self._backoff = Backoff(1.0, 30.0)
 
     async def apply(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Carry out a plan.
@@ -66,21 +85,43 @@ class Applier:
                     "%s/%s: %s does not verify (%s) and is removed", seen.namespace, seen.name, bad.prefix, bad.reason
                 )
                 await asyncio.to_thread(memory.bucket.discard, memory.store, bad)
-        await self._create(seen, plan.create, memory)
+        try:
+            waits = [await self._report(raw, seen, plan, memory)]
+        except NotFound:
+            # Deleted, and the doorbell has not told yet: its pods go with it.
+            self._jobs.remove(raw)
+            return None
+        waits.append(await self._launch(raw, seen, plan.create, memory))
+        return min((wait for wait in waits if wait is not None), default=None)
 
+    async def settle(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
+        """Find out what became of creates that were never answered, before anything is decided on.
+
+        Raises:
+            ApiError: That can't be known yet.
+        """
+        for name in sorted(memory.unanswered):
+            try:
+                await self._settle_create(raw["metadata"]["namespace"], memory.uid, name)
+            except PodRefused as refusal:
+                self._refuse(raw, memory, refusal)
+            memory.unanswered.discard(name)
+
+    async def _report(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
+        """Write status, then delete what it has recorded; seconds until that can be done, or go on."""
         status = plan.status.model_dump(by_alias=True, mode="json", exclude_none=True)
         changes = merge_patch(raw.get("status") or {}, status)
         if changes:
-            wait = memory.wrote_at + WRITE_INTERVAL - seen.now
+            wait = memory.wrote_at + WRITE_INTERVAL - self._monotonic()
             if wait > 0:
                 return wait
             await self._write(raw, changes)
-            memory.wrote_at = seen.now
+            memory.wrote_at = self._monotonic()
         memory.retry_at = plan.retry_at
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
-        await self._delete(seen, plan.delete)
-        return None
+        await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
+        return 0.0 if len(plan.delete) > DELETES else None
 
     async def _write(self, raw: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         metadata = raw["metadata"]
@@ -93,41 +134,94 @@ class Applier:
         )
         self._jobs.put(written)
 
-    async def _create(self, seen: Observation, wanted: Sequence[PodCreate], memory: JobMemory) -> None:
-        """Create pods in batches of 1, 2, 4, ...: a mistake that fails every one of them costs one request, not 500."""
-        at, size = 0, 1
-        while at < len(wanted):
-            batch = wanted[at : at + size]
-            results = await asyncio.gather(
-                *(self._create_one(seen, each, memory) for each in batch), return_exceptions=True
-            )
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
-            at, size = at + size, size * 2
+    async def _delete(self, seen: Observation, pod: PodDelete) -> None:
+        self._expectations.expect_delete(seen.uid, pod.uid)
+        try:
+            await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid)
+        except (NotFound, Conflict):
+            self._expectations.cancel_delete(seen.uid, pod.uid)
+        except ApiError:
+            self._expectations.cancel_delete(seen.uid, pod.uid)
+            raise
 
-    async def _create_one(self, seen: Observation, wanted: PodCreate, memory: JobMemory) -> None:
-        assert seen.resolved is not None
-        assert seen.spec is not None
-        stage = seen.spec.stages[wanted.stage]
-        body = pods.build(
-            resolved=seen.resolved,
-            spec=seen.spec,
-            job_uid=seen.uid,
-            pod=wanted,
-            assigned=await self._assignment(seen, wanted, memory),
-            image=self._config.worker_image,
-            default_resources=self._default_resources(stage),
-        )
+    async def _launch(
+        self, raw: Mapping[str, Any], seen: Observation, wanted: Sequence[PodCreate], memory: JobMemory
+    ) -> float | None:
+        """Create pods; seconds until what was refused is tried again, or what was learned from it is told."""
+        try:
+            await _by_and_by(wanted, lambda pod: self._create(seen, pod, memory))
+        except PodRefused as refusal:
+            return self._refuse(raw, memory, refusal)
+        self._backoff.forget(seen.uid)
+        memory.refused = None
+        return None if seen.refused is None else WRITE_INTERVAL
+
+    def _refuse(self, raw: Mapping[str, Any], memory: JobMemory, refusal: PodRefused) -> float:
+        """Tell of a refusal and remember it for the next observation; seconds until the next try."""
+        memory.refused = str(refusal)
+        self._recorder.event(raw, "Warning", "PodRefused", memory.refused)
+        wait = self._backoff.next(memory.uid)
+        log.warning("%s/%s: %s; again in %.1f s", raw["metadata"]["namespace"], raw["metadata"]["name"], refusal, wait)
+        return wait
+
+    async def _create(self, seen: Observation, wanted: PodCreate, memory: JobMemory) -> None:
+        """Create a pod; its name says what it is for, so that asking twice makes one.
+
+        Raises:
+            PodRefused: Nor would the next attempt work.
+            ApiError: It may work another time.
+        """
+        body = self._body(seen, wanted, await self._assignment(seen, wanted, memory))
         self._expectations.expect_create(seen.uid, wanted.name)
         try:
             await self._client.create(PODS, body, namespace=seen.namespace)
         except AlreadyExists:
-            # Made by another operator, or by this one before its cache knew: it will be seen either way.
-            self._expectations.cancel_create(seen.uid, wanted.name)
-        except ApiError:
-            self._expectations.cancel_create(seen.uid, wanted.name)
+            await self._settle_create(seen.namespace, seen.uid, wanted.name)
+        except Unavailable:
+            # It may be there: the expectation holds until that is known.
+            memory.unanswered.add(wanted.name)
             raise
+        except ApiError as error:
+            self._expectations.cancel_create(seen.uid, wanted.name)
+            if error.status in _REFUSALS:
+                raise PodRefused(f"the cluster refuses a pod: {error.message}") from error
+            raise
+
+    async def _settle_create(self, namespace: str, job_uid: str, name: str) -> None:
+        """Expect a pod that may be there already only if it will be shown to us, and was not yet.
+
+        Raises:
+            PodRefused: A pod of that name is in the way.
+            ApiError: It can't be known.
+        """
+        try:
+            found = await self._client.get(PODS, name, namespace=namespace)
+        except NotFound:
+            self._expectations.cancel_create(job_uid, name)
+            return
+        shown = any(pod.name == name for pod in self._pods.get_by_owner(job_uid))
+        if shown or not _will_be_shown(found, job_uid):
+            self._expectations.cancel_create(job_uid, name)
+        if not shown and not _will_be_shown(found, job_uid):
+            raise PodRefused(f'pod "{name}" exists already but is not known as one of this job: delete it')
+
+    def _body(self, seen: Observation, wanted: PodCreate, assigned: str) -> Body:
+        assert seen.resolved is not None
+        assert seen.spec is not None
+        stage = seen.spec.stages[wanted.stage]
+        try:
+            return pods.build(
+                resolved=seen.resolved,
+                spec=seen.spec,
+                job_uid=seen.uid,
+                pod=wanted,
+                assigned=assigned,
+                image=self._config.worker_image,
+                default_resources=self._default_resources(stage),
+            )
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # The template is free-form: the API server has not looked inside.
+            raise PodRefused(f"no pod can be made with spec.podTemplate: {error}; correct it") from error
 
     async def _assignment(self, seen: Observation, wanted: PodCreate, memory: JobMemory) -> str:
         """Value of CARRYON_ASSIGNMENT: the assignment, or a pointer to where it lies in the bucket."""
@@ -146,18 +240,26 @@ class Applier:
     def _default_resources(self, stage: Stage) -> Mapping[str, Any]:
         return self._config.default_resources if stage.generate.diffusers is not None else {}
 
-    async def _delete(self, seen: Observation, wanted: Sequence[PodDelete]) -> None:
-        async def one(pod: PodDelete) -> None:
-            self._expectations.expect_delete(seen.uid, pod.uid)
-            try:
-                await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid)
-            except (NotFound, Conflict):
-                self._expectations.cancel_delete(seen.uid, pod.uid)
-            except ApiError:
-                self._expectations.cancel_delete(seen.uid, pod.uid)
-                raise
 
-        await asyncio.gather(*map(one, wanted))
+def _will_be_shown(pod: Mapping[str, Any], job_uid: str) -> bool:
+    """Whether our informer shows a pod as one of this job."""
+    labels = pod["metadata"].get("labels") or {}
+    return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and pods.project(pod).job_uid == job_uid
+
+
+async def _by_and_by(items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> None:
+    """Do something with each item, 1, 2, 4, ... at a time: what goes wrong with all of them costs one request, not 500.
+
+    Raises:
+        Exception: The first of the batch that something went wrong in; nothing after it is begun.
+    """
+    at, size = 0, 1
+    while at < len(items):
+        results = await asyncio.gather(*map(do, items[at : at + size]), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        at, size = at + size, size * 2
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class BucketMemory:
     Attributes:
         done: Fingerprints of units that verified.
         invalid: Fingerprint -> a done.json that did not.
-        swept_at: When the whole bucket was last looked at; None before the first time.
+        swept_at: When the whole bucket was last looked at, on a monotonic clock; None before the first time.
         swept_for: Generation of the job at that time.
         fresh: No pod ended since then.
         cache: Lets a sweep skip every done.json whose etag it has read before.

@@ -43,19 +43,22 @@ class Health:
     ready: asyncio.Event
 
     def live(self) -> Mapping[str, str]:
-        """What is wrong in a way that a restart may cure, by part."""
-        wrong: dict[str, str] = {}
+        """What is wrong in a way that a restart may cure, by part; that this is answered shows that the loop turns.
+
+        Nothing in here depends on the API server: a restart would not bring it back.
+        """
+        return {"doorbell": "kopf has ended"} if self.doorbell.done() else {}
+
+    def readiness(self) -> Mapping[str, str]:
+        """Why no job is reconciled yet, or no more."""
+        wrong = dict(self.live())
+        if not self.ready.is_set():
+            wrong["start"] = "pods and jobs are not listed yet"
         if self.pods.silence > LONGEST_SILENCE:
             wrong["pods"] = f"nothing heard from the API server for {self.pods.silence:.0f} s"
         if self.queue.head_age > LONGEST_WAIT:
             wrong["queue"] = f"{self.queue.depth} jobs wait for a worker, the first for {self.queue.head_age:.0f} s"
-        if self.doorbell.done():
-            wrong["doorbell"] = "kopf has ended"
         return wrong
-
-    def readiness(self) -> Mapping[str, str]:
-        """Why no job is reconciled yet, or no more."""
-        return self.live() if self.ready.is_set() else {**self.live(), "start": "pods and jobs are not listed yet"}
 
 
 @asynccontextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -31,6 +33,10 @@ from carryon_store.records import get_items, put_items
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
 
+ITEMS_LONGEST: Final = 100_000
+"""Items of a job, at most: status can name no more."""
+_ATTEMPTS: Final = re.compile(r"[1-9][0-9]{0,5}")
+
 
 @dataclass
 class JobMemory:
@@ -38,17 +44,21 @@ class JobMemory:
 
     Attributes:
         retry_at: Fingerprint -> time before which the unit is not tried again.
-        wrote_at: When status was last written.
+        wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
+        refused: Why the API server would not take the last pod.
+        unanswered: Names of pods whose creation was asked for and never answered.
     """
 
     uid: str
     bucket: BucketMemory = field(default_factory=BucketMemory)
     retry_at: Mapping[str, float] = field(default_factory=dict)
-    wrote_at: float = 0.0
+    wrote_at: float = -math.inf
+    refused: str | None = None
+    unanswered: set[str] = field(default_factory=set)
     items_stored: str = ""
     store: Store | None = None
     config: messages.StoreConfig | None = None
-    opened_at: float = 0.0
+    opened_at: float = -math.inf
     generation: int = -1
     spec: JobSpec | None = None
     resolved: ResolvedJob | None = None
@@ -59,9 +69,10 @@ class JobMemory:
 class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
-    def __init__(self, config: Config, client: Client) -> None:
+    def __init__(self, config: Config, client: Client, monotonic: Callable[[], float]) -> None:
         self._config = config
         self._client = client
+        self._monotonic = monotonic
         self._stores = Stores()
 
     async def observe(
@@ -91,6 +102,7 @@ class Observer:
             problem=memory.problem,
             now=now,
             pods=pods,
+            refused=memory.refused,
             retry_at=memory.retry_at,
         )
         if seen.problem is not None or is_over(seen):
@@ -143,7 +155,7 @@ class Observer:
         Raises:
             SpecError: The store is not allowed, or the Secret is missing or incomplete.
         """
-        if memory.store is not None and seen.now - memory.opened_at < _SECRET_SECONDS:
+        if memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS:
             return
         assert seen.spec is not None
         memory.config = destination(seen.spec, seen.status.resolved.output, self._config)
@@ -159,12 +171,15 @@ class Observer:
                     f' "{seen.namespace}": create it, or name another',
                 ) from None
             data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
-            keys = credentials(data, secret.name)
+            try:
+                keys = credentials(data, secret.name)
+            except UnicodeDecodeError:
+                raise SpecError("SecretInvalid", f'Secret "{secret.name}" holds keys that are no text') from None
         try:
             memory.store = self._stores.open(memory.config, keys)
-        except StoreError as error:
-            raise SpecError("InvalidOutput", str(error)) from None
-        memory.opened_at = seen.now
+        except (StoreError, ValueError) as error:
+            raise SpecError("InvalidOutput", f"spec.output cannot be used: {error}") from None
+        memory.opened_at = self._monotonic()
 
     def _look(
         self, seen: Observation, memory: JobMemory, sweep: bool
@@ -174,7 +189,7 @@ class Observer:
         assert store is not None
         assert resolved is not None
         if sweep or self._sweep_due(seen, bucket):
-            bucket.sweep(store, resolved, seen.generation, seen.now)
+            bucket.sweep(store, resolved, seen.generation, self._monotonic())
         else:
             bucket.settle(store, resolved, memory.by_fingerprint)
         if memory.items_stored != resolved.items_digest:
@@ -193,7 +208,7 @@ class Observer:
             bucket.swept_at is None
             or bucket.swept_for != seen.generation
             or seen.resume_request is not None
-            or seen.now - bucket.swept_at >= self._config.verify_interval
+            or self._monotonic() - bucket.swept_at >= self._config.verify_interval
         )
 
 
@@ -201,9 +216,15 @@ def _read_status(raw: Mapping[str, Any]) -> JobStatus:
     """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
     try:
         status = JobStatus.model_validate(raw.get("status") or {})
+        if status.items.count > ITEMS_LONGEST:
+            return JobStatus()
+        items = IndexSet.span(status.items.count)
         for stage in status.stages:
             for indexes in (stage.succeeded, stage.failed, *stage.failures.values()):
-                IndexSet.parse(indexes)
+                if IndexSet.parse(indexes) - items:
+                    return JobStatus()
+            if not all(_ATTEMPTS.fullmatch(attempts) for attempts in stage.failures):
+                return JobStatus()
     except ValueError:
         return JobStatus()
     return status

@@ -35,14 +35,28 @@ class Reconciler:
         expectations: Expectations,
         recorder: EventRecorder,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
+        """Prepare.
+
+        Args:
+            config: Of this operator.
+            client: Of the API server.
+            jobs: To look jobs up in.
+            pods: To look their pods up in.
+            expectations: Of pods that are still to be seen.
+            recorder: Of Events.
+            clock: Seconds since the epoch, for what is compared with times of the cluster.
+            monotonic: Seconds, for intervals: nobody sets that clock.
+        """
         self._config = config
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
-        self._observer = Observer(config, client)
-        self._applier = Applier(config, client, jobs, expectations, recorder)
+        self._observer = Observer(config, client, monotonic)
+        self._applier = Applier(config, client, jobs, pods, expectations, recorder, monotonic)
         self._clock = clock
+        self._monotonic = monotonic
         self._memories: dict[str, JobMemory] = {}
 
     async def reconcile(self, key: str) -> float | None:
@@ -63,6 +77,7 @@ class Reconciler:
         memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
             memory = self._memories[key] = JobMemory(uid)
+        await self._applier.settle(raw, memory)
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
         if not self._expectations.satisfied(uid):
             return self._expectations.expires_in(uid)
@@ -84,5 +99,5 @@ class Reconciler:
         elif seen.outage is not None:
             waits.append(_OUTAGE_RETRY)
         elif not is_over(seen) and memory.bucket.swept_at is not None:
-            waits.append(memory.bucket.swept_at + self._config.verify_interval - now)
+            waits.append(memory.bucket.swept_at + self._config.verify_interval - self._monotonic())
         return max(min(waits), 0.05) if waits else None

@@ -96,7 +96,7 @@ async def test_every_refusal_has_its_error(
 ) -> None:
     server.faults.append(Fault(status, "POST"))
     with pytest.raises(kind) as refused:
-        await client.create(PODS, {"metadata": {"name": "a"}}, namespace="default")
+        await client.create(PODS, {"metadata": {"generateName": "a-"}}, namespace="default")
     assert refused.value.status == status
     assert f"told to answer {status}" in str(refused.value)
 
@@ -131,10 +131,17 @@ async def test_reads_are_repeated_through_broken_connections_and_server_errors(
     assert len(server.requests("GET")) == 3
 
 
-async def test_a_create_whose_answer_was_lost_is_not_repeated(server: FakeApiServer, client: Client) -> None:
+async def test_a_create_by_name_is_repeated_for_twice_makes_one(server: FakeApiServer, client: Client) -> None:
+    server.faults.append(Fault(0, "POST", done=True))
+    with pytest.raises(AlreadyExists):
+        await client.create(PODS, {"metadata": {"name": "one"}}, namespace="default")
+    assert len(server.requests("POST")) == 2
+
+
+async def test_a_create_without_a_name_is_not_repeated(server: FakeApiServer, client: Client) -> None:
     server.faults.append(Fault(0, "POST"))
     with pytest.raises(Unavailable):
-        await client.create(PODS, {"metadata": {"name": "a"}}, namespace="default")
+        await client.create(PODS, {"metadata": {"generateName": "one-"}}, namespace="default")
     assert len(server.requests("POST")) == 1
 
 

@@ -62,7 +62,8 @@ class Client:
     """A connection to one API server. Use as an async context manager.
 
     Every method raises the `ApiError` that fits; `Unavailable` also stands for a broken connection and for no answer
-    within 30 s. GET and DELETE are repeated then; everything is repeated after 429, which says that nothing was done.
+    within 30 s. GET, DELETE and creating by name are repeated then: doing them twice does them once. Everything is
+    repeated after 429, which says that nothing was done.
     """
 
     def __init__(
@@ -157,9 +158,10 @@ class Client:
         """Create an object; as it was stored.
 
         Raises:
-            AlreadyExists: There is one of that name.
+            AlreadyExists: There is one of that name: perhaps this one, if the answer to the first attempt was lost.
         """
-        return await self._json("POST", resource.path(namespace), body=body)
+        named = "name" in body.get("metadata", {})
+        return await self._json("POST", resource.path(namespace), body=body, repeatable=named)
 
     async def patch(
         self,
@@ -225,8 +227,9 @@ class Client:
             raise Unavailable(0, "NotJSON", f"{method} {path}: the answer is no JSON: {error}") from error
         return answer
 
-    async def _bytes(self, method: str, path: str, **request: Any) -> bytes:
-        """Send until it works, as often as that is safe."""
+    async def _bytes(self, method: str, path: str, *, repeatable: bool = False, **request: Any) -> bytes:
+        """Send until it works, as often as that is safe; `repeatable` says that it is, whatever became of it before."""
+        repeatable = repeatable or method in ("GET", "DELETE")
         backoff = Backoff(0.2, 5.0)
         while True:
             if method != "GET":
@@ -237,8 +240,8 @@ class Client:
                         return await response.read()
             except (TooManyRequests, Unavailable) as error:
                 wait = max(backoff.next(), error.retry_after or 0.0)
-                repeatable = isinstance(error, TooManyRequests) or method in ("GET", "DELETE")
-                if not repeatable or backoff.failures() == _ATTEMPTS or wait > _LONGEST_WAIT:
+                safe = repeatable or isinstance(error, TooManyRequests)
+                if not safe or backoff.failures() == _ATTEMPTS or wait > _LONGEST_WAIT:
                     raise
                 log.debug("%s %s: %s; again in %.1f s", method, path, error, wait)
                 await asyncio.sleep(wait)

@@ -7,12 +7,13 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from carryon_operator.kube.client import Body, Client
-from carryon_operator.kube.errors import ApiError, NotFound
+from carryon_operator.kube.errors import AlreadyExists, ApiError, NotFound
 from carryon_operator.kube.resources import EVENTS
 
 COMPONENT: Final = "carryon-operator"
@@ -117,7 +118,8 @@ class EventRecorder:
             except NotFound:
                 log.debug("Event %s has expired: beginning another", series.name)
         name = f"{series.about['name']}.{uuid.uuid4().hex[:16]}"
-        await self._client.create(EVENTS, _body(name, told, series), namespace=namespace)
+        with suppress(AlreadyExists):  # Nobody else makes that name: only the answer was lost.
+            await self._client.create(EVENTS, _body(name, told, series), namespace=namespace)
         series.name = name
 
 

@@ -58,7 +58,7 @@ class Informer(Generic[R]):
             client: Of the API server.
             resource: What to follow.
             project: Makes the record that is kept of an object; equal records are no change.
-            owner: Key under which `get_by_owner` finds a record; must not change while the object lives.
+            owner: Key under which `get_by_owner` finds a record.
             namespaces: To follow; none means all of them, with one watch.
             label_selector: Only objects that match.
         """
@@ -171,6 +171,8 @@ class Informer(Generic[R]):
         old = scope.records.get(uid)
         if old == new:
             return
+        if old is not None:
+            self._disown(old, uid)
         scope.records[uid] = new
         self._by_owner.setdefault(self._owner(new), {})[uid] = new
         self._report(old, new)
@@ -179,11 +181,14 @@ class Informer(Generic[R]):
         old = scope.records.pop(uid, None)
         if old is None:
             return
-        owner = self._owner(old)
+        self._disown(old, uid)
+        self._report(old, None)
+
+    def _disown(self, record: R, uid: str) -> None:
+        owner = self._owner(record)
         del self._by_owner[owner][uid]
         if not self._by_owner[owner]:
             del self._by_owner[owner]
-        self._report(old, None)
 
     def _report(self, old: R | None, new: R | None) -> None:
         for listener in self._listeners:

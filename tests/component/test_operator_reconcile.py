@@ -1,0 +1,273 @@
+"""The real reconciler against an API server that misbehaves, with its artifacts in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from carryon_core import names
+from carryon_core.messages import StoreConfig
+from carryon_operator.config import Config
+from carryon_operator.jobs import JobCache
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.connection import Connection
+from carryon_operator.kube.errors import Unavailable
+from carryon_operator.kube.events import EventRecorder
+from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.informer import Informer
+from carryon_operator.kube.resources import PODS
+from carryon_operator.plan.model import PodRecord
+from carryon_operator.pods import owner_key, project
+from carryon_operator.reconcile import Reconciler
+from fake_apiserver import FakeApiServer, Fault, eventually
+
+KEY = "default/reel"
+SPEC: dict[str, Any] = {
+    "items": {"count": 3},
+    "parallelism": 3,
+    "stages": [{"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}],
+}
+
+
+@dataclass
+class World:
+    """A job on a server, and everything that reconciles it, with clocks that stand still until told otherwise."""
+
+    server: FakeApiServer
+    client: Client
+    config: Config
+    jobs: JobCache
+    pods: Informer[PodRecord]
+    expectations: Expectations
+    recorder: EventRecorder
+    now: float = field(default_factory=time.time)
+    ticks: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(
+            config=self.config,
+            client=self.client,
+            jobs=self.jobs,
+            pods=self.pods,
+            expectations=self.expectations,
+            recorder=self.recorder,
+            clock=lambda: self.now,
+            monotonic=lambda: self.ticks,
+        )
+
+    def write(self, **fields: Any) -> None:
+        """Create the job, or edit its spec."""
+        known = self.server.objects.get(f"generationjobs/{KEY}", {})
+        generation = known.get("metadata", {}).get("generation", 0) + 1
+        self.server.put(
+            "generationjobs",
+            "reel",
+            apiVersion=names.API_VERSION,
+            kind=names.KIND,
+            metadata={"generation": generation},
+            spec={**known.get("spec", SPEC), **fields},
+            status=known.get("status", {}),
+        )
+        self.ring()
+
+    def ring(self) -> None:
+        """Have the operator see the job as it is."""
+        self.jobs.observe(json.loads(json.dumps(self.server.objects[f"generationjobs/{KEY}"])))
+
+    async def reconcile(self) -> float | None:
+        """Two seconds later: reconcile, and let the informer see what came of it."""
+        self.now += 2
+        self.ticks += 2
+        wait = await self.reconciler.reconcile(KEY)
+        await eventually(lambda: {pod.name for pod in self.pods} == {p["metadata"]["name"] for p in self.ours()})
+        return wait
+
+    def ours(self) -> list[dict[str, Any]]:
+        """Pods that the informer's selector matches."""
+        pods = [each for key, each in self.server.objects.items() if key.startswith("pods/")]
+        return [pod for pod in pods if names.MANAGED_BY in pod["metadata"].get("labels", {})]
+
+    def units(self) -> list[str]:
+        """Units of all pods, each as often as it is given to one."""
+        given = [json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS]) for pod in self.ours()]
+        return sorted(unit for units in given for unit in units)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.server.objects[f"generationjobs/{KEY}"]["status"])
+
+    def claim(self, kind: str) -> tuple[str, str, str]:
+        """Status, reason and message of a condition."""
+        (found,) = [each for each in self.status["conditions"] if each["type"] == kind]
+        return found["status"], found["reason"], found["message"]
+
+    def events(self) -> list[str]:
+        """Reasons of the Events that people see."""
+        return [each["reason"] for key, each in self.server.objects.items() if key.startswith("events/")]
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
+    async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
+        expectations = Expectations(time.monotonic)
+        pods = Informer(
+            client,
+            PODS,
+            project=project,
+            owner=owner_key,
+            label_selector=f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}",
+        )
+
+        def seen(old: PodRecord | None, new: PodRecord | None) -> None:
+            if new is not None:
+                expectations.observed_create(new.job_uid, new.name)
+            elif old is not None:
+                expectations.observed_delete(old.job_uid, old.uid)
+
+        pods.subscribe(seen)
+        recorder = EventRecorder(client, clock=time.time)
+        tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
+        await pods.synced.wait()
+        try:
+            yield World(server, client, config, JobCache(), pods, expectations, recorder)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def test_a_refused_pod_is_told_and_tried_again_until_the_quota_allows_it(tmp_path: Path) -> None:
+    quota = "exceeded quota: gpus"
+    async with world(tmp_path / "out") as w:
+        w.write()
+        w.server.faults.append(Fault(403, "POST", message=quota))
+        first = await w.reconcile()
+        assert first is not None
+        assert first <= 1
+        assert w.status["units"]["remaining"] == 3, "a refusal must not hide the job"
+        await eventually(lambda: w.events() == ["PodRefused"])
+        assert w.ours() == []
+
+        w.server.faults.append(Fault(403, "POST", message=quota))
+        second = await w.reconcile()
+        assert second is not None
+        assert second <= 2
+        status, reason, message = w.claim("Progressing")
+        assert (status, reason) == ("False", "PodsRefused")
+        assert quota in message
+
+        await w.reconcile()
+        assert w.units() == ["0", "1", "2"]
+        await w.reconcile()
+        assert w.claim("Progressing")[0] == "True"
+
+
+async def test_a_template_that_no_pod_can_be_made_with_is_a_sentence(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(podTemplate={"spec": []})
+        await w.reconcile()
+        await w.reconcile()
+        assert "podTemplate" in json.dumps(w.status["conditions"])
+        assert w.ours() == []
+
+
+async def test_a_freed_slot_is_filled_although_status_was_just_written(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write()
+        await w.reconcile()
+        w.write(parallelism=4, items={"count": 4})
+        wait = await w.reconciler.reconcile(KEY)
+        assert wait is not None
+        assert 0 < wait <= 1
+        assert w.units() == ["0", "1", "2", "3"]
+        assert w.status["observedGeneration"] == 1
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_no_unit_is_doubled_when_answers_to_creates_are_lost(tmp_path: Path, lost: int) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(unitsPerPod=2, parallelism=2)
+        w.server.faults += [Fault(0, "POST", done=True)] * lost
+        await w.reconcile()
+        await w.reconcile()
+        assert w.units() == ["0", "1", "2"]
+        assert w.expectations.satisfied(w.server.objects[f"generationjobs/{KEY}"]["metadata"]["uid"])
+
+
+async def test_a_create_that_nobody_answers_is_looked_for_before_anything_else_is_made(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(unitsPerPod=3)
+        w.server.faults.append(Fault(500, "POST", done=True))
+        w.server.faults += [Fault(500, "POST")] * 3
+        with pytest.raises(Unavailable):
+            await w.reconcile()
+        w.write(unitsPerPod=1)
+        await eventually(lambda: len(w.pods) == 1)
+        await w.reconcile()
+        assert w.units() == ["0", "1", "2"]
+        assert len(w.ours()) == 1
+
+
+async def test_a_pod_in_the_way_is_named(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(items={"count": 1})
+        w.server.faults.append(Fault(403, "POST"))
+        await w.reconcile()
+        name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
+        w.server.put("pods", name)
+        for _ in range(2):
+            await w.reconcile()
+        assert f'pod "{name}" exists already' in w.claim("Progressing")[2]
+
+
+async def test_a_job_that_is_gone_gets_no_pods(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write()
+        w.server.remove("generationjobs", "reel")
+        await w.reconcile()
+        assert w.ours() == []
+        assert len(w.jobs) == 0
+
+
+async def test_a_clock_that_is_set_back_delays_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write()
+        await w.reconcile()
+        w.now -= 3600
+        w.write(suspend=True)
+        await w.reconcile()
+        assert w.claim("Suspended")[1] == "Suspending"
+        assert w.ours() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"failures": {"x": "1"}}, {"failures": {"1": "0-20000000"}}, {"succeeded": "3"}],
+    ids=["no number", "too many", "beyond"],
+)
+async def test_a_damaged_status_counts_as_lost(tmp_path: Path, damage: dict[str, Any]) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write()
+        await w.reconcile()
+        w.server.objects[f"generationjobs/{KEY}"]["status"]["stages"][0].update(damage)
+        w.write()
+        await w.reconcile()
+        (stage,) = w.status["stages"]
+        assert (stage["succeeded"], stage.get("failures")) == ("", {})
+        assert w.units() == ["0", "1", "2"]
+
+
+async def test_a_folder_that_no_system_call_takes_is_a_sentence(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(output={"uri": f"file://{tmp_path}/%00"})
+        await w.reconcile()
+        assert w.claim("Accepted")[:2] == ("False", "InvalidOutput")
