@@ -323,7 +323,7 @@ class JobSpec(Model):
     ]
     parallelism: int = Field(default=1, ge=0, le=10_000, description="Pods at work at the same time; 0 waits.")
     units_per_pod: int = Field(
-        default=1, ge=1, le=1000, description="Units one pod makes in a row, so that one model load serves several."
+        default=1, ge=1, le=200, description="Units one pod makes in a row, so that one model load serves several."
     )
     retry: Retry = Field(default_factory=Retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)

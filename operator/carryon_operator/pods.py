@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ _CREDENTIALS: Final = (
 _USER: Final = 10001
 _GRACE_SECONDS: Final = 30
 _PROBE_MARGIN: Final = 60
+_TERMINAL: Final = ("Succeeded", "Failed")
+_ATTEMPT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 def assignment(resolved: ResolvedJob, spec: JobSpec, store: StoreConfig, pod: PodCreate) -> Assignment:
@@ -119,8 +122,8 @@ def build(
             },
             "annotations": {
                 **metadata.get("annotations", {}),
-                names.ANNOTATION_UNITS: json.dumps([resolved.ids[unit.item] for unit in units]),
-                names.ANNOTATION_FINGERPRINTS: json.dumps([unit.fingerprint for unit in units]),
+                names.ANNOTATION_UNITS: _as_json(resolved.ids[unit.item] for unit in units),
+                names.ANNOTATION_FINGERPRINTS: _as_json(unit.fingerprint for unit in units),
                 names.ANNOTATION_ATTEMPT: str(pod.attempt),
             },
             "ownerReferences": [
@@ -136,6 +139,11 @@ def build(
         },
         "spec": body,
     }
+
+
+def _as_json(texts: Iterable[str]) -> str:
+    """A JSON list, not escaped: all annotations of a pod together may have 256 KiB."""
+    return json.dumps(list(texts), ensure_ascii=False)
 
 
 def _container(
@@ -213,17 +221,23 @@ def owner_key(record: PodRecord) -> str:
 
 
 def project(raw: Mapping[str, Any]) -> PodRecord:
-    """What decisions need of a pod as the API server shows it; the rest is not kept."""
+    """What decisions need of a pod as the API server shows it; the rest is not kept.
+
+    The attempt ends with the worker: its exit code is the phase, even where another container that somebody injected
+    keeps the pod running. Labels and annotations may be anybody's: one that is damaged counts as missing.
+    """
     metadata, status = raw["metadata"], raw.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     ended = _ended(status)
-    phase = status.get("phase", "Pending")
-    terminal = phase in ("Succeeded", "Failed")
+    phase = status.get("phase") or "Pending"
+    if ended and phase not in _TERMINAL:
+        phase = "Failed" if ended.get("exitCode") else "Succeeded"
+    terminal = phase in _TERMINAL
     return PodRecord(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        job_uid=labels.get(names.LABEL_JOB_UID, ""),
+        job_uid=_owner(metadata),
         stage=labels.get(names.LABEL_STAGE, ""),
         units=_texts(annotations.get(names.ANNOTATION_UNITS)),
         fingerprints=_texts(annotations.get(names.ANNOTATION_FINGERPRINTS)),
@@ -238,6 +252,15 @@ def project(raw: Mapping[str, Any]) -> PodRecord:
         reason=(ended.get("reason") or status.get("reason") or "") if terminal else "",
         message=(ended.get("message") or status.get("message") or "") if terminal else "",
     )
+
+
+def _owner(metadata: Mapping[str, Any]) -> str:
+    """UID of the job that controls the pod, empty if none does: whoever may label pods can't give one to a job."""
+    for owner in metadata.get("ownerReferences") or ():
+        group = owner.get("apiVersion", "").partition("/")[0]
+        if owner.get("controller") and (group, owner.get("kind")) == (names.GROUP, names.KIND):
+            return str(owner.get("uid", ""))
+    return ""
 
 
 def _ended(status: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -260,13 +283,13 @@ def _texts(annotation: str | None) -> tuple[str, ...]:
     """A JSON list of texts; an annotation that somebody damaged names no units."""
     try:
         value = json.loads(annotation or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _number(annotation: str | None) -> int:
-    return int(annotation) if annotation and annotation.isdecimal() else 1
+    return int(annotation) if annotation and _ATTEMPT.fullmatch(annotation) else 1
 
 
 def _moment(text: str | None) -> float | None:

@@ -10,18 +10,19 @@ from carryon_core import names
 from carryon_core.errors import SpecError
 from carryon_core.pod_template import check_template
 from carryon_core.resolve import resolve
+from carryon_core.spec import JobSpec
 from carryon_operator import pods
 from carryon_operator.plan.model import PodCreate
 from worlds import job_spec
 
 
-def build(items: tuple[int, ...] = (0,), default_resources: dict[str, Any] | None = None, **fields: Any) -> Any:
+def build(chosen: tuple[int, ...] = (0,), default_resources: dict[str, Any] | None = None, **fields: Any) -> Any:
     spec = job_spec(**fields)
     return pods.build(
         resolved=resolve("default", "reel", spec),
         spec=spec,
         job_uid="job-uid",
-        pod=PodCreate("reel-x-1", 0, items, 1),
+        pod=PodCreate("reel-x-1", 0, chosen, 1),
         assigned="{}",
         image="worker",
         default_resources=default_resources or {},
@@ -278,3 +279,79 @@ def test_what_a_template_may_not_set_is_refused_with_a_sentence(template: dict[s
 def test_a_job_whose_template_is_refused_is_not_resolved() -> None:
     with pytest.raises(SpecError, match=r"spec\.podTemplate\.spec\.hostPID is not allowed"):
         resolve("default", "reel", job_spec(podTemplate={"spec": {"hostPID": True}}))
+
+
+def seen(phase: str = "Running", exit_code: int | None = None, **metadata: Any) -> Any:
+    """A pod as the API server shows it, after some time."""
+    pod = build()
+    pod["metadata"] |= {"uid": "pod-1", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
+    state = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code, "reason": "Error"}}
+    sidecar = {"name": "istio-proxy", "state": {"running": {}}}
+    pod["status"] = {"phase": phase, "containerStatuses": [sidecar, {"name": "worker", "state": state}]}
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("phase", "exit_code", "recorded", "terminal"),
+    [
+        ("Running", None, "Running", False),
+        ("Running", 0, "Succeeded", True),
+        ("Running", 14, "Failed", True),
+        ("Failed", 0, "Failed", True),
+        ("Failed", None, "Failed", True),
+        ("Succeeded", 0, "Succeeded", True),
+    ],
+)
+def test_an_attempt_ends_with_its_worker_whatever_else_runs_in_the_pod(
+    phase: str, exit_code: int | None, recorded: str, terminal: bool
+) -> None:
+    record = pods.project(seen(phase, exit_code))
+    assert (record.phase, record.terminal, record.exit_code) == (recorded, terminal, exit_code)
+
+
+def test_a_pod_that_was_built_is_read_back() -> None:
+    record = pods.project(seen())
+    resolved = resolve("default", "reel", job_spec())
+    assert (record.job_uid, pods.owner_key(record)) == ("job-uid", "job-uid")
+    assert (record.stage, record.units, record.attempt) == ("clip", ("0",), 1)
+    assert record.fingerprints == (resolved.unit(0, 0).fingerprint,)
+
+
+@pytest.mark.parametrize(
+    "owners",
+    [
+        None,
+        [],
+        [{"apiVersion": "carryon.dev/v1alpha1", "kind": "GenerationJob", "uid": "x"}],
+        [{"apiVersion": "batch/v1", "kind": "Job", "uid": "x", "controller": True}],
+        [{"apiVersion": "example.com/v1", "kind": "GenerationJob", "uid": "x", "controller": True}],
+    ],
+)
+def test_a_label_gives_no_pod_to_a_job(owners: Any) -> None:
+    assert pods.project(seen(ownerReferences=owners)).job_uid == ""
+
+
+def test_another_version_of_our_kind_owns_pods_too() -> None:
+    owner = {"apiVersion": "carryon.dev/v1", "kind": "GenerationJob", "uid": "x", "controller": True}
+    assert pods.project(seen(ownerReferences=[owner])).job_uid == "x"
+
+
+@pytest.mark.parametrize("attempt", ["", "x", "-1", "1.5", "9" * 5000, "\u0663", "\u00b2"])
+def test_an_attempt_that_is_no_number_counts_as_the_first(attempt: str) -> None:
+    assert pods.project(seen(annotations={names.ANNOTATION_ATTEMPT: attempt})).attempt == 1
+
+
+@pytest.mark.parametrize("units", ["", "{", "7", "null", "{}", "[" * 100_000])
+def test_units_that_are_no_list_are_none(units: str) -> None:
+    assert pods.project(seen(annotations={names.ANNOTATION_UNITS: units})).units == ()
+
+
+def test_annotations_of_the_largest_pod_fit() -> None:
+    """The API server takes 256 KiB of keys and values together."""
+    most = JobSpec.model_json_schema()["properties"]["unitsPerPod"]["maximum"]
+    ids = ["\U0001f3ac" * 125 + f"{number:03}" for number in range(most)]
+    items = {"list": [{"id": each} for each in ids]}
+    pod = build(tuple(range(most)), items=items, unitsPerPod=most)
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in pod["metadata"]["annotations"].items())
+    assert size < 256 * 1024
+    assert pods.project({**seen(), "metadata": {**seen()["metadata"], **pod["metadata"]}}).units == tuple(ids)
