@@ -1,4 +1,4 @@
-"""done.json: the object that makes a unit done, and the record of an attempt beside it."""
+"""done.json: the object that makes a unit done."""
 
 from __future__ import annotations
 

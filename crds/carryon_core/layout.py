@@ -59,8 +59,3 @@ def artifact_name(name: str, sha256: str) -> str:
     flat = name.replace("/", "_")
     stem, dot, suffix = flat.rpartition(".")
     return f"{stem}.{sha256[:12]}.{suffix}" if dot and stem else f"{flat}.{sha256[:12]}"
-
-
-def attempt_key(prefix: str, pod_uid: str) -> str:
-    """Key of the record of one attempt, below a unit's prefix."""
-    return f"{prefix}attempts/{pod_uid}.json"

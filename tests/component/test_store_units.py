@@ -299,13 +299,12 @@ def test_a_unit_published_while_the_sweep_passes_is_not_taken_for_incomplete(sto
 
 
 def test_a_unit_is_judged_alone_and_not_by_its_neighbours(store: Store) -> None:
-    """Outdated fingerprints, attempts, ids that begin alike and other stages lie beside it."""
+    """Outdated fingerprints, ids that begin alike and other stages lie beside it."""
     make(store, "a")
     make(store, "a.b")
     make(store, "a/b")
     outdated = layout.unit_prefix("ns", "reel", "clip", "a", "0" * 64)
     store.put(outdated + layout.DONE, b"{", content_type="")
-    store.put(layout.attempt_key(prefix_of("a"), "uid"), b"{}", content_type="")
     store.put("ns/reel/clip-2/x", b"{}", content_type="")
     store.put(f"{STAGE}stray", b"{}", content_type="")
     verification = verify(store, STAGE, wanted("a", "a.b", "a/b", "c"), DoneCache())

@@ -68,7 +68,6 @@ def test_encoded_ids_are_what_they_were(item: str, encoded: str) -> None:
 def test_keys_are_what_they_were() -> None:
     prefix = layout.unit_prefix("studio", "reel-42", "clip", "a/b", "0123456789abcdef" + "f" * 48)
     assert prefix == "studio/reel-42/clip/a%2Fb/0123456789abcdef/"
-    assert layout.attempt_key(prefix, "u-1") == f"{prefix}attempts/u-1.json"
     assert layout.items_key("studio", "reel-42", "d") == "studio/reel-42/_items/d.jsonl"
     assert layout.assignment_key("studio", "reel-42", "d") == "studio/reel-42/_assignments/d.json"
     assert layout.stage_prefix("studio", "reel-42", "clip") == "studio/reel-42/clip/"
