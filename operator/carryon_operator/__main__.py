@@ -29,6 +29,7 @@ from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.looks import Looks
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.pods import owner_key, project
 from carryon_operator.reconcile import Reconciler
@@ -75,6 +76,7 @@ async def run(config: Config) -> None:
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
         pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        looks = Looks()
         reconciler = Reconciler(
             config=config,
             client=client,
@@ -82,6 +84,7 @@ async def run(config: Config) -> None:
             pods=pods,
             expectations=expectations,
             recorder=recorder,
+            looks=looks,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -117,7 +120,7 @@ async def run(config: Config) -> None:
         for task in (told, *tasks):
             task.cancel()
         _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
-        if (left or not drained) and not any(task.exception() for task in ended):
+        if (left or not drained or looks.running) and not any(task.exception() for task in ended):
             # A thread in the middle of a request to the bucket can't be interrupted; nothing depends on its end.
             log.warning("leaving in the middle of a reconcile: the next start finds it again")
             logging.shutdown()

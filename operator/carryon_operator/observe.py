@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from carryon_operator.config import Config
 from carryon_operator.kube.client import Client
 from carryon_operator.kube.errors import NotFound
 from carryon_operator.kube.resources import SECRETS
+from carryon_operator.looks import Looks
 from carryon_operator.output import credentials, destination
 from carryon_operator.plan.decide import is_over
 from carryon_operator.plan.model import Observation, PodRecord
@@ -36,6 +38,7 @@ _SECRET_SECONDS: Final = 300.0
 ITEMS_LONGEST: Final = 100_000
 """Items of a job, at most: status can name no more."""
 _ATTEMPTS: Final = re.compile(r"[1-9][0-9]{0,5}")
+_Former = tuple[tuple[str, Mapping[str, Any]], ...] | None
 
 
 @dataclass
@@ -47,6 +50,8 @@ class JobMemory:
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
         refused: Why the API server would not take the last pod.
         unanswered: Names of pods whose creation was asked for and never answered.
+        look: The last one at the bucket, which may go on after nobody waits for it.
+        resting: The job is over, and `resolved` holds nothing but the digest of its items.
     """
 
     uid: str
@@ -64,14 +69,29 @@ class JobMemory:
     resolved: ResolvedJob | None = None
     problem: tuple[str, str] | None = None
     by_fingerprint: Mapping[str, Unit] = field(default_factory=dict)
+    resting: bool = False
+    look: asyncio.Future[_Former] | None = None
+
+    def rest(self) -> None:
+        """The job is over: keep what that is told by, and none of its units, which may be 100,000."""
+        if self.resolved is not None:
+            self.resolved = replace(self.resolved, ids=(), items="", stages=())
+        self.bucket, self.by_fingerprint, self.retry_at, self.store = BucketMemory(), {}, {}, None
+        self.resting = True
+
+    def forget_spec(self) -> None:
+        """Before it is read again: two generations are never held at once."""
+        self.spec, self.resolved, self.problem, self.by_fingerprint = None, None, None, {}
+        self.store, self.generation, self.resting = None, -1, False
 
 
 class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
-    def __init__(self, config: Config, client: Client, monotonic: Callable[[], float]) -> None:
+    def __init__(self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float]) -> None:
         self._config = config
         self._client = client
+        self._looks = looks
         self._monotonic = monotonic
         self._stores = Stores()
 
@@ -86,26 +106,20 @@ class Observer:
             memory: Of this job; brought up to date.
             now: Seconds since the epoch.
             sweep: Look at the whole bucket, whatever is known.
+
+        Raises:
+            Busy: Others look at that bucket now.
         """
-        metadata = raw["metadata"]
         await self._read_spec(raw, memory)
-        status = _read_status(raw)
-        seen = Observation(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
-            annotations=metadata.get("annotations") or {},
-            spec=memory.spec,
-            status=status,
-            resolved=memory.resolved,
-            problem=memory.problem,
-            now=now,
-            pods=pods,
-            refused=memory.refused,
-            retry_at=memory.retry_at,
-        )
-        if seen.problem is not None or is_over(seen):
+        seen = self._first_sight(raw, pods, memory, now)
+        if memory.resting and seen.problem is None and not is_over(seen):
+            memory.forget_spec()
+            await self._read_spec(raw, memory)
+            seen = self._first_sight(raw, pods, memory, now)
+        if seen.problem is not None:
+            return seen
+        if is_over(seen):
+            memory.rest()
             return seen
         try:
             await self._open(seen, memory)
@@ -113,9 +127,16 @@ class Observer:
             return replace(seen, problem=(error.reason, error.message))
         assert memory.config is not None
         seen = replace(seen, output=memory.config.uri)
+        # Make sure that a bucket is never looked at twice at a time for one job: what is known of it has one writer.
+        if memory.look is not None and not memory.look.done():
+            return replace(seen, outage=self._too_long)
         memory.bucket.note_pods(pods)
+        memory.look = self._looks.start(memory.config, partial(self._look, seen, memory, sweep))
+        await asyncio.wait([memory.look], timeout=self._looks.longest)
+        if not memory.look.done():
+            return replace(seen, outage=self._too_long)
         try:
-            former = await asyncio.to_thread(self._look, seen, memory, sweep)
+            former = memory.look.result()
         except StoreError as error:
             memory.store = None  # The keys may have been changed meanwhile: read them again.
             return replace(seen, outage=str(error))
@@ -128,13 +149,38 @@ class Observer:
             swept=bucket.fresh,
         )
 
+    @property
+    def _too_long(self) -> str:
+        return f"the bucket took longer than {self._looks.longest:.0f} s"
+
+    def _first_sight(
+        self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float
+    ) -> Observation:
+        """The job without its bucket."""
+        metadata = raw["metadata"]
+        return Observation(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 0),
+            annotations=metadata.get("annotations") or {},
+            spec=memory.spec,
+            status=_read_status(raw),
+            resolved=memory.resolved,
+            problem=memory.problem,
+            now=now,
+            pods=pods,
+            refused=memory.refused,
+            retry_at=memory.retry_at,
+        )
+
     async def _read_spec(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
         """Resolve the spec, once a generation and off the event loop."""
         metadata = raw["metadata"]
         generation = metadata.get("generation", 0)
         if memory.generation == generation:
             return
-        memory.spec, memory.resolved, memory.problem, memory.by_fingerprint = None, None, None, {}
+        memory.forget_spec()
         try:
             memory.spec = JobSpec.model_validate(raw.get("spec") or {})
             memory.resolved = await asyncio.to_thread(resolve, metadata["namespace"], metadata["name"], memory.spec)
@@ -146,7 +192,6 @@ class Observer:
             memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
         else:
             memory.by_fingerprint = {unit.fingerprint: unit for unit in memory.resolved.units()}
-        memory.store = None
         memory.generation = generation
 
     async def _open(self, seen: Observation, memory: JobMemory) -> None:
@@ -181,9 +226,7 @@ class Observer:
             raise SpecError("InvalidOutput", f"spec.output cannot be used: {error}") from None
         memory.opened_at = self._monotonic()
 
-    def _look(
-        self, seen: Observation, memory: JobMemory, sweep: bool
-    ) -> tuple[tuple[str, Mapping[str, Any]], ...] | None:
+    def _look(self, seen: Observation, memory: JobMemory, sweep: bool) -> _Former:
         """Everything that is read from the bucket. Blocking."""
         store, resolved, bucket = memory.store, seen.resolved, memory.bucket
         assert store is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Final
 
@@ -12,12 +13,15 @@ from carryon_operator.kube.client import Client
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
+from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide, is_over
 from carryon_operator.plan.model import PodRecord
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
+_BUSY_RETRY: Final = 1.0
+"""Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
 _REFUSED_RETRY: Final = 30.0
 """Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
 
@@ -34,6 +38,7 @@ class Reconciler:
         pods: Informer[PodRecord],
         expectations: Expectations,
         recorder: EventRecorder,
+        looks: Looks,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -46,6 +51,7 @@ class Reconciler:
             pods: To look their pods up in.
             expectations: Of pods that are still to be seen.
             recorder: Of Events.
+            looks: Threads for buckets.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
         """
@@ -53,7 +59,7 @@ class Reconciler:
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
-        self._observer = Observer(config, client, monotonic)
+        self._observer = Observer(config, client, looks, monotonic)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, monotonic)
         self._clock = clock
         self._monotonic = monotonic
@@ -84,11 +90,15 @@ class Reconciler:
 
         now = self._clock()
         pods = self._pods.get_by_owner(uid)
-        seen = await self._observer.observe(raw, pods, memory, now)
-        plan = decide(seen)
-        if plan.sweep:
-            seen = await self._observer.observe(raw, pods, memory, now, sweep=True)
+        try:
+            seen = await self._observer.observe(raw, pods, memory, now)
             plan = decide(seen)
+            if plan.sweep:
+                seen = await self._observer.observe(raw, pods, memory, now, sweep=True)
+                plan = decide(seen)
+        except Busy:
+            # Spread, so that those who wait take turns.
+            return random.uniform(0.5, 1.5) * _BUSY_RETRY
         wait = await self._applier.apply(raw, seen, plan, memory)
 
         waits = [] if wait is None else [wait]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +26,7 @@ from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.resources import PODS
+from carryon_operator.looks import Busy, Looks
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.pods import owner_key, project
 from carryon_operator.reconcile import Reconciler
@@ -34,6 +37,11 @@ SPEC: dict[str, Any] = {
     "items": {"count": 3},
     "parallelism": 3,
     "stages": [{"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}],
+}
+
+ENDED: dict[str, Any] = {
+    "phase": "Failed",
+    "containerStatuses": [{"name": names.CONTAINER, "state": {"terminated": {"exitCode": 1}}}],
 }
 
 
@@ -59,6 +67,7 @@ class World:
             pods=self.pods,
             expectations=self.expectations,
             recorder=self.recorder,
+            looks=Looks(longest=0.2),
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
         )
@@ -271,3 +280,56 @@ async def test_a_folder_that_no_system_call_takes_is_a_sentence(tmp_path: Path) 
         w.write(output={"uri": f"file://{tmp_path}/%00"})
         await w.reconcile()
         assert w.claim("Accepted")[:2] == ("False", "InvalidOutput")
+
+
+async def test_a_job_that_is_over_holds_no_units_and_reads_them_again_when_asked_for_more(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(retry={"perUnit": 1})
+        await w.reconcile()
+        for pod in w.ours():
+            metadata = {key: pod["metadata"][key] for key in ("labels", "annotations")}
+            w.server.put("pods", pod["metadata"]["name"], metadata=metadata, status=ENDED)
+        await eventually(lambda: all(pod.terminal for pod in w.pods))
+        while not any(each["type"] == "Finished" and each["status"] == "True" for each in w.status["conditions"]):
+            await w.reconcile()
+        w.ring()
+        await w.reconcile()
+        memory = w.reconciler._memories[KEY]
+        assert memory.resolved is not None
+        assert (memory.resolved.stages, memory.by_fingerprint, memory.bucket.swept_at) == ((), {}, None)
+
+        job = w.server.objects[f"generationjobs/{KEY}"]
+        job["metadata"]["annotations"] = {names.ANNOTATION_RESUME: "again"}
+        w.write()
+        await w.reconcile()
+        assert w.units() == ["0", "1", "2"]
+
+
+async def test_a_bucket_that_never_answers_is_an_outage_and_looked_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as tarpit:
+        async with world(tmp_path / "out") as w:
+            w.write(output={"uri": "s3://bucket/reels", "endpoint": f"http://127.0.0.1:{tarpit.getsockname()[1]}"})
+            for _ in range(3):
+                await w.reconcile()
+            assert w.claim("Progressing")[1] == "BucketUnreachable"
+            assert "took longer than" in w.claim("Progressing")[2]
+            memory = w.reconciler._memories[KEY]
+            assert memory.look is not None
+            tarpit.close()
+            await asyncio.wait([memory.look], timeout=20)
+            assert memory.look.done()
+
+
+async def test_a_place_that_hangs_leaves_threads_to_others() -> None:
+    looks, gate = Looks(threads=3), threading.Event()
+    slow, well = StoreConfig(uri="s3://a/x", endpoint="http://slow"), StoreConfig(uri="s3://b/x")
+    hanging = [looks.start(slow, gate.wait) for _ in range(2)]
+    try:
+        with pytest.raises(Busy):
+            looks.start(slow, gate.wait)
+        assert await looks.start(well, lambda: 7) == 7
+    finally:
+        gate.set()
+    await asyncio.wait(hanging)
+    assert looks.running == 0
+    assert await looks.start(slow, lambda: 8) == 8
