@@ -32,7 +32,10 @@ class Config:
         qps: Writes a second to the API server, and `burst` at once.
         worker_image: Image of worker pods where a stage names none.
         default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
-        file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster.
+        file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster. Where it is
+            set the operator is one person's own, with nobody to keep apart.
+        ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
+            with what their environment offers; otherwise only what lies below the default store.
         default_resources: Resources of diffusers workers where a stage names none.
         health: Where /livez and /readyz are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
@@ -46,6 +49,7 @@ class Config:
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
     file_root: PurePosixPath | None = None
+    ambient_credentials: bool = False
     default_resources: Mapping[str, Any] = field(default_factory=dict)
     health: Address | None = None
     verify_interval: float = 600.0
@@ -91,6 +95,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
             region=setting("--default-store-region", str, None),
         ),
         file_root=setting("--file-root", _folder, None),
+        ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
         default_resources=setting("--default-resources", _object, default.default_resources),
         health=setting("--health", _address, None),
         verify_interval=setting("--verify-interval", _interval, default.verify_interval),
@@ -112,6 +117,11 @@ _SETTINGS = (
     ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
     ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
     ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs must lie in; such outputs are refused if empty"),
+    (
+        "--ambient-credentials",
+        "CARRYON_AMBIENT_CREDENTIALS",
+        "true: jobs without a Secret may name any bucket that operator and workers can open; false",
+    ),
     (
         "--default-resources",
         "CARRYON_DEFAULT_RESOURCES",
@@ -159,6 +169,12 @@ def _folder(text: str) -> PurePosixPath:
     if not text.startswith("/"):
         raise ValueError("it must be an absolute path")
     return PurePosixPath(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("it must be true or false")
+    return text == "true"
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import socket
 from collections.abc import Mapping
-from pathlib import PurePosixPath
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Final
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.spec import JobSpec
 from carryon_operator.config import Config
-from carryon_store import Credentials
+from carryon_store import Credentials, StoreError
+from carryon_store.opening import folder_of
 
 _KEY_ID: Final = "AWS_ACCESS_KEY_ID"
 _SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"
 _TOKEN: Final = "AWS_SESSION_TOKEN"
+_KEY: Final = re.compile(rb"[!-~]+")
+"""Printable ASCII without blanks: keys travel in a header."""
+
+_ENDPOINT: Final = re.compile(r"https?://(?:([a-z0-9._-]+)|\[([0-9a-f:.]+)\])(?::[0-9]{1,5})?/?", re.IGNORECASE)
+_METADATA_NAMES: Final = ("metadata", "metadata.google.internal")
+_METADATA_ADDRESSES: Final = tuple(
+    map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "fd00:ec2::23", "100.100.100.200"))
+)
+"""Of AWS and its kin, by IPv6, of its pod identities, and of Alibaba Cloud."""
 
 
 def destination(spec: JobSpec, resolved_uri: str | None, config: Config) -> StoreConfig:
@@ -24,67 +34,142 @@ def destination(spec: JobSpec, resolved_uri: str | None, config: Config) -> Stor
 
     Args:
         spec: Of the job.
-        resolved_uri: What was filled in before for a job that names no output: it stays fixed.
+        resolved_uri: What was filled in before for a job that names no output: it stays fixed. It comes from status,
+            which others may write too, so it is looked at like any other.
         config: Of this operator.
 
     Raises:
         SpecError: The job names no store and there is no default, or one that is not allowed here.
     """
-    if spec.output is None:
-        if config.default_store is None:
-            raise SpecError(
-                "NoOutput",
-                "spec.output is missing and this operator has no default store: set spec.output.uri to"
-                " s3://bucket/prefix",
-            )
-        return config.default_store.model_copy(update={"uri": resolved_uri or config.default_store.uri})
-    output = spec.output
-    if output.uri.startswith("file://"):
-        _check_folder(output.uri, config)
-    elif output.endpoint is not None and config.file_root is None:
-        _check_endpoint(output.endpoint)
-    return StoreConfig(uri=output.uri.rstrip("/"), endpoint=output.endpoint, region=output.region)
+    output, default = spec.output, config.default_store
+    if output is not None:
+        uri = output.uri.rstrip("/") if output.uri != "file:///" else output.uri
+        store = StoreConfig(uri=uri, endpoint=output.endpoint, region=output.region)
+        _check("spec.output.uri", store, config, has_keys=output.credentials_secret is not None)
+        return store
+    if default is None:
+        raise SpecError(
+            "NoOutput",
+            "spec.output is missing and this operator has no default store: set spec.output.uri to s3://bucket/prefix",
+        )
+    if not resolved_uri or resolved_uri == default.uri:
+        return default
+    store = default.model_copy(update={"uri": resolved_uri})
+    _check("status.resolved.output", store, config, has_keys=False)
+    return store
 
 
 def credentials(secret: Mapping[str, bytes], name: str) -> Credentials:
     """Keys from the data of a Secret.
 
     Raises:
-        SpecError: One is missing.
+        SpecError: One is missing, or holds what no key holds.
     """
     missing = [key for key in (_KEY_ID, _SECRET_KEY) if not secret.get(key)]
     if missing:
         raise SpecError("SecretIncomplete", f'Secret "{name}" has no {" and no ".join(missing)}: add it')
+    for key in (_KEY_ID, _SECRET_KEY, _TOKEN):
+        if secret.get(key) and not _KEY.fullmatch(secret[key]):
+            raise SpecError(
+                "SecretIncomplete",
+                f'{key} in Secret "{name}" holds blanks, a line break or characters that are not printable, as no key'
+                " does: set it again, with printf or echo -n, because echo alone adds a line break",
+            )
     token = secret.get(_TOKEN)
     return Credentials(secret[_KEY_ID].decode(), secret[_SECRET_KEY].decode(), token.decode() if token else None)
 
 
-def _check_folder(uri: str, config: Config) -> None:
+def _check(field: str, store: StoreConfig, config: Config, *, has_keys: bool) -> None:
+    if store.uri.startswith("file:"):
+        _check_folder(field, store.uri, config)
+    elif config.file_root is None and not _is_default(store, config):
+        # A job must make the operator talk neither to what only the operator may talk to, nor with its rights.
+        if store.endpoint is not None:
+            _check_endpoint(store.endpoint)
+        if not has_keys and not config.ambient_credentials:
+            raise SpecError("OutputNotAllowed", _without_keys(field, store, config))
+
+
+def _check_folder(field: str, uri: str, config: Config) -> None:
     if config.file_root is None:
         raise SpecError(
             "OutputNotAllowed",
-            f"spec.output.uri is {uri}, but this operator keeps nothing in folders: use s3://bucket/prefix",
+            f"{field} is {uri}, but this operator keeps nothing in folders: use s3://bucket/prefix",
         )
-    folder = PurePosixPath(unquote(urlsplit(uri).path))
+    try:
+        folder = folder_of(uri)
+    except StoreError as error:
+        raise SpecError("InvalidOutput", f"{field}: {error}") from None
     if not folder.is_relative_to(config.file_root):
         raise SpecError(
             "OutputNotAllowed",
-            f"spec.output.uri is {uri}, but this operator writes only below {config.file_root}: choose a folder there",
+            f"{field} is {uri}, but this operator writes only below {config.file_root}: choose a folder there",
         )
+
+
+def _is_default(store: StoreConfig, config: Config) -> bool:
+    """Whether a store is the operator's own, or lies in it."""
+    default = config.default_store
+    if default is None or (store.endpoint or "").rstrip("/") != (default.endpoint or "").rstrip("/"):
+        return False
+    parts = store.uri.rstrip("/").split("/")
+    own = default.uri.rstrip("/").split("/")
+    return parts[: len(own)] == own and ".." not in parts
+
+
+def _without_keys(field: str, store: StoreConfig, config: Config) -> str:
+    default = config.default_store
+    if default is None:
+        where = "nowhere"
+    else:
+        where = f"only below {default.uri}" + (f" at {default.endpoint}" if default.endpoint else "")
+    at = f" at {store.endpoint}" if store.endpoint else ""
+    return (
+        f"{field} is {store.uri}{at} and there is no spec.output.credentialsSecret, but without one jobs may write"
+        f" {where}: name a Secret with the keys of that bucket in spec.output.credentialsSecret"
+    )
 
 
 def _check_endpoint(endpoint: str) -> None:
-    """On a cluster a job must not make the operator talk to the node it runs on, or to a metadata service."""
-    host: Any = urlsplit(endpoint).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        refused = host == "localhost" or host.endswith(".localhost") or host == "metadata.google.internal"
+    """On a cluster a job must not make the operator talk to the node it runs on, or to a metadata service.
+
+    Addresses are judged in every spelling that a resolver takes. Other names are not looked up: what a name resolves
+    to may change between a check and its use, so those are for a network policy.
+    """
+    match = _ENDPOINT.fullmatch(endpoint)
+    if match is None:
+        raise SpecError(
+            "OutputNotAllowed",
+            f"spec.output.endpoint is {endpoint}: write it as https://host or https://host:port, in ASCII",
+        )
+    host = (match[1] or match[2]).rstrip(".").lower()
+    address = _address(host)
+    if address is None:
+        refused = host == "localhost" or host.endswith(".localhost") or host in _METADATA_NAMES
     else:
-        refused = address.is_loopback or address.is_link_local or address.is_unspecified
+        refused = (
+            address.is_loopback
+            or address.is_link_local
+            or address.is_unspecified
+            or address.is_multicast
+            or address in _METADATA_ADDRESSES
+        )
     if refused:
         raise SpecError(
             "OutputNotAllowed",
-            f"spec.output.endpoint is {endpoint}: loopback, link-local and metadata addresses are not allowed here;"
-            " name the S3 service",
+            f"spec.output.endpoint is {endpoint}: loopback, link-local, multicast and metadata addresses are not"
+            " allowed here; name the S3 service",
         )
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is in itself, None if it is a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            # Resolvers take 127.1, 0x7f.1, 017700000001 and 2130706433 for addresses, as inet_aton(3) does.
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    return getattr(address, "ipv4_mapped", None) or address

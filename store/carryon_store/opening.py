@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from carryon_core.messages import StoreConfig
@@ -13,6 +14,27 @@ from carryon_store.protocol import Credentials, Store
 
 if TYPE_CHECKING:
     from carryon_store.s3 import Connections
+
+_FORMS: Final = "s3://bucket/prefix or file:///absolute/path"
+_NO_ESCAPE: Final = re.compile("%(?![0-9a-f]{2})|%2f|%00|[?#\0]", re.IGNORECASE)
+"""What could be read in two ways: by the one who checks a folder and by the one who opens it."""
+
+
+def folder_of(uri: str) -> PurePosixPath:
+    """The folder that a file:// uri names: who checks folders and who opens them ask here.
+
+    Raises:
+        StoreError: It names none, or could be read in two ways.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme != "file" or not rest.startswith("/"):
+        raise StoreError(f"{uri} names no store: write {_FORMS}")
+    folder = PurePosixPath(unquote(rest, errors="surrogateescape"))
+    if _NO_ESCAPE.search(rest) or ".." in folder.parts:
+        raise StoreError(
+            f"{uri!a} is no plain path: write the folder out, without .. and NUL, and ?, # and % as %3F, %23 and %25"
+        )
+    return folder
 
 
 class Stores:
@@ -32,12 +54,12 @@ class Stores:
             StoreError: The uri names no store that there is.
         """
         scheme, _, rest = config.uri.partition("://")
-        if scheme == "file" and rest.startswith("/"):
-            return FileStore(Path(unquote(rest)))
+        if scheme == "file":
+            return FileStore(Path(folder_of(config.uri)))
         bucket, _, prefix = rest.partition("/")
         if scheme == "s3" and bucket:
             return self._s3().open(bucket, prefix.strip("/"), config, credentials)
-        raise StoreError(f"{config.uri} names no store: write s3://bucket/prefix or file:///absolute/path")
+        raise StoreError(f"{config.uri} names no store: write {_FORMS}")
 
     def _s3(self) -> Connections:
         if self._connections is None:

@@ -327,6 +327,10 @@ UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "a typo deep inside": ({f"{IMAGE}.command.arg": ["x"]}, "spec.stages[0].generate.command.arg"),
     "an unknown generator": ({IMAGE: {"comfy": {"workflow": "x"}}}, "spec.stages[0].generate.comfy"),
 }
+SECRETS = {
+    "half-a-secret": {"AWS_ACCESS_KEY_ID": b"id"},
+    "made-with-echo": {"AWS_ACCESS_KEY_ID": b"id", "AWS_SECRET_ACCESS_KEY": b"key\n"},
+}
 NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
     # name: what is changed, the condition's reason, its message; ROOT stands for the folder that is allowed
     "stages in a circle": (
@@ -409,6 +413,35 @@ NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
         {OUTPUT: {**S3, "credentialsSecret": {"name": "half-a-secret"}}},
         "SecretIncomplete",
         'Secret "half-a-secret" has no AWS_SECRET_ACCESS_KEY: add it',
+    ),
+    "a Secret with a line break": (
+        {OUTPUT: {**S3, "credentialsSecret": {"name": "made-with-echo"}}},
+        "SecretIncomplete",
+        'AWS_SECRET_ACCESS_KEY in Secret "made-with-echo" holds blanks, a line break or characters that are not'
+        " printable, as no key does: set it again, with printf or echo -n, because echo alone adds a line break",
+    ),
+    "a pod without security": (
+        {"spec.podTemplate": {"spec": {"containers": [{"name": "worker", "securityContext": {"runAsUser": 0}}]}}},
+        "InvalidPodTemplate",
+        "spec.podTemplate.spec.containers[0].securityContext is not allowed: take it out;"
+        " spec.podTemplate.spec.containers[0] may have name, env, envFrom, volumeMounts, resources",
+    ),
+    "a folder of the node": (
+        {"spec.podTemplate": {"spec": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}}},
+        "InvalidPodTemplate",
+        "spec.podTemplate.spec.volumes[0].hostPath is not allowed: take it out; spec.podTemplate.spec.volumes[0] may"
+        " have name, configMap, csi, downwardAPI, emptyDir, ephemeral, persistentVolumeClaim, projected, secret",
+    ),
+    "a pod's spec that is none": (
+        {"spec.podTemplate": {"spec": None}},
+        "InvalidPodTemplate",
+        "spec.podTemplate.spec must be an object: write it as one, or take it out",
+    ),
+    "a folder that ends early": (
+        {OUTPUT: {"uri": "file:///artifacts#evil"}},
+        "InvalidOutput",
+        "spec.output.uri: 'file:///artifacts#evil' is no plain path: write the folder out, without .. and NUL, and ?, #"
+        " and % as %3F, %23 and %25",
     ),
     "a folder that is not allowed": (
         {OUTPUT: {"uri": "file:///etc"}},
@@ -612,9 +645,10 @@ def pods(cluster: Cluster, name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def unaccepted(cluster: Cluster, operator: None) -> Iterator[None]:
     """All jobs that the server lets pass, applied at once: the operator looks at each of them."""
-    keys = {"AWS_ACCESS_KEY_ID": base64.b64encode(b"id").decode()}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "half-a-secret"}, "data": keys}
-    assert cluster.request("POST", f"{CORE}/secrets", secret)[0] in (201, 409)
+    for name, keys in SECRETS.items():
+        data = {key: base64.b64encode(value).decode() for key, value in keys.items()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+        assert cluster.request("POST", f"{CORE}/secrets", secret)[0] in (201, 409)
     manifests = [changed({**change, "metadata.name": job_name(case)}) for case, (change, _, _) in NOT_ACCEPTED.items()]
     manifests.append(changed({"metadata.name": "right"}))
     for manifest in manifests:
@@ -623,7 +657,8 @@ def unaccepted(cluster: Cluster, operator: None) -> Iterator[None]:
     yield
     for manifest in manifests:
         cluster.request("DELETE", f"{JOBS}/{manifest['metadata']['name']}")
-    cluster.request("DELETE", f"{CORE}/secrets/half-a-secret")
+    for name in SECRETS:
+        cluster.request("DELETE", f"{CORE}/secrets/{name}")
 
 
 @pytest.mark.parametrize("case", NOT_ACCEPTED)

@@ -1,0 +1,236 @@
+"""Where a job may put its artifacts, and with whose keys."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from carryon_core.errors import SpecError
+from carryon_core.messages import StoreConfig
+from carryon_operator.config import Config
+from carryon_operator.output import credentials, destination
+from carryon_store import StoreError
+from carryon_store.opening import folder_of, open_store
+from worlds import job_spec
+
+HOUSE = StoreConfig(uri="s3://house/p", endpoint="https://minio.example", region="eu-west-1")
+CLUSTER = Config(default_store=HOUSE)
+LENDING = Config(default_store=HOUSE, ambient_credentials=True)
+OWN_MACHINE = Config(default_store=StoreConfig(uri="file:///srv/out"), file_root=PurePosixPath("/srv"))
+KEYS = {"credentialsSecret": {"name": "keys"}}
+
+
+def place(config: Config, resolved: str | None = None, **output: Any) -> StoreConfig:
+    return destination(job_spec(**({"output": output} if output else {})), resolved, config)
+
+
+def refusal(config: Config, resolved: str | None = None, **output: Any) -> str:
+    with pytest.raises(SpecError) as refused:
+        place(config, resolved, **output)
+    assert refused.value.reason in ("OutputNotAllowed", "InvalidOutput", "NoOutput")
+    return refused.value.message
+
+
+def test_a_job_without_output_has_the_default_store() -> None:
+    assert place(CLUSTER) == HOUSE
+    assert place(CLUSTER, "") == HOUSE
+    assert "no default store" in refusal(Config())
+
+
+@pytest.mark.parametrize("uri", ["s3://house/p", "s3://house/p/", "s3://house/p/films"])
+def test_a_job_without_keys_may_write_below_the_default_store(uri: str) -> None:
+    assert place(CLUSTER, uri=uri, endpoint="https://minio.example/").uri == uri.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint"),
+    [
+        ("s3://house", "https://minio.example"),
+        ("s3://house/q", "https://minio.example"),
+        ("s3://house/pq", "https://minio.example"),
+        ("s3://another/p", "https://minio.example"),
+        ("s3://house/p", None),
+        ("s3://house/p", "https://another.example"),
+    ],
+)
+def test_a_job_without_keys_may_write_nowhere_else(uri: str, endpoint: str | None) -> None:
+    at = f" at {endpoint}" if endpoint else ""
+    assert refusal(CLUSTER, uri=uri, endpoint=endpoint) == (
+        f"spec.output.uri is {uri}{at} and there is no spec.output.credentialsSecret, but without one jobs may write"
+        " only below s3://house/p at https://minio.example: name a Secret with the keys of that bucket in"
+        " spec.output.credentialsSecret"
+    )
+    assert place(CLUSTER, uri=uri, endpoint=endpoint, **KEYS).uri == uri
+    assert place(LENDING, uri=uri, endpoint=endpoint).uri == uri
+    assert place(OWN_MACHINE, uri=uri, endpoint=endpoint).uri == uri
+
+
+def test_without_a_default_store_keys_are_needed() -> None:
+    assert "jobs may write nowhere: name a Secret" in refusal(Config(), uri="s3://bucket/x")
+
+
+@pytest.mark.parametrize("uri", ["file:///etc", "s3://another/x", "s3://house/p/../q", "gs://x/y", "s3://house"])
+def test_what_status_says_is_looked_at_like_any_other(uri: str) -> None:
+    assert refusal(CLUSTER, uri).startswith(f"status.resolved.output is {uri}")
+
+
+def test_what_was_filled_in_stays() -> None:
+    assert place(CLUSTER, "s3://house/p/former") == HOUSE.model_copy(update={"uri": "s3://house/p/former"})
+    assert place(OWN_MACHINE, "file:///srv/former").uri == "file:///srv/former"
+    assert "choose a folder there" in refusal(OWN_MACHINE, "file:///etc")
+
+
+@pytest.mark.parametrize("uri", ["file:///etc", "file:///srvx", "file:///", "file:////srv/out"])
+def test_a_folder_must_lie_below_the_root(uri: str) -> None:
+    assert refusal(OWN_MACHINE, uri=uri).endswith("writes only below /srv: choose a folder there")
+    assert "keeps nothing in folders" in refusal(CLUSTER, uri=uri)
+
+
+AMBIGUOUS = [
+    "file:///srv/%2e%2E/etc",
+    "file:///srv/..",
+    "file:///srv/out#evil",
+    "file:///srv/out?evil",
+    "file:///srv/%00",
+    "file:///srv/a\0b",
+    "file:///srv/a%2fb",
+    "file:///srv/%2e%2e%2fetc",
+    "file:///srv/100%",
+    "file:///srv/%zz",
+]
+
+
+@pytest.mark.parametrize("uri", AMBIGUOUS)
+def test_a_folder_that_could_be_read_in_two_ways_is_refused_by_who_checks_and_who_opens(uri: str) -> None:
+    # Not as a job's output: some are refused by the schema already.
+    assert "is no plain path" in refusal(OWN_MACHINE, uri)
+    with pytest.raises(StoreError, match="is no plain path"):
+        open_store(StoreConfig(uri=uri))
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [
+        ("file:///srv/out", "/srv/out"),
+        ("file:///srv/my%20films", "/srv/my films"),
+        ("file:///srv/%23%3F%25", "/srv/#?%"),
+        ("file:///srv/%252e%252e", "/srv/%2e%2e"),
+        ("file:///srv/...", "/srv/..."),
+        ("file:///", "/"),
+    ],
+)
+def test_a_folder_is_decoded_once(uri: str, folder: str) -> None:
+    assert folder_of(uri) == PurePosixPath(folder)
+
+
+@pytest.mark.parametrize("uri", ["file://srv/out", "file:/srv", "s3://bucket", "/srv", ""])
+def test_what_names_no_folder_is_refused(uri: str) -> None:
+    with pytest.raises(StoreError, match="names no store"):
+        folder_of(uri)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.0.0.1.",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0",
+        "0.0.0.0",
+        "169.254.169.254",
+        "169.254.170.2",
+        "0xA9FEA9FE",
+        "100.100.100.200",
+        "224.0.0.1",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::ffff:169.254.169.254]",
+        "[fe80::1]",
+        "[ff02::1]",
+        "[fd00:ec2::254]",
+        "[FD00:EC2:0::254]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "metadata.google.internal",
+        "metadata.google.internal.",
+    ],
+)
+@pytest.mark.parametrize("port", ["", ":9000"])
+def test_an_endpoint_on_the_node_or_of_a_metadata_service_is_refused(host: str, port: str) -> None:
+    endpoint = f"http://{host}{port}"
+    assert refusal(CLUSTER, uri="s3://bucket/x", endpoint=endpoint, **KEYS) == (
+        f"spec.output.endpoint is {endpoint}: loopback, link-local, multicast and metadata addresses are not allowed"
+        " here; name the S3 service"
+    )
+    assert place(OWN_MACHINE, uri="s3://bucket/x", endpoint=endpoint).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://me@127.0.0.1",
+        "http://127.0.0.1%2f",
+        "http://\uff11\uff12\uff17.0.0.1",
+        "http://[fe80::1%25eth0]",
+        "http://host\\@x",
+        "ftp://host",
+        "http://",
+        "http://host/path",
+    ],
+)
+def test_an_endpoint_that_could_be_read_in_two_ways_is_refused(endpoint: str) -> None:
+    assert "write it as https://host or https://host:port" in refusal(
+        CLUSTER, uri="s3://bucket/x", endpoint=endpoint, **KEYS
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["s3.eu-central-1.amazonaws.com", "minio", "my_minio:9000", "10.0.0.7:9000", "[fd00::7]:9000", "127.example"],
+)
+def test_an_endpoint_elsewhere_is_allowed(host: str) -> None:
+    assert place(CLUSTER, uri="s3://bucket/x", endpoint=f"https://{host}", **KEYS).endpoint == f"https://{host}"
+
+
+def test_the_endpoint_of_the_default_store_is_the_operators_own_choice() -> None:
+    config = Config(default_store=StoreConfig(uri="s3://house/p", endpoint="http://127.0.0.1:9000"))
+    assert place(config, uri="s3://house/p/x", endpoint="http://127.0.0.1:9000").uri == "s3://house/p/x"
+
+
+GOOD = {"AWS_ACCESS_KEY_ID": b"AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": b"wJalr/+="}
+
+
+def test_keys_are_read_from_a_secret() -> None:
+    found = credentials(GOOD, "keys")
+    assert found == credentials({**GOOD, "AWS_SESSION_TOKEN": b""}, "keys")
+    assert credentials({**GOOD, "AWS_SESSION_TOKEN": b"token"}, "keys") != found
+
+
+@pytest.mark.parametrize("key", [*GOOD, "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize(
+    "value", [b"hush\n", b" hush", b"hush ", b"hu sh", b"hush\0", b"\xff\xfehush", "húsh".encode()]
+)
+def test_a_key_that_is_none_is_refused_and_never_shown(key: str, value: bytes) -> None:
+    with pytest.raises(SpecError) as refused:
+        credentials({**GOOD, key: value}, "keys")
+    assert refused.value.reason == "SecretIncomplete"
+    assert refused.value.message == (
+        f'{key} in Secret "keys" holds blanks, a line break or characters that are not printable, as no key does:'
+        " set it again, with printf or echo -n, because echo alone adds a line break"
+    )
+
+
+@pytest.mark.parametrize("key", GOOD)
+@pytest.mark.parametrize("value", [None, b""])
+def test_a_secret_without_a_key_is_incomplete(key: str, value: bytes | None) -> None:
+    data = {name: each for name, each in {**GOOD, key: value}.items() if each is not None}
+    with pytest.raises(SpecError, match=f'Secret "keys" has no {key}: add it'):
+        credentials(data, "keys")
