@@ -56,7 +56,7 @@ ItemId = Annotated[
 class Item(Model):
     """One thing to make: an id and the values its templates may use."""
 
-    id: ItemId
+    id: ItemId = Field(description="Names the item in templates, status and the bucket; unique in the job.")
     params: PreservedObject = Field(default_factory=dict, description="Values for templates, as {{ item.NAME }}.")
 
 
@@ -93,8 +93,8 @@ class EnvVar(Model):
                 "!self.startsWith('CARRYON_')", "names that begin with CARRYON_ are set by the worker: choose another"
             ),
         ),
-    ]
-    value: Annotated[str, text(8192, shortest=0)] = ""
+    ] = Field(description="Name of the variable.")
+    value: Annotated[str, text(8192, shortest=0)] = Field(default="", description="Its value; may be a template.")
 
 
 class Command(Model):
@@ -156,11 +156,19 @@ class Generate(Model):
 class Toleration(Model):
     """A taint that pods of this stage may run on, as in a pod."""
 
-    key: Annotated[str, text(317, shortest=0)] | None = None
-    operator: Literal["Exists", "Equal"] | None = None
-    value: Annotated[str, text(63, shortest=0)] | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: Annotated[str, text(317, shortest=0)] | None = Field(
+        default=None, description="Key of the taint; with operator Exists, none means every taint."
+    )
+    operator: Literal["Exists", "Equal"] | None = Field(
+        default=None, description="Exists: any value of the key; Equal, as without one: this value."
+    )
+    value: Annotated[str, text(63, shortest=0)] | None = Field(default=None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; none means every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, description="How long pods stay after a NoExecute taint; none means for ever."
+    )
 
 
 Quantity = Annotated[
@@ -173,14 +181,14 @@ Quantities = Annotated[dict[str, Quantity], Field(max_length=32)]
 class Resources(Model):
     """Requests and limits of the worker's container, as in a pod."""
 
-    requests: Quantities | None = None
-    limits: Quantities | None = None
+    requests: Quantities | None = Field(default=None, description="What the node must have free.")
+    limits: Quantities | None = Field(default=None, description="What the worker may use at most, GPUs among it.")
 
 
 class Stage(Model):
     """One step of the work: one unit for each item."""
 
-    name: StageName
+    name: StageName = Field(description="Names the stage in `after`, templates, status and the bucket; never changes.")
     after: Annotated[list[StageName], Field(max_length=15, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
         Field(
             default_factory=list,
@@ -193,7 +201,7 @@ class Stage(Model):
                 "has(self.command) != has(self.diffusers)",
                 "generate takes exactly one of command and diffusers: give one of them",
             )
-        )
+        ),
     )
     revision: Annotated[str, text(128)] | None = Field(
         default=None, description="Any text: another one makes the stage's units anew."
@@ -201,19 +209,23 @@ class Stage(Model):
     image: Annotated[str, text(512)] | None = Field(
         default=None, description="Worker image of this stage, instead of the operator's."
     )
-    resources: Resources | None = None
-    node_selector: Annotated[dict[str, Annotated[str, text(63, shortest=0)]], Field(max_length=32)] | None = None
+    resources: Resources | None = Field(
+        default=None, description="Requests and limits of the worker's container, instead of the operator's default."
+    )
+    node_selector: Annotated[dict[str, Annotated[str, text(63, shortest=0)]], Field(max_length=32)] | None = Field(
+        default=None, description="Labels that a node must have to run this stage's pods."
+    )
     tolerations: (
         Annotated[list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})] | None
-    ) = None
+    ) = Field(default=None, description="Taints that this stage's pods may run on, instead of podTemplate's.")
 
 
 class Backoff(Model):
     """Delays between the attempts of one unit."""
 
-    initial: DurationText = "10s"
-    factor: int = Field(default=2, ge=1, le=10)
-    max_: DurationText = Field(default="10m", alias="max")
+    initial: DurationText = Field(default="10s", description="Delay before the second attempt.")
+    factor: int = Field(default=2, ge=1, le=10, description="How much longer each delay is than the one before.")
+    max_: DurationText = Field(default="10m", alias="max", description="Longest delay.")
 
 
 class Retry(Model):
@@ -247,7 +259,7 @@ class SecretRef(Model):
                 "must be the name of a Secret: lower-case letters, digits, dashes and dots",
             ),
         ),
-    ]
+    ] = Field(description="Name of the Secret.")
 
 
 class Output(Model):
@@ -267,7 +279,7 @@ class Output(Model):
                 "output.uri must not contain ..: write the path out",
             ),
         ),
-    ]
+    ] = Field(description="s3://bucket/prefix, or file:///absolute/path where the operator allows folders.")
     endpoint: (
         Annotated[
             str,
@@ -280,7 +292,7 @@ class Output(Model):
             ),
         ]
         | None
-    ) = None
+    ) = Field(default=None, description="Address of the S3 service, where it is not AWS: https://minio.example:9000.")
     region: (
         Annotated[
             str,
@@ -289,8 +301,14 @@ class Output(Model):
             ),
         ]
         | None
-    ) = None
-    credentials_secret: SecretRef | None = None
+    ) = Field(default=None, description="Region of the bucket, where the service has regions.")
+    credentials_secret: SecretRef | None = Field(
+        default=None,
+        description=(
+            "Secret in the job's namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps"
+            " AWS_SESSION_TOKEN; without it only what lies below the operator's default store may be named."
+        ),
+    )
 
 
 class JobSpec(Model):
@@ -301,7 +319,7 @@ class JobSpec(Model):
     items: Items = Field(
         json_schema_extra=rules(
             rule("has(self.list) != has(self.count)", "items takes exactly one of list and count: give one of them")
-        )
+        ),
     )
     stages: Annotated[
         list[Stage],
@@ -320,7 +338,7 @@ class JobSpec(Model):
                 **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
             ),
         ),
-    ]
+    ] = Field(description="Steps of the work: each makes one unit of each item.")
     parallelism: int = Field(default=1, ge=0, le=10_000, description="Pods at work at the same time; 0 waits.")
     units_per_pod: int = Field(
         default=1, ge=1, le=200, description="Units one pod makes in a row, so that one model load serves several."
@@ -339,7 +357,12 @@ class JobSpec(Model):
     )
     pod_template: PreservedObject | None = Field(
         default=None,
-        description="Partial PodTemplateSpec merged under the operator's own: labels, volumes, affinity, and so on.",
+        description=(
+            "Partial PodTemplateSpec under the operator's own. metadata: labels, annotations. spec: nodeSelector,"
+            " tolerations, affinity, topologySpreadConstraints, priorityClassName, schedulerName, runtimeClassName,"
+            " serviceAccountName, imagePullSecrets, volumes (no hostPath), terminationGracePeriodSeconds, dnsPolicy,"
+            " dnsConfig, hostAliases, and containers with only `worker`: env, envFrom, volumeMounts, resources."
+        ),
     )
 
 

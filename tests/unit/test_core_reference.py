@@ -45,6 +45,16 @@ def test_every_field_has_a_row_in_the_section_of_its_object() -> None:
         assert rows == [f"`{name}`" for name in schema["properties"]], path
 
 
+def test_every_field_says_what_it_means() -> None:
+    silent = [
+        f"{path}.{name}"
+        for path, schema in objects("spec", SPEC)
+        for name, field in schema["properties"].items()
+        if not field.get("description") and not field.get("items", {}).get("description")
+    ]
+    assert silent == []
+
+
 def test_what_a_rule_says_is_said() -> None:
     messages = list(rules(SPEC))
     assert messages
