@@ -42,12 +42,15 @@ format: $(READY) ## Put the code into its form.
 
 generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.crd
+	$(BIN)/python -m carryon_core.reference
+
+GENERATED := crds/carryon.dev_generationjobs.yaml docs/reference/spec.md
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
-	@cp crds/carryon.dev_generationjobs.yaml $(VENV)/crd.before
-	@$(BIN)/python -m carryon_core.crd
-	@diff -u $(VENV)/crd.before crds/carryon.dev_generationjobs.yaml \
-		|| { echo "crds/carryon.dev_generationjobs.yaml was stale and has been made anew: commit it"; exit 1; }
+	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated
+	@$(MAKE) --no-print-directory --silent generate
+	@for file in $(GENERATED); do diff -u $(VENV)/generated/$$(basename $$file) $$file \
+		|| { echo "$$file was stale and has been made anew: commit it"; exit 1; }; done
 
 lock: ## Choose the versions anew that requirements.lock pins.
 	$(PYTHON) -m venv $(VENV)

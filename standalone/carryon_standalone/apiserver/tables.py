@@ -172,9 +172,7 @@ POD_COLUMNS: Final = (
     Column("Status", "string", "What the pod does, in a word.", _pod_status),
     Column("Restarts", "string", "How often containers were started again.", _pod_restarts),
     AGE,
-    Column(
-        "IP", "string", "Address of the pod.", lambda pod: (pod.get("status") or {}).get("podIP") or "<none>", "", 1
-    ),
+    Column("IP", "string", "Address of the pod.", _pod_address, "", 1),
     Column("Node", "string", "Where it runs.", _pod_node, "", 1),
 )
 

@@ -12,9 +12,6 @@ from typing import Final
 
 from carryon_standalone.node.pods import TERMINAL, Object, timestamp
 
-OWNED_CONDITIONS: Final = frozenset(
-    {"PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", "DisruptionTarget"}
-)
 SHUTDOWN_MESSAGE: Final = "Pod was terminated in response to imminent node shutdown."
 RESTART_MESSAGE: Final = "The node restarted while the pod ran: its processes ended with the node."
 
