@@ -246,7 +246,7 @@ def test_pause_frees_the_machine_and_resume_carries_on(
 ) -> None:
     carryon("pause", held)
     plane.wait_for(held, suspended)
-    assert plane.pods(held) == []
+    plane.wait_for(held, lambda job: plane.pods(held) == [])
     (tmp_path / "go").touch()
     carryon("resume", held)
     done = plane.wait_for(held, succeeded)

@@ -65,7 +65,7 @@ def suspended(suspension: Suspension) -> tuple[bool, str, str]:
         case Suspension.STOPPING:
             return False, "Suspending", "pods are stopping"
         case Suspension.SUSPENDED:
-            return True, "Suspended", "spec.suspend is true, and no pod is left"
+            return True, "Suspended", "spec.suspend is true, and no pod is at work"
 
 
 def _not_yet(ended: bool, standing: str) -> tuple[str, str]:
