@@ -18,28 +18,10 @@ from itertools import product
 from pathlib import Path
 from string import ascii_lowercase, printable
 
+import diffusers
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderKLWan,
-    DDIMScheduler,
-    DiffusionPipeline,
-    FlowMatchEulerDiscreteScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-    WanPipeline,
-    WanTransformer3DModel,
-)
-from diffusers.utils import logging
+import transformers
 from torch import nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    T5Tokenizer,
-    UMT5Config,
-    UMT5EncoderModel,
-)
 
 CONTRAST = 0.55
 DRIFT = 3.0
@@ -49,16 +31,16 @@ PAIRS = ["".join(pair) for pair in product(ascii_lowercase, repeat=2)]
 """Tokens of two letters: other words, other embeddings."""
 
 
-def video() -> DiffusionPipeline:
+def video() -> diffusers.DiffusionPipeline:
     """Text to clips: 17 frames of 96x96 in eight steps, for example."""
     pieces = [character for character in printable if not character.isspace()]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     vocabulary += [(piece, -8.0) for piece in pieces] + [(pair, -9.0) for pair in PAIRS]
-    tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0)
-    encoder = UMT5EncoderModel(
-        UMT5Config(vocab_size=len(vocabulary), d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)
+    tokenizer = transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0)
+    encoder = transformers.UMT5EncoderModel(
+        transformers.UMT5Config(vocab_size=len(vocabulary), d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)
     )
-    transformer = WanTransformer3DModel(
+    transformer = diffusers.WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
         in_channels=16,
@@ -71,31 +53,31 @@ def video() -> DiffusionPipeline:
     )
     listen_to_the_prompt(transformer, gain=400.0)
     transformer.proj_out.weight.mul_(DRIFT)
-    vae = AutoencoderKLWan(
+    vae = diffusers.AutoencoderKLWan(
         base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
     )
     mix_and_blur(vae)
     balance_colours(vae, vae.decoder, torch.Size((16, 5, 12, 12)))
-    return WanPipeline(
+    return diffusers.WanPipeline(
         tokenizer=tokenizer,
         text_encoder=encoder,
         vae=vae,
         transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
 
 
-def image() -> DiffusionPipeline:
+def image() -> diffusers.DiffusionPipeline:
     """Text to pictures: 96x96 in eight steps, for example."""
     symbols = sorted({chr(code) for code in range(33, 127)} | {"Ġ"})
     vocabulary = ["<|startoftext|>", "<|endoftext|>", *symbols, *(f"{symbol}</w>" for symbol in symbols), *PAIRS]
-    tokenizer = CLIPTokenizer(
+    tokenizer = transformers.CLIPTokenizer(
         vocab={piece: number for number, piece in enumerate(vocabulary)},
         merges=[(pair[0], pair[1]) for pair in PAIRS],
         model_max_length=77,
     )
-    encoder = CLIPTextModel(
-        CLIPTextConfig(
+    encoder = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
             vocab_size=len(vocabulary),
             hidden_size=32,
             intermediate_size=37,
@@ -106,7 +88,7 @@ def image() -> DiffusionPipeline:
             pad_token_id=1,
         )
     )
-    unet = UNet2DConditionModel(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=12,
         in_channels=4,
         out_channels=4,
@@ -120,7 +102,7 @@ def image() -> DiffusionPipeline:
     )
     listen_to_the_prompt(unet, gain=20.0)
     unet.conv_out.weight.mul_(DRIFT)
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         block_out_channels=(16, 16, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -129,12 +111,12 @@ def image() -> DiffusionPipeline:
     )
     mix_and_blur(vae)
     balance_colours(vae, vae.decoder, torch.Size((4, 12, 12)))
-    return StableDiffusionPipeline(
+    return diffusers.StableDiffusionPipeline(
         tokenizer=tokenizer,
         text_encoder=encoder,
         vae=vae,
         unet=unet,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -186,7 +168,7 @@ def balance_colours(vae: nn.Module, decoder: nn.Module, latents: torch.Size) -> 
     last.bias.copy_(turn @ (last.bias - mean))
 
 
-def build(make: Callable[[], DiffusionPipeline], folder: Path, seed: int) -> None:
+def build(make: Callable[[], diffusers.DiffusionPipeline], folder: Path, seed: int) -> None:
     """Write a pipeline into a folder; the folder appears whole or not at all."""
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -206,7 +188,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.folder.exists():
         parser.error(f"{arguments.folder} exists already")
-    logging.disable_progress_bar()
+    # Before either is used: their modules load, and warn, when something of them is first named.
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     build(image if arguments.image else video, arguments.folder, arguments.seed)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import selectors
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+
+from carryon_standalone import credentials
+from carryon_standalone.home import Home
 
 TOKEN = "a-token"
 JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
@@ -51,11 +55,18 @@ class Server:
     def logs(self) -> Path:
         return self.folder / "logs"
 
+    @property
+    def home(self) -> Home:
+        """Token, certificate and kubeconfig, as `carryon up` makes them."""
+        return Home(self.folder)
+
     def command(self) -> list[str]:
-        (self.folder / "token").write_text(TOKEN)
+        home = self.home
+        home.token.write_text(TOKEN)
+        credentials.ensure(home)
         module = [sys.executable, "-m", "carryon_standalone.apiserver", "--listen", "127.0.0.1:0"]
-        paths = ["--data", f"{self.folder}/data", "--token-file", f"{self.folder}/token", "--logs-dir", str(self.logs)]
-        return [*module, *paths]
+        paths = ["--data", f"{self.folder}/data", "--logs-dir", str(self.logs)]
+        return [*module, *paths, "--token-file", str(home.token), "--tls-file", str(home.certificate)]
 
     def start(self) -> Server:
         self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -66,6 +77,9 @@ class Server:
         line = self.process.stdout.readline()
         assert line.startswith("serving on "), self.process.communicate(timeout=5)
         self.url = line.removeprefix("serving on ").strip()
+        port = urlsplit(self.url).port
+        assert port is not None
+        credentials.write_kubeconfig(self.home, port)
         return self
 
     def kill(self) -> None:
@@ -84,7 +98,8 @@ class Server:
         return errors
 
     def connect(self, timeout: float = 20) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=timeout)
+        trusted = ssl.create_default_context(cafile=self.home.authority)
+        return http.client.HTTPSConnection(urlsplit(self.url).netloc, timeout=timeout, context=trusted)
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Header names are given with underscores. A body that is no text is sent as JSON."""

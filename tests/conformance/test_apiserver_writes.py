@@ -340,7 +340,7 @@ def test_secrets_take_plain_text_and_refuse_what_is_no_base64(server: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "authorization", ["", "Bearer wrong", "Bearer", "Basic d3Jvbmc6d3Jvbmc=", "Basic !!", "Digest x"]
+    "authorization", ["", "Bearer wrong", "Bearer", "Basic Y2FycnlvbjphLXRva2Vu", "Digest a-token"]
 )
 def test_without_the_token_nothing_is_told(server: Any, authorization: str) -> None:
     for path in ("/api", "/apis", "/api/v1/secrets", "/openapi/v3", "/", "/nowhere"):

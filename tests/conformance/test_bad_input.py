@@ -26,7 +26,6 @@ import yaml
 
 from carryon_core import crd, names
 from carryon_core.spec import JobSpec
-from carryon_standalone.apiserver import kubeconfig
 
 NAMESPACE = "default"
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
@@ -490,16 +489,14 @@ class Real:
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     given = os.environ.get("CARRYON_TEST_KUBECONFIG")
     made: Embedded | Real
     if given:
         made = Real(Path(given))
     else:
         server = request.getfixturevalue("server")
-        file = tmp_path_factory.mktemp("bad-input") / "kubeconfig"
-        file.write_text(kubeconfig.render(server.url, server.headers["Authorization"].removeprefix("Bearer ")))
-        made = Embedded(server, file)
+        made = Embedded(server, server.home.kubeconfig)
     status, answer = made.request("POST", CRDS, crd.build())
     assert status in (201, 409), answer
     until(lambda: made.request("GET", JOBS)[0] == 200, "the new kind is not served")

@@ -189,7 +189,7 @@ def _event_object(event: Object) -> str:
 
 
 def _event_message(event: Object) -> str:
-    return str(event.get("message") or "").strip()
+    return str(event.get("message") or event.get("note") or "").strip()
 
 
 EVENT_COLUMNS: Final = (
@@ -197,12 +197,7 @@ EVENT_COLUMNS: Final = (
     Column("Type", "string", "Normal or Warning.", lambda event: event.get("type", "")),
     Column("Reason", "string", "Why, in a word.", lambda event: event.get("reason", "")),
     Column("Object", "string", "What it is about.", _event_object),
-    Column(
-        "Message",
-        "string",
-        "What happened.",
-        lambda event: str(event.get("message") or event.get("note") or "").strip(),
-    ),
+    Column("Message", "string", "What happened.", _event_message),
     Column("Name", "string", _NAME_DESCRIPTION, lambda event: event["metadata"]["name"], "name", 1),
 )
 
