@@ -216,10 +216,7 @@ class Observer:
                     f' "{seen.namespace}": create it, or name another',
                 ) from None
             data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
-            try:
-                keys = credentials(data, secret.name)
-            except UnicodeDecodeError:
-                raise SpecError("SecretInvalid", f'Secret "{secret.name}" holds keys that are no text') from None
+            keys = credentials(data, secret.name)
         try:
             memory.store = self._stores.open(memory.config, keys)
         except (StoreError, ValueError) as error:

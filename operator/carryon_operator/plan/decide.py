@@ -37,7 +37,7 @@ def decide(seen: Observation) -> Plan:
         tally.retry_at.clear()
     failed = _failed(resolved, ledger, done)
 
-    active = [pod for pod in seen.pods if not pod.terminal and not is_dead(pod, seen.now)]
+    active = _at_work(seen)
     for pod in active:
         # Make sure that only pods with something to make go on.
         if spec.suspend or done.issuperset(case.wanted(pod)):
@@ -100,7 +100,7 @@ def _without_bucket(seen: Observation, spec: JobSpec, resolved: ResolvedJob) -> 
     # UIDs of pods that are gone stay, as long as the list of active pods that they belong to does.
     tally = Tally(list(seen.status.recorded), dict(seen.retry_at))
     if spec.suspend:
-        active = [pod for pod in seen.pods if not pod.terminal and not is_dead(pod, seen.now)]
+        active = _at_work(seen)
         for pod in active:
             tally.record(pod)
         claims[ConditionType.SUSPENDED] = summary.suspended(_turn(seen, spec, active, tally))
@@ -122,6 +122,11 @@ def _at_rest(seen: Observation) -> Plan:
         tally.record(pod)
     status = seen.status.model_copy(update={"recorded": tally.recorded})
     return Plan(status=status, delete=_deletes(seen, status))
+
+
+def _at_work(seen: Observation) -> list[PodRecord]:
+    """Pods that have not ended, and whose nodes were not given up."""
+    return [pod for pod in seen.pods if not pod.terminal and not is_dead(pod, seen.now)]
 
 
 def _failed(resolved: ResolvedJob, ledger: Ledger, done: Collection[UnitKey]) -> set[UnitKey]:
