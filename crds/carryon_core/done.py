@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from carryon_core.fingerprint import CONTRACT
 from carryon_core.schema import Loose
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Outcome(StrEnum):
+    """How a unit ended; the last two made nothing on purpose and are not retried."""
+
+    GENERATED = "generated"
+    SKIPPED = "skipped"
+    """The generator found that there is nothing to do for this item."""
+    FILTERED = "filtered"
+    """What was made must not be kept, by the verdict of a safety checker for example."""
 
 
 class Artifact(Loose):
@@ -39,7 +50,8 @@ class Done(Loose):
     fingerprint: Sha256
     stage: str
     item: str
-    outcome: Literal["generated"] = "generated"
+    outcome: Outcome = Outcome.GENERATED
+    reason: str = Field(default="", description="Why it was skipped or filtered.")
     artifacts: list[Artifact]
     seed: int
     timings: Timings = Field(default_factory=Timings)
@@ -48,4 +60,7 @@ class Done(Loose):
     pod_uid: str = ""
     finished: str = Field(description="RFC 3339 time, UTC.")
     device: str = "cpu"
+    overrides: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Memory knobs that a round set: offload, tiling."
+    )
     versions: dict[str, str] = Field(default_factory=dict, description="Of worker and libraries.")

@@ -46,6 +46,7 @@ class StoreConfig(Loose):
 class InputRef(Loose):
     """The finished unit that an input is taken from."""
 
+    stage: str
     item: str
     fingerprint: Sha256
 
@@ -58,7 +59,14 @@ class AssignedUnit(Loose):
     fingerprint: Sha256
     seed: int
     generate: dict[str, JsonValue] = Field(description="The generator's configuration after templating.")
-    inputs: dict[str, InputRef] = Field(default_factory=dict, description="Stage name -> where its artifacts lie.")
+    inputs: dict[str, InputRef | list[InputRef]] = Field(
+        default_factory=dict,
+        description='Name in `inputs` (a stage, or "previous") -> where its artifacts lie; for a unit that gathers, a'
+        " list in order of the items.",
+    )
+    files: dict[str, Sha256] = Field(
+        default_factory=dict, description="Uri of a file that `generate` names -> what it must hold."
+    )
 
 
 class Assignment(Loose):
@@ -71,6 +79,9 @@ class Assignment(Loose):
     store: StoreConfig
     unit_timeout_seconds: float | None = None
     stall_seconds: float | None = None
+    knobs: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Memory knobs of the round, for the generator: offload, tiling."
+    )
     units: Annotated[list[AssignedUnit], Field(min_length=1)]
 
 

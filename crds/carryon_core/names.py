@@ -25,7 +25,24 @@ ANNOTATION_UNITS: Final = f"{GROUP}/units"
 ANNOTATION_FINGERPRINTS: Final = f"{GROUP}/fingerprints"
 """JSON list of the fingerprints of those units when the pod was made, in the same order."""
 ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
+ANNOTATION_TEMPLATE: Final = f"{GROUP}/template"
+"""Digest of what a pod was made with besides its units: one that waits in vain is replaced when this has changed."""
+
 ANNOTATION_RESUME: Final = f"{GROUP}/resume-requested-at"
+ANNOTATION_RESTART: Final = f"{GROUP}/restart-requested-at"
+ANNOTATION_RETRY: Final = f"{GROUP}/retry-units"
+"""Units to give a new budget: "clip/7,clip/9-11", and "@" with any text to ask for the same again."""
+ANNOTATION_CONFIRM_ITEMS: Final = f"{GROUP}/confirm-items"
+"""Digest of items that a person has agreed to, although they remove more than half."""
+
+FINALIZER: Final = f"{GROUP}/artifacts"
+"""On jobs with `output.onDelete: Delete`, until their prefix is empty."""
+
+LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+GATHERED: Final = "job"
+"""Item id of the one unit of a stage with `each: job`."""
+PREVIOUS: Final = "previous"
+"""`inputs.previous`: the same stage's unit of the item before."""
 
 CONTAINER: Final = "worker"
 WORKER_PORT: Final = 8080

@@ -26,18 +26,19 @@ class Unit:
 
     Attributes:
         stage: Index of the stage.
-        item: Index of the item.
-        fingerprint: What the unit is made from, 64 hex digits.
+        item: Index of the item; 0 where the stage gathers.
+        fingerprint: What the unit is made from, 64 hex digits; "" while what it gathers is not known.
         seed: The unit's own seed.
-        generate: The generator's configuration after templating; a reference to an upstream artifact in it is
-            {"$input": {"stage": name, "name": file name or None}}.
+        previous: It takes inputs from the same stage's unit of the item before.
+        missing: Uri of a file it needs that is not there, "" where all are.
     """
 
     stage: int
     item: int
     fingerprint: str
     seed: int
-    generate: Mapping[str, Any]
+    previous: bool = False
+    missing: str = ""
 
 
 @dataclass(frozen=True)

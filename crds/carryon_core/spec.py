@@ -60,8 +60,71 @@ class Item(Model):
     params: PreservedObject = Field(default_factory=dict, description="Values for templates, as {{ item.NAME }}.")
 
 
+SOURCE_ROWS_MOST = 100_000
+
+
+class ConfigMapKey(Model):
+    """One key of a ConfigMap in the job's namespace."""
+
+    name: Annotated[
+        str,
+        text(
+            253,
+            rule(
+                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+                "must be the name of a ConfigMap: lower-case letters, digits, dashes and dots",
+            ),
+        ),
+    ] = Field(description="Name of the ConfigMap.")
+    key: Annotated[
+        str,
+        text(253, rule("self.matches('^[-._a-zA-Z0-9]+$')", "must be a key of the ConfigMap, such as items.csv")),
+    ] = Field(description="Key in it that holds the rows.")
+
+
+class ItemsFrom(Model):
+    """Items from data: one row an item, looked at again every minute."""
+
+    uri: (
+        Annotated[
+            str,
+            text(
+                1024,
+                rule(
+                    "self.matches('^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+|file:///.+)$')",
+                    "items.from.uri must be s3://bucket/key or file:///absolute/path",
+                ),
+                rule(
+                    r"!self.matches('(?i)(/|%2f)([.]|%2e){2}(/|%2f|$)')",
+                    "items.from.uri must not contain ..: write the path out",
+                ),
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="s3://bucket/key, or file:///absolute/path where the operator allows folders; read with the keys"
+        " of spec.output.",
+        json_schema_extra={"nullable": False},
+    )
+    config_map_key_ref: ConfigMapKey | None = Field(
+        default=None,
+        description="A key of a ConfigMap in the job's namespace, instead of a uri.",
+        json_schema_extra={"nullable": False},
+    )
+    format: Literal["csv", "jsonl"] = Field(
+        description="csv: a header line, then one item a row; jsonl: one JSON object a line."
+    )
+    id_column: Annotated[str, text(128)] = Field(
+        default="id", description="Column, or key, that holds the item's id; the others become its params."
+    )
+    first: int | None = Field(
+        default=None, ge=1, le=SOURCE_ROWS_MOST, description="Take only so many rows from the top; null takes all."
+    )
+
+
 class Items(Model):
-    """What to make the stages' units of: exactly one of `list` and `count`."""
+    """What to make the stages' units of: exactly one of `list`, `count` and `from`."""
 
     list_: Annotated[list[Item], Field(min_length=1, max_length=1000)] | None = Field(
         default=None,
@@ -75,6 +138,18 @@ class Items(Model):
         le=100_000,
         description='Number of items without parameters; their ids are "0", "1", ...',
         json_schema_extra={"nullable": False},
+    )
+    from_: ItemsFrom | None = Field(
+        default=None,
+        alias="from",
+        description="Items from a CSV or JSONL file in a bucket, or from a ConfigMap; at most 100,000 rows.",
+        json_schema_extra=rules(
+            rule(
+                "has(self.uri) != has(self.configMapKeyRef)",
+                "items.from takes exactly one of uri and configMapKeyRef: give one of them",
+            ),
+            nullable=False,
+        ),
     )
 
 
@@ -185,8 +260,16 @@ class Resources(Model):
     limits: Quantities | None = Field(default=None, description="What the worker may use at most, GPUs among it.")
 
 
+class Success(Model):
+    """When a stage counts as succeeded although units of it failed for good."""
+
+    min_percent: int = Field(
+        default=100, ge=0, le=100, description="Share of the stage's units, in percent, that must be done."
+    )
+
+
 class Stage(Model):
-    """One step of the work: one unit for each item."""
+    """One step of the work: one unit for each item, or one for the whole job."""
 
     name: StageName = Field(description="Names the stage in `after`, templates, status and the bucket; never changes.")
     after: Annotated[list[StageName], Field(max_length=15, json_schema_extra={"x-kubernetes-list-type": "set"})] = (
@@ -194,6 +277,16 @@ class Stage(Model):
             default_factory=list,
             description="Stages that inputs come from, item by item: a unit starts as soon as its own are done.",
         )
+    )
+    each: Literal["item", "job"] = Field(
+        default="item",
+        description="item: one unit for each item. job: one unit that gathers; it starts when every unit of the stages"
+        " in `after` is done or failed for good and their success policies hold.",
+    )
+    success: Success = Field(default_factory=Success)
+    approval: Literal["Required"] | None = Field(
+        default=None,
+        description="Required: units of this stage wait until spec.approved names their items.",
     )
     generate: Generate = Field(
         json_schema_extra=rules(
@@ -218,6 +311,21 @@ class Stage(Model):
     tolerations: (
         Annotated[list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})] | None
     ) = Field(default=None, description="Taints that this stage's pods may run on, instead of podTemplate's.")
+    pod_template: PreservedObject | None = Field(
+        default=None,
+        description="Partial PodTemplateSpec of this stage, merged over the job's podTemplate; the same may be set.",
+    )
+
+
+class UnitOverride(Model):
+    """Values for one unit, whatever its item comes from."""
+
+    stage: StageName = Field(description="Stage of the unit.")
+    item: ItemId = Field(description='Item of the unit; "job" where the stage gathers.')
+    params: PreservedObject = Field(
+        description="Replace the item's params of these names in this stage's templates; `seed`, a whole number, is"
+        " the unit's seed."
+    )
 
 
 class Backoff(Model):
@@ -228,15 +336,46 @@ class Backoff(Model):
     max_: DurationText = Field(default="10m", alias="max", description="Longest delay.")
 
 
+class RoundOverride(Model):
+    """What pods get in a round, instead of what their stage says; nothing that changes what is made."""
+
+    resources: Resources | None = Field(
+        default=None, description="Requests and limits, each name instead of the stage's of that name."
+    )
+    node_selector: Annotated[dict[str, Annotated[str, text(63, shortest=0)]], Field(max_length=32)] | None = Field(
+        default=None, description="Labels that a node must have, instead of the stage's."
+    )
+    tolerations: (
+        Annotated[list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})] | None
+    ) = Field(default=None, description="Taints that pods may run on, instead of the stage's.")
+    offload: Literal["model", "sequential"] | None = Field(
+        default=None, description="Keep the parts of a diffusers pipeline on the CPU until they are needed."
+    )
+    tiling: bool | None = Field(default=None, description="Let diffusers decode in tiles, which takes less memory.")
+
+
 class Retry(Model):
     """How often a unit that failed is tried again. Disruptions are free."""
 
     per_unit: int = Field(default=3, ge=1, le=100, description="Attempts a unit has: 3 means two retries.")
+    rounds: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="Rounds over what is still missing once everything else is done; each gives one more attempt.",
+    )
+    one_at_a_time: bool = Field(default=True, description="In rounds, one pod at a time instead of parallelism.")
+    round_overrides: Annotated[
+        list[RoundOverride], Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = Field(
+        default_factory=list,
+        description="What pods get in the first round, the second and so on; the last one holds for all that follow.",
+    )
     backoff: Backoff = Field(default_factory=Backoff)
 
 
 class Timeouts(Model):
-    """When a worker gives up on an attempt."""
+    """When a worker gives up on an attempt, and the operator on a job."""
 
     unit: LimitText | None = Field(
         default=None, description="Longest time of one attempt in one unit, without model load; null means no limit."
@@ -244,6 +383,23 @@ class Timeouts(Model):
     stall: LimitText | None = Field(
         default="5m",
         description="Longest time without movement (a step, bytes loaded, a heartbeat); null switches the watch off.",
+    )
+    job: LimitText | None = Field(
+        default=None, description="Longest time of the whole job, without the time it was suspended; null: no limit."
+    )
+
+
+class Limits(Model):
+    """What a job may use up before a person is asked."""
+
+    resumes: int | None = Field(
+        default=None, ge=0, le=1_000_000, description="Resume requests that are granted; null means no limit."
+    )
+    gpu_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**53 - 1,
+        description="Seconds of pods times their GPUs (at least one) after which nothing runs; null means no limit.",
     )
 
 
@@ -309,16 +465,35 @@ class Output(Model):
             " AWS_SESSION_TOKEN; without it only what lies below the operator's default store may be named."
         ),
     )
+    on_delete: Literal["Retain", "Delete"] = Field(
+        default="Retain", description="What becomes of everything below uri/namespace/job when the job is deleted."
+    )
+    keep_outdated: int = Field(
+        default=3,
+        ge=0,
+        le=1000,
+        description="Earlier versions of a unit whose artifacts stay when it is made anew after an edit.",
+    )
 
 
 class JobSpec(Model):
     """What a GenerationJob asks for."""
 
     suspend: bool = Field(default=False, description="true: stop the pods and free the GPUs; false: carry on.")
+    suspend_until: Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})] | None = Field(
+        default=None, description="Suspended until this time too, such as 2026-12-01T06:00:00Z."
+    )
+    cancel: bool = Field(
+        default=False,
+        description="true: stop at once, without waiting for checkpoints; the job is Finished until it is false again.",
+    )
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Units draw their seeds from this, stage and item id.")
     items: Items = Field(
         json_schema_extra=rules(
-            rule("has(self.list) != has(self.count)", "items takes exactly one of list and count: give one of them")
+            rule(
+                "[has(self.list), has(self.count), has(self.from)].filter(given, given).size() == 1",
+                "items takes exactly one of list, count and from: give one of them",
+            )
         ),
     )
     stages: Annotated[
@@ -335,10 +510,34 @@ class JobSpec(Model):
                     "self.all(s, !has(s.after) || s.after.all(a, a != s.name))",
                     "a stage must not name itself in after: take its name out",
                 ),
+                rule(
+                    "self.all(s, s.name != 'previous')",
+                    "a stage must not be named previous, because inputs.previous is the item before: choose another",
+                ),
                 **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
             ),
         ),
-    ] = Field(description="Steps of the work: each makes one unit of each item.")
+    ] = Field(description="Steps of the work: each makes one unit of each item, or one of the whole job.")
+    overrides: Annotated[
+        list[UnitOverride],
+        Field(
+            max_length=1000,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["stage", "item"]},
+        ),
+    ] = Field(default_factory=list, description="Values for single units, such as a new seed for one clip.")
+    approved: Annotated[
+        dict[
+            str,
+            Annotated[
+                list[Annotated[str, text(128)]],
+                Field(max_length=1000, json_schema_extra={"x-kubernetes-list-type": "set"}),
+            ],
+        ],
+        Field(max_length=16),
+    ] = Field(
+        default_factory=dict,
+        description='Stage with approval -> ids of the items that may enter it; "*" means all.',
+    )
     parallelism: int = Field(default=1, ge=0, le=10_000, description="Pods at work at the same time; 0 waits.")
     units_per_pod: int = Field(
         default=1, ge=1, le=200, description="Units one pod makes in a row, so that one model load serves several."
@@ -354,6 +553,23 @@ class JobSpec(Model):
                 "endpoint and credentialsSecret belong to s3:// outputs: leave them out with file://",
             )
         ),
+    )
+    queue_name: (
+        Annotated[
+            str,
+            text(
+                63,
+                rule(
+                    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                    "must be the name of a Kueue LocalQueue: lower-case letters, digits and dashes",
+                ),
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Kueue LocalQueue that every pod is queued in.")
+    limits: Limits = Field(default_factory=Limits)
+    ttl_seconds_after_finished: int | None = Field(
+        default=None, ge=0, le=2**31 - 1, description="Seconds after its end when the job is deleted; null keeps it."
     )
     pod_template: PreservedObject | None = Field(
         default=None,

@@ -24,9 +24,12 @@ class Phase(StrEnum):
     RUNNING = "Running"
     SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
+    AWAITING_APPROVAL = "AwaitingApproval"
     RETRYING = "Retrying"
+    STALLED = "Stalled"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    CANCELLED = "Cancelled"
 
 
 class ConditionType(StrEnum):
@@ -35,9 +38,16 @@ class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
     PROGRESSING = "Progressing"
     SUSPENDED = "Suspended"
+    STALLED = "Stalled"
+    """Waits for a person."""
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    CANCELLED = "Cancelled"
     FINISHED = "Finished"
+    """Succeeded, failed or cancelled, so that `kubectl wait` ends."""
+    AWAITING_APPROVAL = "AwaitingApproval"
+    ITEMS_STALE = "ItemsStale"
+    ARTIFACTS_MISSING = "ArtifactsMissing"
 
 
 Indexes = Annotated[str, text(600_000, shortest=0)]
@@ -65,6 +75,9 @@ class UnitCounts(Loose):
     failed: int = 0
     active: int = 0
     remaining: int = 0
+    outcomes: Annotated[dict[str, int], Field(max_length=8)] = Field(
+        default_factory=dict, description="Outcome -> units that ended so: generated, skipped, filtered."
+    )
 
 
 class ItemsStatus(Loose):
@@ -72,6 +85,8 @@ class ItemsStatus(Loose):
 
     count: int = 0
     digest: Short = ""
+    source: Short = Field(default="", description="Version of the data the items come from, with items.from.")
+    checked: Time | None = Field(default=None, description="When the data last changed or was last refused.")
 
 
 class ActivePod(Loose):
@@ -93,6 +108,10 @@ class StageStatus(Loose):
     failed: Indexes = ""
     failures: dict[str, Indexes] = Field(default_factory=dict, description="Attempts used -> units that used so many.")
     digest: Short = Field(default="", description="Of the stage's generator: a change gives its units a new budget.")
+    skipped: Indexes = Field(default="", description="Units of `succeeded` that made nothing, on purpose.")
+    fruitless: dict[str, Indexes] = Field(
+        default_factory=dict, description="Attempts in a row that left nothing durable -> units."
+    )
     active: Annotated[
         list[ActivePod], Field(max_length=ACTIVE_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list, description="At most 50 of the pods at work.")
@@ -104,9 +123,14 @@ class Counters(Loose):
     """Never one counter for two causes."""
 
     resumes: int = Field(default=0, description="Times work went on after suspension or on request.")
+    restarts: int = Field(default=0, description="Times the active pods were replaced on request.")
     suspensions: int = 0
     disruptions: int = Field(default=0, description="Pods lost through no fault of their own.")
-    failures: int = Field(default=0, description="Attempts that failed.")
+    failures: int = Field(default=0, description="Attempts that failed, but for those that stuck.")
+    stuck: int = Field(default=0, description="Attempts that ended for lack of movement.")
+    round: int = Field(
+        default=0, description="Round over what is still missing that the job is in; 0 before the first."
+    )
 
 
 class RecentFailure(Loose):
@@ -134,12 +158,23 @@ class Times(Loose):
     started: Time | None = None
     last_activity: Time | None = None
     finished: Time | None = None
+    active_since: Time | None = Field(default=None, description="Since when the clock of timeouts.job runs.")
+    active_seconds: int = Field(default=0, description="What that clock showed before it last stopped.")
+
+
+class GpuSeconds(Loose):
+    """Seconds of pods times their GPUs (at least one each)."""
+
+    useful: int = Field(default=0, description="Spent in attempts whose units are done.")
+    lost: int = Field(default=0, description="Spent in attempts that left nothing.")
 
 
 class Handled(Loose):
     """Echo of requests that were acted on."""
 
     resume: Short | None = None
+    restart: Short | None = None
+    retry: Short | None = None
 
 
 class Resolved(Loose):
@@ -172,6 +207,7 @@ class JobStatus(Loose):
         list[RecentFailure], Field(max_length=FAILURES_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list)
     resume: Resume | None = None
+    gpu_seconds: GpuSeconds = Field(default_factory=GpuSeconds)
     time: Times = Field(default_factory=Times)
     handled: Handled = Field(default_factory=Handled)
     resolved: Resolved = Field(default_factory=Resolved)

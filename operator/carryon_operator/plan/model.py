@@ -9,13 +9,39 @@ from typing import Any, Final
 from carryon_core import names
 from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
+from carryon_core.standing import DoneUnit, Standing, UnitKey
 from carryon_core.status import JobStatus
 
 REQUEST_LONGEST: Final = 253
 """Characters of a request that count: status has room for so many."""
 
-UnitKey = tuple[int, int]
-"""Index of the stage, index of the item."""
+PERSON_NEEDED: Final = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "Unschedulable",
+    }
+)
+"""Reasons of `Waiting` that end only when somebody changes something; Unschedulable also when there is room again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a pod has not started.
+
+    Attributes:
+        reason: Of the container's waiting state or the condition PodScheduled, such as ImagePullBackOff,
+            Unschedulable, SchedulingGated; "" where the pod is just young.
+        since: Seconds since the epoch.
+    """
+
+    reason: str
+    message: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +51,12 @@ class PodRecord:
     Attributes:
         units: Item ids it was given, in order, and `fingerprints` what they were to be made from.
         gone_by: When its deletion should be over (deletionTimestamp), None unless it is being deleted.
-        disrupted: The cluster says that the pod's end is not its own doing (condition DisruptionTarget or
-            TerminationTarget, or a lost node).
+        disruption: Why the cluster says that the pod's end is not its own doing: reason of the condition
+            DisruptionTarget or TerminationTarget, or NodeLost; "" where it does not.
+        started: When the worker's container began to run, None if it did not yet.
+        waiting: Why it has not started, None if it has.
+        template: Digest of what it was made with besides its units.
+        gpus: It holds.
         exit_code: Of the worker's container, None while it runs or if it never ran.
         reason: Of the container's end, or of the pod's.
         message: The termination message, or the pod's own.
@@ -45,10 +75,18 @@ class PodRecord:
     started: float | None = None
     finished: float | None = None
     gone_by: float | None = None
-    disrupted: bool = False
+    disruption: str = ""
+    waiting: Waiting | None = None
+    template: str = ""
+    gpus: int = 0
     exit_code: int | None = None
     reason: str = ""
     message: str = ""
+
+    @property
+    def disrupted(self) -> bool:
+        """Its end is not held against its units."""
+        return bool(self.disruption)
 
     @property
     def terminal(self) -> bool:
@@ -76,12 +114,18 @@ class Observation:
         output: The uri artifacts go to, with defaults filled in.
         former_items: (id, params) of the items that the index sets in status refer to, where they are not those of
             `resolved`.
-        done: Fingerprints of units that are done, verified in the bucket.
+        stale: Reason and message of `ItemsStale`: the items' source is not followed now; None where it is.
+        source: Version of the items' source that `resolved` comes from, "" without items.from.
+        templates: Stage name -> digest of what its pods would be made with now.
+        warnings: What the job asks for that is not done, such as parts of its podTemplate: sentences.
+        done: Fingerprint -> unit that is done, verified in the bucket.
         invalid: Fingerprint -> a done.json that does not verify.
         swept: The whole bucket was looked at since the last pod ended or the spec changed.
         outage: Why the bucket gives no verdict now, None where it does.
         refused: Why the API server would not take the last pod it was given, None where it did.
         retry_at: Fingerprint -> time before which the unit is not tried again.
+        lost: Of a job that is over, units that were done and are not any more, by a late look at its bucket; None
+            where there was no look.
     """
 
     namespace: str
@@ -97,36 +141,64 @@ class Observation:
     output: str | None = None
     former_items: tuple[tuple[str, Mapping[str, Any]], ...] | None = None
     pods: tuple[PodRecord, ...] = ()
-    done: frozenset[str] = frozenset()
+    stale: tuple[str, str] | None = None
+    source: str = ""
+    templates: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    done: Mapping[str, DoneUnit] = field(default_factory=dict)
     invalid: Mapping[str, InvalidDone] = field(default_factory=dict)
     swept: bool = True
     outage: str | None = None
     refused: str | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)
+    lost: int | None = None
 
     @property
     def resume_request(self) -> str | None:
         """A request to resume that was not acted on yet, as its echo will stand in status."""
-        asked = self.annotations.get(names.ANNOTATION_RESUME, "")[:REQUEST_LONGEST]
-        return asked if asked and asked != self.status.handled.resume else None
+        return self._asked(names.ANNOTATION_RESUME, self.status.handled.resume)
+
+    @property
+    def restart_request(self) -> str | None:
+        """Likewise, to replace the active pods."""
+        return self._asked(names.ANNOTATION_RESTART, self.status.handled.restart)
+
+    @property
+    def retry_request(self) -> str | None:
+        """Likewise, to give the units it names a new budget."""
+        return self._asked(names.ANNOTATION_RETRY, self.status.handled.retry)
+
+    def _asked(self, annotation: str, handled: str | None) -> str | None:
+        asked = self.annotations.get(annotation, "")[:REQUEST_LONGEST]
+        return asked if asked and asked != handled else None
 
 
 @dataclass(frozen=True, slots=True)
 class PodCreate:
-    """A pod to create: some items of one stage."""
+    """A pod to create: some items of one stage.
+
+    Attributes:
+        round: Whose `roundOverrides` it gets; 0 before the first.
+    """
 
     name: str
     stage: int
     items: tuple[int, ...]
     attempt: int
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PodDelete:
-    """A pod to delete, once status has recorded it."""
+    """A pod to delete, once status has recorded it.
+
+    Attributes:
+        grace: Seconds it has to end, None: as its spec says.
+    """
 
     name: str
     uid: str
+    grace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +217,23 @@ class Plan:
     Attributes:
         status: The status as it should be.
         sweep: Decide again after a look at the whole bucket: the job is about to end.
+        standing: What the creates are made from.
+        tails: Failed pods whose log tail goes into the bucket, before status records them.
+        prune: The job has just ended: artifacts of outdated fingerprints beyond `keepOutdated` may go.
+        remove: The job's time after its end is over: delete it.
         wake_at: When to look again although nothing happens, None if that is not needed.
         retry_at: As in the observation, for the next one.
     """
 
     status: JobStatus
+    standing: Standing | None = None
     create: tuple[PodCreate, ...] = ()
     delete: tuple[PodDelete, ...] = ()
     discard: tuple[InvalidDone, ...] = ()
     events: tuple[Event, ...] = ()
+    tails: tuple[PodRecord, ...] = ()
     sweep: bool = False
+    prune: bool = False
+    remove: bool = False
     wake_at: float | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)
