@@ -85,8 +85,8 @@ class ItemsStatus(Loose):
 
     count: int = 0
     digest: Short = ""
+    variant: Short = Field(default="", description="Digest of overrides and input files: units may change with it.")
     source: Short = Field(default="", description="Version of the data the items come from, with items.from.")
-    checked: Time | None = Field(default=None, description="When the data last changed or was last refused.")
 
 
 class ActivePod(Loose):

@@ -122,7 +122,8 @@ class Observation:
         invalid: Fingerprint -> a done.json that does not verify.
         swept: The whole bucket was looked at since the last pod ended or the spec changed.
         outage: Why the bucket gives no verdict now, None where it does.
-        refused: Why the API server would not take the last pod it was given, None where it did.
+        refused: Why the API server would not take the last pod it was given, None where it did; `refusal` is the
+            CamelCase reason of it, such as QuotaExceeded.
         retry_at: Fingerprint -> time before which the unit is not tried again.
         lost: Of a job that is over, units that were done and are not any more, by a late look at its bucket; None
             where there was no look.
@@ -150,6 +151,7 @@ class Observation:
     swept: bool = True
     outage: str | None = None
     refused: str | None = None
+    refusal: str = "PodRefused"
     retry_at: Mapping[str, float] = field(default_factory=dict)
     lost: int | None = None
 
