@@ -39,6 +39,8 @@ class Config:
         default_resources: Resources of diffusers workers where a stage names none.
         health: Where /livez and /readyz are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
+        ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
+        items_interval: Seconds between two looks at the source of a job's items.
     """
 
     kubeconfig: str | None = None
@@ -53,6 +55,8 @@ class Config:
     default_resources: Mapping[str, Any] = field(default_factory=dict)
     health: Address | None = None
     verify_interval: float = 600.0
+    ended_verify_interval: float = 86400.0
+    items_interval: float = 60.0
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -99,6 +103,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         default_resources=setting("--default-resources", _object, default.default_resources),
         health=setting("--health", _address, None),
         verify_interval=setting("--verify-interval", _interval, default.verify_interval),
+        ended_verify_interval=setting("--ended-verify-interval", _interval, default.ended_verify_interval),
+        items_interval=setting("--items-interval", _interval, default.items_interval),
     )
 
 
@@ -129,6 +135,12 @@ _SETTINGS = (
     ),
     ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
     ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),
+    (
+        "--ended-verify-interval",
+        "CARRYON_ENDED_VERIFY_INTERVAL",
+        "time between two looks at the bucket of a job that is over; 24h",
+    ),
+    ("--items-interval", "CARRYON_ITEMS_INTERVAL", "time between two looks at the source of a job's items; 1m"),
 )
 
 

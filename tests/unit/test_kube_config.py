@@ -32,6 +32,8 @@ def test_every_setting_can_come_from_the_environment() -> None:
             "CARRYON_DEFAULT_RESOURCES": '{"limits": {"nvidia.com/gpu": "1"}}',
             "CARRYON_HEALTH": "[::1]:8081",
             "CARRYON_VERIFY_INTERVAL": "90s",
+            "CARRYON_ENDED_VERIFY_INTERVAL": "12h",
+            "CARRYON_ITEMS_INTERVAL": "5m",
         },
     )
     assert config == Config(
@@ -47,6 +49,8 @@ def test_every_setting_can_come_from_the_environment() -> None:
         default_resources={"limits": {"nvidia.com/gpu": "1"}},
         health=Address("::1", 8081),
         verify_interval=90.0,
+        ended_verify_interval=43200.0,
+        items_interval=300.0,
     )
 
 
@@ -70,6 +74,8 @@ def test_a_flag_goes_before_its_variable() -> None:
         ("CARRYON_HEALTH", ":99999", "address and a port"),
         ("CARRYON_VERIFY_INTERVAL", "soon", "write one such as 30s"),
         ("CARRYON_VERIFY_INTERVAL", "10ms", "1s or more"),
+        ("CARRYON_ENDED_VERIFY_INTERVAL", "1 day", "write one such as 30s"),
+        ("CARRYON_ITEMS_INTERVAL", "0s", "1s or more"),
     ],
 )
 def test_a_bad_value_ends_with_one_sentence_and_status_2(
