@@ -110,6 +110,7 @@ class UnitReport(Loose):
     reason: str = ""
     message: str = ""
     permanent: bool = Field(default=False, description="true: another attempt would end the same.")
+    durable: bool = Field(default=False, description="true: this attempt left something that a later one goes on from.")
 
 
 class Termination(Loose):
