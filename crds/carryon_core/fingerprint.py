@@ -19,6 +19,9 @@ CONTRACT: Final = 1
 """Version of what goes into a fingerprint; raised when the same configuration would make something else."""
 
 
+_TEXT: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def canonical(value: Json) -> str:
     """Canonical JSON text of a value.
 
@@ -33,14 +36,26 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def unit_fingerprint(generate: Mapping[str, Json], seed: int, revision: str | None, upstream: Mapping[str, str]) -> str:
+Upstream: TypeAlias = Mapping[str, str | Sequence[str]]
+"""Name in `inputs` -> fingerprint of the unit that inputs come from; of a unit that gathers, those of all its units."""
+
+
+def unit_fingerprint(
+    generate: Mapping[str, Json],
+    seed: int,
+    revision: str | None,
+    upstream: Upstream,
+    unit: tuple[str, str] | None = None,
+) -> str:
     """Fingerprint of one unit.
 
     Args:
         generate: The generator's configuration after templating, such as {"command": {"args": [...]}}.
         seed: The unit's own seed.
         revision: The stage's `revision`, any text.
-        upstream: Stage name -> fingerprint of the unit this one takes its inputs from.
+        upstream: What it takes its inputs from.
+        unit: Stage and item id, where the seed does not come from these: units that were given the same seed by hand
+            would otherwise be one.
     """
     return digest(
         {
@@ -48,9 +63,34 @@ def unit_fingerprint(generate: Mapping[str, Json], seed: int, revision: str | No
             "generate": generate,
             "seed": seed,
             "revision": revision,
+            "unit": unit,
             "upstream": upstream or None,
         }
     )
+
+
+class OpenFingerprint:
+    """A unit's fingerprint as far as it is known without what is upstream, in few bytes."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(
+        self, generate: str, seed: int, revision: str | None = None, unit: tuple[str, str] | None = None
+    ) -> None:
+        """The arguments are those of `unit_fingerprint`, but `generate` is canonical text already."""
+        text = f'{{"contract":{CONTRACT},"generate":{generate}'
+        if revision is not None:
+            text += f',"revision":{_TEXT(revision)}'
+        text += f',"seed":{seed}'
+        if unit is not None:
+            text += f',"unit":[{_TEXT(unit[0])},{_TEXT(unit[1])}]'
+        self._hash = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+
+    def close(self, upstream: Upstream) -> str:
+        """The fingerprint with this upstream; what `unit_fingerprint` says, because that key comes last."""
+        whole = self._hash.copy()
+        whole.update(f',"upstream":{canonical(upstream)}}}'.encode() if upstream else b"}")
+        return whole.hexdigest()
 
 
 def unit_seed(seed: int, stage: str, item: str) -> int:

@@ -7,6 +7,8 @@ from typing import Final
 from urllib.parse import quote
 
 DONE: Final = "done.json"
+CHECKPOINT: Final = "checkpoint/"
+"""Folder below a unit's prefix with what a program keeps between its attempts."""
 _LONGEST: Final = 200
 """Bytes of an encoded id that stand as they are; longer ones are cut and end in a digest (file names end at 255)."""
 
@@ -40,6 +42,11 @@ def assignment_key(namespace: str, job: str, digest: str) -> str:
     return f"{job_prefix(namespace, job)}_assignments/{digest}.json"
 
 
+def files_key(namespace: str, job: str) -> str:
+    """Key of what is known of the files that the job's parameters name: the digests that units are made from."""
+    return f"{job_prefix(namespace, job)}_files.json"
+
+
 def stage_prefix(namespace: str, job: str, stage: str) -> str:
     """Prefix of all units of a stage."""
     return f"{job_prefix(namespace, job)}{stage}/"
@@ -48,6 +55,11 @@ def stage_prefix(namespace: str, job: str, stage: str) -> str:
 def unit_prefix(namespace: str, job: str, stage: str, item: str, fingerprint: str) -> str:
     """Prefix of one unit at one fingerprint."""
     return f"{stage_prefix(namespace, job, stage)}{encode_id(item)}/{fingerprint[:16]}/"
+
+
+def attempt_log_key(unit_prefix: str, pod_uid: str) -> str:
+    """Key of the last lines that an attempt at a unit wrote, which outlive its pod."""
+    return f"{unit_prefix}attempts/{pod_uid}.log"
 
 
 def artifact_name(name: str, sha256: str) -> str:

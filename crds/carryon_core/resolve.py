@@ -5,19 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from carryon_core import layout, templates
 from carryon_core.errors import SpecError
-from carryon_core.fingerprint import canonical, digest, unit_fingerprint, unit_seed
+from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_seed
+from carryon_core.names import GATHERED, PREVIOUS
 from carryon_core.pod_template import check_template
+from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering
 from carryon_core.spec import JobSpec, Stage
 
-UNIT_LONGEST: Final = 64 * 1024
-"""Characters of one unit's configuration: it must travel in an assignment."""
+__all__ = ["ITEMS_MOST", "UNIT_LONGEST", "ResolvedJob", "ResolvedStage", "Unit", "file_uris", "parse_items", "resolve"]
+
+ITEMS_MOST: Final = 100_000
+"""Items of one job."""
 _RESERVED: Final = ("id", "index")
+
+Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
+"""(id, params) of each item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,9 @@ class ResolvedStage:
         after: Indexes of the stages that units take their inputs from.
         depth: Stages on the longest way to this one, itself included.
         digest: Changes when the stage's generator, or one upstream, changes for all items.
+        each: "job" where the stage gathers, else "item".
+        recipe: How its units are rendered again.
+        open: Of a stage that gathers, or comes after one: its units' fingerprints but for what is upstream.
     """
 
     name: str
@@ -57,6 +67,29 @@ class ResolvedStage:
     depth: int
     units: tuple[Unit, ...]
     digest: str
+    each: str = "item"
+    recipe: Recipe | None = field(default=None, repr=False, compare=False)
+    open: tuple[OpenFingerprint, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def gathers(self) -> bool:
+        """It has one unit, of the whole job."""
+        return self.each == GATHERED
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the units, in order."""
+        return tuple(unit.fingerprint for unit in self.units)
+
+    @cached_property
+    def chained(self) -> bool:
+        """Some of its units take inputs from the item before."""
+        return any(unit.previous for unit in self.units)
+
+    @cached_property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """(stage, item) of the units, in order."""
+        return tuple((self.index, number) for number in range(len(self.units)))
 
 
 @dataclass(frozen=True)
@@ -67,6 +100,9 @@ class ResolvedJob:
         ids: Item ids; their positions are the indexes that index sets refer to.
         items: JSON lines with ids and params, as the job's own copy in the bucket.
         items_digest: SHA-256 of that text, 64 hex digits.
+        params: Of the items.
+        digests: Uri of a file that units name -> SHA-256 of its content, None where it is not there.
+        warnings: What the spec asks for that is not done: sentences.
     """
 
     namespace: str
@@ -75,6 +111,9 @@ class ResolvedJob:
     items: str
     items_digest: str
     stages: tuple[ResolvedStage, ...]
+    params: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
+    digests: Mapping[str, str | None] = field(default_factory=dict, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def total(self) -> int:
@@ -95,11 +134,59 @@ class ResolvedJob:
         for stage in self.stages:
             yield from stage.units
 
+    @cached_property
+    def order(self) -> tuple[ResolvedStage, ...]:
+        """The stages, each after those that it takes inputs from."""
+        return tuple(sorted(self.stages, key=lambda stage: stage.depth))
+
+    @cached_property
+    def remembered(self) -> dict[Any, Any]:
+        """Room for what `standing` found out and need not compute again; nothing in it says anything new."""
+        return {}
+
+    def item_id(self, stage: int, item: int) -> str:
+        """Id of the item that a stage's unit is of; `GATHERED` where the stage gathers."""
+        return GATHERED if self.stages[stage].gathers else self.ids[item]
+
+    def item_index(self, stage: int, item: str) -> int | None:
+        """Index of a stage's unit by that id, None where there is none."""
+        if self.stages[stage].gathers:
+            return 0 if item == GATHERED else None
+        return self.index_of.get(item)
+
+    def upstream(self, before: int, item: int) -> tuple[int, int]:
+        """(stage, item) of the unit in the stage `before` from which an item's unit takes its inputs."""
+        return before, 0 if self.stages[before].gathers else item
+
+    def generate(self, unit: Unit) -> dict[str, Any]:
+        """The generator's configuration of a unit after templating, as JSON: rendered again each time."""
+        return self._render(unit).plain(self.digests)
+
+    def files(self, unit: Unit) -> dict[str, str]:
+        """Uri -> SHA-256 of the files that a unit's configuration names and that are there."""
+        found = ((uri, self.digests.get(uri)) for uri in self._render(unit).files)
+        return {uri: sha256 for uri, sha256 in found if sha256 is not None}
+
     def prefix(self, unit: Unit) -> str:
-        """Where the unit lies in the bucket."""
-        return layout.unit_prefix(
-            self.namespace, self.name, self.stages[unit.stage].name, self.ids[unit.item], unit.fingerprint
-        )
+        """Where the unit lies in the bucket.
+
+        Raises:
+            ValueError: Its fingerprint is not known yet.
+        """
+        item = self.item_id(unit.stage, unit.item)
+        if not unit.fingerprint:
+            raise ValueError(f'stage "{self.stages[unit.stage].name}", unit "{item}" has no fingerprint yet')
+        return layout.unit_prefix(self.namespace, self.name, self.stages[unit.stage].name, item, unit.fingerprint)
+
+    def without_units(self) -> ResolvedJob:
+        """The same job with nothing but the digest of its items: all that is needed of one that is over."""
+        return replace(self, ids=(), items="", stages=(), params=(), digests={})
+
+    def _render(self, unit: Unit) -> Rendered:
+        stage = self.stages[unit.stage]
+        assert stage.recipe is not None
+        params = {} if stage.gathers else self.params[unit.item]
+        return stage.recipe.render(unit.item, self.item_id(unit.stage, unit.item), params)
 
 
 def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -109,28 +196,67 @@ def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     return tuple((row["id"], row.get("params", {})) for row in rows)
 
 
-def resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
+def file_uris(spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
+    """The files that units of a job name: what `resolve` wants to know the digests of.
+
+    Raises:
+        SpecError: As `resolve`.
+    """
+    try:
+        items = _items(spec, rows)
+        recipes = _recipes("", "", spec, items)
+        # Rendering everything takes a while, and most jobs have no files at all.
+        given = any(templates.has_files(value) for _, params in items for value in params.values())
+        return frozenset(
+            uri
+            for recipe in recipes
+            if given or recipe.has_files
+            for number, (item, params) in enumerate(_of_stage(recipe, items))
+            for uri in recipe.render(number, item, params).files
+        )
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def resolve(
+    namespace: str,
+    name: str,
+    spec: JobSpec,
+    rows: Rows | None = None,
+    files: Mapping[str, str | None] | None = None,
+) -> ResolvedJob:
     """The units of a job.
+
+    Args:
+        namespace: Of the job.
+        name: Of the job.
+        spec: Of the job.
+        rows: (id, params) of each item where `spec.items.from` is set.
+        files: Uri -> SHA-256 of what `file_uris` names; None, or not here: the file is not there.
 
     Raises:
         SpecError: Something is wrong that schema and CEL could not see.
     """
     try:
-        return _resolve(namespace, name, spec)
+        return _resolve(namespace, name, spec, rows, files or {})
     except RecursionError:
         raise _too_deep() from None
 
 
-def _resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
+def _resolve(
+    namespace: str, name: str, spec: JobSpec, rows: Rows | None, files: Mapping[str, str | None]
+) -> ResolvedJob:
     if spec.pod_template is not None:
         check_template(spec.pod_template)
-    items = _items(spec)
+    items = _items(spec, rows)
     order = _topological(spec.stages)
-    lines = "".join(canonical({"id": item, "params": params or None}) + "\n" for item, params in items)
+    recipes = _recipes(namespace, name, spec, items)
+    _check_approved(spec)
+    lines = "".join([canonical({"id": item, "params": params or None}) + "\n" for item, params in items])
 
     resolved: dict[int, ResolvedStage] = {}
     for index in order:
-        resolved[index] = _stage(namespace, name, spec, index, items, resolved)
+        resolved[index] = _stage(spec, index, recipes[index], items, resolved, files)
     return ResolvedJob(
         namespace=namespace,
         name=name,
@@ -138,28 +264,41 @@ def _resolve(namespace: str, name: str, spec: JobSpec) -> ResolvedJob:
         items=lines,
         items_digest=hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest(),
         stages=tuple(resolved[index] for index in range(len(spec.stages))),
+        params=tuple(params for _, params in items),
+        digests=files,
     )
 
 
-def _items(spec: JobSpec) -> Sequence[tuple[str, Mapping[str, Any]]]:
+def _items(spec: JobSpec, rows: Rows | None) -> Rows:
     if spec.items.count is not None:
         return [(str(index), {}) for index in range(spec.items.count)]
-    items = spec.items.list_ or []
+    if spec.items.from_ is not None:
+        if rows is None:
+            raise ValueError("items.from needs its rows")
+        items, where = rows, "items.from"
+    else:
+        items, where = [(item.id, item.params) for item in spec.items.list_ or ()], "items.list"
+    if len(items) > ITEMS_MOST:
+        raise SpecError(
+            "TooManyItems", f"{where} has {len(items)} items: at most {ITEMS_MOST}; split them into several jobs"
+        )
     seen: set[str] = set()
-    for item in items:
-        if item.id in seen:
+    for item, params in items:
+        if item in seen:
+            raise SpecError("DuplicateItem", f'{where} has the id "{item}" twice: give each item an id of its own')
+        seen.add(item)
+        _check_reserved(f'item "{item}"', params)
+    return items
+
+
+def _check_reserved(where: str, params: Mapping[str, Any]) -> None:
+    for name in _RESERVED:
+        if name in params:
             raise SpecError(
-                "DuplicateItem", f'items.list has the id "{item.id}" twice: give each item an id of its own'
+                "ReservedParameter",
+                f"{where}: params must not be named {name}, because templates use item.{name} for the item's own"
+                f" {name}; choose another name",
             )
-        seen.add(item.id)
-        for name in _RESERVED:
-            if name in item.params:
-                raise SpecError(
-                    "ReservedParameter",
-                    f'item "{item.id}": params must not be named {name}, because templates use item.{name} for the'
-                    f" item's own {name}; choose another name",
-                )
-    return [(item.id, item.params) for item in items]
 
 
 def _topological(stages: Sequence[Stage]) -> list[int]:
@@ -188,110 +327,145 @@ def _topological(stages: Sequence[Stage]) -> list[int]:
     return order
 
 
+def _recipes(namespace: str, name: str, spec: JobSpec, items: Rows) -> list[Recipe]:
+    overrides = _overrides(spec, items)
+    recipes = []
+    for stage in spec.stages:
+        try:
+            template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
+        except ValueError:
+            raise _too_deep() from None
+        try:
+            named = templates.names(template)
+        except templates.TemplateError as error:
+            raise SpecError("InvalidTemplate", f'stage "{stage.name}": {error}') from None
+        recipe = Recipe(
+            stage=stage.name,
+            job={"name": name, "namespace": namespace},
+            inputs=tuple(other.name for other in spec.stages if other.name in stage.after),
+            template=template,
+            gathers=stage.each == GATHERED,
+            previous=f"inputs.{PREVIOUS}" in named,
+            overrides=overrides.get(stage.name, {}),
+        )
+        if recipe.gathers:
+            _check_gathers(stage, recipe)
+        recipes.append(recipe)
+    return recipes
+
+
+def _check_gathers(stage: Stage, recipe: Recipe) -> None:
+    if not stage.after:
+        raise SpecError("InvalidStage", f'stage "{stage.name}" gathers, but nothing: name stages in its `after`')
+    check_gathering(recipe)
+
+
+def _overrides(spec: JobSpec, items: Rows) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Stage -> item id -> params that replace the item's own."""
+    made: dict[str, dict[str, Mapping[str, Any]]] = {}
+    gathers = {stage.name: stage.each == GATHERED for stage in spec.stages}
+    ids = {item for item, _ in items} if spec.overrides else set()
+    for override in spec.overrides:
+        where = f'overrides for stage "{override.stage}", item "{override.item}"'
+        if override.stage not in gathers:
+            raise SpecError("UnknownStage", f"{where}: there is no such stage; use a name under spec.stages")
+        if gathers[override.stage]:
+            _check_gathered_override(where, override.item, override.params)
+        elif override.item not in ids and spec.items.from_ is None:
+            raise SpecError("UnknownItem", f"{where}: there is no such item; use the id of one under spec.items")
+        if override.item in made.setdefault(override.stage, {}):
+            raise SpecError("DuplicateOverride", f"{where} stand there twice: put all params into one")
+        _check_reserved(where, override.params)
+        if "seed" in override.params:
+            _seed(where, override.params["seed"])
+        made[override.stage][override.item] = override.params
+    return made
+
+
+def _check_gathered_override(where: str, item: str, params: Mapping[str, Any]) -> None:
+    if item != GATHERED:
+        raise SpecError("UnknownItem", f'{where}: a stage with `each: job` has one unit; write item: "{GATHERED}"')
+    if others := sorted(set(params) - {"seed"}):
+        raise SpecError(
+            "InvalidOverride",
+            f"{where}: sets {', '.join(others)}, but a stage with `each: job` has no item whose params they could"
+            " replace; set only seed",
+        )
+
+
+def _seed(where: str, value: Any) -> int:
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**63:
+        raise SpecError("InvalidOverride", f"{where}: seed must be a whole number from 0 to {2**63 - 1}")
+    return whole
+
+
+def _check_approved(spec: JobSpec) -> None:
+    stages = {stage.name: stage for stage in spec.stages}
+    for name in spec.approved:
+        if name not in stages:
+            raise SpecError("UnknownStage", f'approved names "{name}", which is no stage: use a name under spec.stages')
+        if stages[name].approval is None:
+            raise SpecError(
+                "ApprovalNotRequired",
+                f'approved names stage "{name}", which needs no approval: set its approval to Required, or take it out',
+            )
+
+
 def _stage(
-    namespace: str,
-    name: str,
     spec: JobSpec,
     index: int,
-    items: Sequence[tuple[str, Mapping[str, Any]]],
+    recipe: Recipe,
+    items: Rows,
     resolved: Mapping[int, ResolvedStage],
+    files: Mapping[str, str | None],
 ) -> ResolvedStage:
     stage = spec.stages[index]
     after = tuple(i for i, other in enumerate(spec.stages) if other.name in stage.after)
-    try:
-        template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
-    except ValueError:
-        raise _too_deep() from None
-    common = {
-        "job": {"name": name, "namespace": namespace},
-        "stage": {"name": stage.name},
-        "inputs": {spec.stages[i].name: templates.FileRef(spec.stages[i].name) for i in after},
-    }
-    try:
-        templates.check(template)
-    except templates.TemplateError as error:
-        raise SpecError("InvalidTemplate", f'stage "{stage.name}": {error}') from None
-    units = tuple(
-        _unit(spec, stage, index, number, item, params, template, common, {i: resolved[i] for i in after})
-        for number, (item, params) in enumerate(items)
-    )
+    before = [resolved[i] for i in after]
+    waits = recipe.gathers or any(earlier.open for earlier in before)
+    units: list[Unit] = []
+    opened: list[OpenFingerprint] = []
+    for number, (item, params) in enumerate(_of_stage(recipe, items)):
+        rendered = recipe.render(number, item, params)
+        own = recipe.overrides.get(item, {}).get("seed")
+        seed = unit_seed(spec.seed, stage.name, item) if own is None else _seed(item, own)
+        text = recipe.text(rendered, item, files)
+        fingerprint = OpenFingerprint(text, seed, stage.revision, None if own is None else (stage.name, item))
+        if waits:
+            opened.append(fingerprint)
+            known = ""
+        else:
+            upstream = {earlier.name: earlier.units[number].fingerprint for earlier in before}
+            if rendered.previous:
+                upstream[PREVIOUS] = units[-1].fingerprint
+            known = fingerprint.close(upstream)
+        missing = next((uri for uri in rendered.files if files.get(uri) is None), "") if rendered.files else ""
+        units.append(Unit(index, number, known, seed, rendered.previous, missing))
     return ResolvedStage(
         name=stage.name,
         index=index,
         after=after,
-        depth=1 + max((resolved[i].depth for i in after), default=0),
-        units=units,
+        depth=1 + max((earlier.depth for earlier in before), default=0),
+        units=tuple(units),
         digest=digest(
             {
-                "generate": template,
+                "each": GATHERED if recipe.gathers else None,
+                "generate": recipe.template,
                 "seed": spec.seed,
                 "revision": stage.revision,
-                "upstream": [resolved[i].digest for i in after],
+                "upstream": [earlier.digest for earlier in before],
             }
         )[:16],
+        each=stage.each,
+        recipe=recipe,
+        open=tuple(opened),
     )
 
 
-def _unit(
-    spec: JobSpec,
-    stage: Stage,
-    stage_index: int,
-    number: int,
-    item: str,
-    params: Mapping[str, Any],
-    template: Mapping[str, Any],
-    common: Mapping[str, Any],
-    before: Mapping[int, ResolvedStage],
-) -> Unit:
-    scope = {**common, "item": {**params, "id": item, "index": number}}
-    try:
-        rendered = templates.render(template, scope)
-        if "command" in rendered:
-            rendered = {**rendered, "command": _as_command(rendered["command"])}
-        generate = _plain(rendered)
-        size = len(canonical(generate))
-    except templates.TemplateError as error:
-        raise SpecError("InvalidTemplate", f'stage "{stage.name}", item "{item}": {error}') from None
-    except ValueError as error:
-        raise SpecError("InvalidParameter", f'stage "{stage.name}", item "{item}": {error}') from None
-    if size > UNIT_LONGEST:
-        raise SpecError(
-            "UnitTooLarge",
-            f'stage "{stage.name}", item "{item}": its configuration is {size} characters after templating; keep it'
-            f" under {UNIT_LONGEST}",
-        )
-    seed = unit_seed(spec.seed, stage.name, item)
-    upstream = {earlier.name: earlier.units[number].fingerprint for earlier in before.values()}
-    return Unit(
-        stage=stage_index,
-        item=number,
-        fingerprint=unit_fingerprint(generate, seed, stage.revision, upstream),
-        seed=seed,
-        generate=generate,
-    )
+def _of_stage(recipe: Recipe, items: Rows) -> Rows:
+    return [(GATHERED, {})] if recipe.gathers else items
 
 
 def _too_deep() -> SpecError:
     return SpecError("InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels")
-
-
-def _plain(value: Any) -> Any:
-    """JSON of what a template made: references to files are written out as {"$input": {...}}."""
-    match value:
-        case templates.FileRef(stage=stage, name=name):
-            return {"$input": {"stage": stage, "name": name}}
-        case Mapping():
-            return {key: _plain(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_plain(inner) for inner in value]
-    return value
-
-
-def _as_command(command: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Programs take text: arguments and variables that a template made into something else are written out."""
-
-    def written(part: Any) -> Any:
-        return part if isinstance(part, str | templates.FileRef) else templates.as_text(part)
-
-    env = [{**each, "value": written(each.get("value", ""))} for each in command.get("env", ())]
-    return {**command, "args": [written(part) for part in command["args"]], **({"env": env} if env else {})}

@@ -6,13 +6,15 @@ so have the units below it; `stand` finds them out anew whenever something becam
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+import operator
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from carryon_core.done import Outcome
 from carryon_core.messages import InputRef
-from carryon_core.resolve import ResolvedJob, Unit
+from carryon_core.names import PREVIOUS
+from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
 
 UnitKey: TypeAlias = tuple[int, int]
 """Index of the stage, index of the item (0 where the stage gathers)."""
@@ -39,7 +41,8 @@ class Standing:
     Attributes:
         job: The job, in which every unit has its fingerprint whose inputs are known; the others have "".
         outcomes: Units that count as done: verified ones, and those skipped because one upstream made nothing.
-        members: Stage that gathers -> the units its own is made from, stage by stage in order of the items.
+        members: Stage that gathers -> the units its own is made from, stage by stage in order of the items; stages
+            that still wait for units upstream are not in it, one that got nothing to gather has none.
     """
 
     job: ResolvedJob
@@ -47,8 +50,33 @@ class Standing:
     members: Mapping[int, tuple[UnitKey, ...]]
 
     def inputs(self, unit: Unit) -> dict[str, InputRef | list[InputRef]]:
-        """Name in `inputs` -> the finished units that this one takes its inputs from."""
-        raise NotImplementedError
+        """Name in `inputs` -> the finished units that this one takes its inputs from.
+
+        Raises:
+            ValueError: What it takes its inputs from is not known yet.
+        """
+        stage = self.job.stages[unit.stage]
+        if stage.gathers:
+            if stage.index not in self.members:
+                raise ValueError(f'stage "{stage.name}" still waits for what it gathers')
+            gathered: dict[str, InputRef | list[InputRef]] = {}
+            for before in stage.after:
+                members = [self._ref(key) for key in self.members[stage.index] if key[0] == before]
+                gathered[self.job.stages[before].name] = members
+            return gathered
+        taken: dict[str, InputRef | list[InputRef]] = {
+            self.job.stages[before].name: self._ref(self.job.upstream(before, unit.item)) for before in stage.after
+        }
+        if unit.previous:
+            taken[PREVIOUS] = self._ref((unit.stage, unit.item - 1))
+        return taken
+
+    def _ref(self, key: UnitKey) -> InputRef:
+        stage, item = key
+        fingerprint = self.job.unit(stage, item).fingerprint
+        if not fingerprint:
+            raise ValueError(f'stage "{self.job.stages[stage].name}" has a unit without fingerprint yet')
+        return InputRef(stage=self.job.stages[stage].name, item=self.job.item_id(stage, item), fingerprint=fingerprint)
 
 
 def stand(resolved: ResolvedJob, done: Mapping[str, DoneUnit], failed: Container[UnitKey] | None = None) -> Standing:
@@ -60,4 +88,126 @@ def stand(resolved: ResolvedJob, done: Mapping[str, DoneUnit], failed: Container
         failed: Units that failed for good. A unit that gathers has no fingerprint before every unit upstream is done
             or among these; None: as if all that is not done had failed, for a look at what may be there already.
     """
-    raise NotImplementedError
+    look = _Look(resolved, done, failed)
+    for stage in resolved.order:
+        look.at(stage)
+    return Standing(look.job(), look.outcomes, look.members)
+
+
+class _Look:
+    """One walk through the stages, each after those upstream of it."""
+
+    def __init__(self, resolved: ResolvedJob, done: Mapping[str, DoneUnit], failed: Container[UnitKey] | None) -> None:
+        self.outcomes: dict[UnitKey, Outcome] = {}
+        self.members: dict[int, tuple[UnitKey, ...]] = {}
+        self._resolved = resolved
+        self._done = done
+        self._failed = failed
+        self._stages = list(resolved.stages)
+        self._empty: list[set[int]] = [set() for _ in resolved.stages]
+        """By stage, units that count as done and made nothing."""
+
+    def at(self, stage: ResolvedStage) -> None:
+        """Look at a stage, when all upstream of it were looked at."""
+        if stage.gathers:
+            stage = self._gather(stage)
+        elif stage.open:
+            stage = self._close(stage, tuple(self._stages[before].fingerprints for before in stage.after), _close_items)
+        self._stages[stage.index] = stage
+        self._judge(stage)
+
+    def job(self) -> ResolvedJob:
+        """The job with what is known now; the same object as long as that is the same."""
+        for known in (self._resolved, self._resolved.remembered.get("job")):
+            if known is not None and all(map(operator.is_, known.stages, self._stages)):
+                return known
+        made = replace(self._resolved, stages=tuple(self._stages))
+        self._resolved.remembered["job"] = made
+        return made
+
+    def _judge(self, stage: ResolvedStage) -> None:
+        """Take down which units of a stage count as done."""
+        get, outcomes, empty = self._done.get, self.outcomes, self._empty[stage.index]
+        skipped = self._skipped(stage)
+        generated = Outcome.GENERATED
+        for key, fingerprint in zip(stage.keys, stage.fingerprints, strict=True):
+            found = get(fingerprint)
+            if found is not None:
+                outcomes[key] = outcome = found.outcome
+                if outcome is not generated:
+                    empty.add(key[1])
+            elif skipped and key[1] in skipped:
+                outcomes[key] = Outcome.SKIPPED
+                empty.add(key[1])
+        if empty and stage.chained:
+            for unit, key in zip(stage.units, stage.keys, strict=True):
+                if unit.previous and unit.item - 1 in empty and key not in outcomes:
+                    outcomes[key] = Outcome.SKIPPED
+                    empty.add(unit.item)
+
+    def _skipped(self, stage: ResolvedStage) -> Container[int]:
+        """Units of a stage for which one upstream made nothing; of one that gathers, for which all did."""
+        if stage.gathers:
+            nothing = all(len(self._empty[before]) == len(self._stages[before].units) for before in stage.after)
+            return range(1) if nothing else ()
+        made: set[int] = set()
+        for before in stage.after:
+            if self._empty[before] and self._stages[before].gathers:
+                return range(len(stage.units))
+            made |= self._empty[before]
+        return made
+
+    def _gather(self, stage: ResolvedStage) -> ResolvedStage:
+        """A stage that gathers, its unit with a fingerprint if what it gathers is known."""
+        members: list[UnitKey] = []
+        for before in stage.after:
+            for key in self._stages[before].keys:
+                outcome = self.outcomes.get(key)
+                if outcome is Outcome.GENERATED:
+                    members.append(key)
+                elif outcome is None and self._failed is not None and key not in self._failed:
+                    return stage
+        self.members[stage.index] = tuple(members)
+        if not members:
+            return stage
+        prints = tuple(self._stages[before].fingerprints for before in stage.after)
+        return self._close(stage, (self.members[stage.index], prints), _close_gathering)
+
+    def _close(
+        self,
+        stage: ResolvedStage,
+        known: tuple[Any, ...],
+        close: Callable[[ResolvedStage, Sequence[ResolvedStage], tuple[Any, ...]], ResolvedStage],
+    ) -> ResolvedStage:
+        """A stage with the fingerprints that follow from what is known upstream; computed once for each such."""
+        memory = self._resolved.remembered
+        made: ResolvedStage
+        last, made = memory.get(stage.index, (None, stage))
+        if last != known:
+            made = close(stage, self._stages, known)
+            memory[stage.index] = (known, made)
+        return made
+
+
+def _close_gathering(stage: ResolvedStage, stages: Sequence[ResolvedStage], known: tuple[Any, ...]) -> ResolvedStage:
+    members, prints = known
+    upstream = {
+        stages[before].name: [of_stage[item] for which, item in members if which == before]
+        for before, of_stage in zip(stage.after, prints, strict=True)
+    }
+    (unit,), (fingerprint,) = stage.units, stage.open
+    return replace(stage, units=(replace(unit, fingerprint=fingerprint.close(upstream)),))
+
+
+def _close_items(stage: ResolvedStage, stages: Sequence[ResolvedStage], known: tuple[Any, ...]) -> ResolvedStage:
+    upstream = [
+        (stages[before].name, stages[before].gathers, of) for before, of in zip(stage.after, known, strict=True)
+    ]
+    units: list[Unit] = []
+    for unit, fingerprint in zip(stage.units, stage.open, strict=True):
+        inputs = {name: prints[0 if gathers else unit.item] for name, gathers, prints in upstream}
+        if unit.previous:
+            inputs[PREVIOUS] = units[-1].fingerprint
+        closed = fingerprint.close(inputs) if all(inputs.values()) else ""
+        units.append(replace(unit, fingerprint=closed) if closed else unit)
+    return replace(stage, units=tuple(units)) if any(unit.fingerprint for unit in units) else stage

@@ -8,7 +8,7 @@ is parsed, whoever wrote it. A value that is exactly one expression keeps the ty
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -39,6 +39,39 @@ class FileRef:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that somebody put there: {"file": uri} in params."""
+
+    uri: str
+
+
+def with_files(value: Any) -> Any:
+    """A value in which every {"file": uri}, at any depth, has become a `File`."""
+    match value:
+        case {"file": str() as uri} if len(value) == 1:
+            return File(uri)
+        case {"file": File() as file} if len(value) == 1:
+            return file
+        case Mapping():
+            return {key: with_files(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [with_files(inner) for inner in value]
+    return value
+
+
+def has_files(value: Any) -> bool:
+    """A value holds {"file": uri} somewhere."""
+    match value:
+        case {"file": str() | File()} if len(value) == 1:
+            return True
+        case Mapping():
+            return any(has_files(inner) for inner in value.values())
+        case list() | tuple():
+            return any(has_files(inner) for inner in value)
+    return isinstance(value, File)
+
+
 def as_text(value: object) -> str:
     """A value written into a text: JSON for lists and mappings, true and false, nothing for null.
 
@@ -49,7 +82,7 @@ def as_text(value: object) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, FileRef):
+    if isinstance(value, FileRef | File):
         return _no_text(value)
     if isinstance(value, Mapping | list | tuple):
         return _json(value)
@@ -63,7 +96,13 @@ def _json(value: object) -> str:
 
 
 def _no_text(value: object) -> str:
-    name = f"inputs.{value.stage}" if isinstance(value, FileRef) else type(value).__name__
+    match value:
+        case FileRef(stage=stage):
+            name = f"inputs.{stage}"
+        case File(uri=uri):
+            name = uri
+        case _:
+            name = type(value).__name__
     raise TemplateError(f"{name} is a file: it must be the whole value, not a part of a text")
 
 
@@ -167,6 +206,31 @@ def check(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for inner in value:
             check(inner)
+
+
+def names(value: Any) -> frozenset[str]:
+    """What the templates in a value name: each name with its first attribute, such as "item.prompt" or "inputs".
+
+    Raises:
+        TemplateError: A template can't be parsed.
+    """
+    if isinstance(value, str):
+        return frozenset(name for part in _parse(value) or () for name in _names(part))
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return frozenset().union(*(names(each) for each in inner))
+
+
+def _names(node: nodes.Node) -> Iterator[str]:
+    match node:
+        case nodes.Name():
+            yield node.name
+        case nodes.Getattr(node=nodes.Name(name=name), attr=attribute):
+            yield f"{name}.{attribute}"
+        case nodes.Getitem(node=nodes.Name(name=name), arg=nodes.Const(value=key)):
+            yield f"{name}.{key}"
+        case _:
+            for child in node.iter_child_nodes():
+                yield from _names(child)
 
 
 def _render_text(text: str, scope: Mapping[str, Any]) -> Any:
@@ -302,6 +366,8 @@ def _member(container: Any, key: Any, name: str) -> Any:
         if container.name is not None or not isinstance(key, str):
             raise _Missing(f"a template names {name}.{key}, but {name} is a file")
         return FileRef(container.stage, key)
+    if isinstance(container, File):
+        raise _Missing(f"a template names {name}.{key}, but {name} is a file")
     if isinstance(container, Mapping) and key in container:
         return container[key]
     if isinstance(container, list | tuple) and isinstance(key, int) and -len(container) <= key < len(container):

@@ -54,7 +54,7 @@ def test_units_stand_stage_by_stage_in_the_order_of_items() -> None:
 def test_a_count_has_ids_from_zero_and_no_parameters() -> None:
     resolved = job(stage("clip", "make", "{{ item.id }}", "{{ item.index }}"), items=12)
     assert resolved.ids == tuple(map(str, range(12)))
-    assert resolved.unit(0, 11).generate == {"command": {"args": ["make", "11", "11"]}}
+    assert resolved.generate(resolved.unit(0, 11)) == {"command": {"args": ["make", "11", "11"]}}
 
 
 def test_the_jobs_own_copy_of_items_reads_back() -> None:
@@ -67,10 +67,10 @@ def test_a_fingerprint_is_that_of_the_templated_configuration() -> None:
     resolved = job(diffusers("image", prompt="{{ item.prompt|default('') }} at dawn", steps=7.0), seed=5)
     unit = resolved.unit(0, 0)
     assert unit.seed == unit_seed(5, "image", "dunes")
-    assert unit.generate == {
+    assert resolved.generate(unit) == {
         "diffusers": {"model": "s3://models/toy", "params": {"prompt": "sand at dawn", "steps": 7.0}}
     }
-    assert unit.fingerprint == unit_fingerprint(unit.generate, unit.seed, None, {})
+    assert unit.fingerprint == unit_fingerprint(resolved.generate(unit), unit.seed, None, {})
 
 
 def test_a_reference_to_an_upstream_file_is_written_out_and_its_fingerprint_counts() -> None:
@@ -78,12 +78,12 @@ def test_a_reference_to_an_upstream_file_is_written_out_and_its_fingerprint_coun
         stage("image"), diffusers("clip", after=("image",), image="{{ inputs.image }}", mask="{{ inputs.image['m'] }}")
     )
     unit = resolved.unit(1, 1)
-    assert unit.generate["diffusers"]["params"] == {
+    assert resolved.generate(unit)["diffusers"]["params"] == {
         "image": {"$input": {"stage": "image", "name": None}},
         "mask": {"$input": {"stage": "image", "name": "m"}},
     }
     upstream = {"image": resolved.unit(0, 1).fingerprint}
-    assert unit.fingerprint == unit_fingerprint(unit.generate, unit.seed, None, upstream)
+    assert unit.fingerprint == unit_fingerprint(resolved.generate(unit), unit.seed, None, upstream)
 
 
 def test_arguments_and_variables_of_a_command_become_text() -> None:
@@ -92,7 +92,8 @@ def test_arguments_and_variables_of_a_command_become_text() -> None:
     clip = stage("clip", after=("image",), generate={"command": {"args": args, "env": env}})
     items = [{"id": "a", "params": {"n": 7.0, "ok": True, "size": [1, {"b": 2}], "none": None}}]
     reference = {"$input": {"stage": "image", "name": None}}
-    assert job(stage("image"), clip, items=items).unit(1, 0).generate == {
+    resolved = job(stage("image"), clip, items=items)
+    assert resolved.generate(resolved.unit(1, 0)) == {
         "command": {
             "args": ["make", "7", "true", '[1, {"b": 2}]', "", reference],
             "env": [
