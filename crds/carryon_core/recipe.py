@@ -1,0 +1,222 @@
+"""How the units of one stage are made from its templates: rendered when they are needed, not kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from carryon_core import templates
+from carryon_core.errors import SpecError
+from carryon_core.fingerprint import canonical
+from carryon_core.names import GATHERED, PREVIOUS
+
+UNIT_LONGEST: Final = 64 * 1024
+"""Characters of one unit's configuration: it must travel in an assignment."""
+URI_LONGEST: Final = 1024
+_WRITTEN: Final = ("$input", "$file")
+"""Keys that stand for files in what a worker gets: nobody else may write them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One unit's configuration.
+
+    Attributes:
+        generate: The generator's configuration; inputs are `FileRef`, files are `File`.
+        files: Uris it names, each once.
+        previous: It takes inputs from the same stage's unit of the item before.
+    """
+
+    generate: Mapping[str, Any]
+    files: tuple[str, ...]
+    previous: bool
+
+    def plain(self, files: Mapping[str, str | None]) -> dict[str, Any]:
+        """As JSON for a worker: inputs written out as {"$input": {...}}, files as {"$file": {...}}."""
+        made: dict[str, Any] = _written(self.generate, lambda uri: {"uri": uri, "sha256": files.get(uri)})
+        return made
+
+    def text(self, files: Mapping[str, str | None]) -> str:
+        """Canonical JSON of what counts: of a file that is its content, wherever it lies."""
+        return canonical(_written(self.generate, lambda uri: {"sha256": files.get(uri)}))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stage's templates and what they may name.
+
+    Attributes:
+        inputs: Names of the stages that inputs come from.
+        template: The generator's configuration before templating.
+        gathers: It makes one unit of the whole job.
+        previous: Its templates name `inputs.previous`.
+        overrides: Item id -> params that replace the item's own.
+    """
+
+    stage: str
+    job: Mapping[str, str]
+    inputs: tuple[str, ...]
+    template: Mapping[str, Any]
+    gathers: bool
+    previous: bool
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def has_files(self) -> bool:
+        """Its templates or overrides name files themselves."""
+        return any(
+            templates.has_files(list(params.values()))
+            for params in (self.template.get("diffusers", {}).get("params", {}), *self.overrides.values())
+        )
+
+    def render(self, number: int, item: str, params: Mapping[str, Any]) -> Rendered:
+        """The configuration of one unit.
+
+        Args:
+            number: Index of the item.
+            item: Id of the item; `GATHERED` where the stage gathers.
+            params: Of the item.
+
+        Raises:
+            SpecError: A template can't be rendered, or what it makes is no configuration.
+        """
+        where = f'stage "{self.stage}"' if self.gathers else f'stage "{self.stage}", item "{item}"'
+        try:
+            generate = _typed(templates.render(self.template, self._scope(number, item, params)))
+            uris: dict[str, None] = {}
+            previous = _look(generate, uris)
+            return Rendered(generate, tuple(uris), previous)
+        except templates.TemplateError as error:
+            raise SpecError("InvalidTemplate", f"{where}: {error}") from None
+        except ValueError as error:
+            raise SpecError("InvalidParameter", f"{where}: {error}") from None
+
+    def text(self, rendered: Rendered, item: str, files: Mapping[str, str | None]) -> str:
+        """Canonical JSON of a rendered unit, for its fingerprint.
+
+        Raises:
+            SpecError: It is no JSON, or too long to travel.
+        """
+        try:
+            text = rendered.text(files)
+            size = len(canonical(rendered.plain(files))) if rendered.files else len(text)
+        except ValueError as error:
+            raise SpecError("InvalidParameter", f'stage "{self.stage}", item "{item}": {error}') from None
+        if size > UNIT_LONGEST:
+            raise SpecError(
+                "UnitTooLarge",
+                f'stage "{self.stage}", item "{item}": its configuration is {size} characters after templating; keep'
+                f" it under {UNIT_LONGEST}",
+            )
+        return text
+
+    def _scope(self, number: int, item: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        inputs = {name: templates.FileRef(name) for name in self.inputs}
+        scope: dict[str, Any] = {"job": self.job, "stage": {"name": self.stage}, "inputs": inputs}
+        if self.gathers:
+            return scope
+        if self.previous and number:
+            inputs[PREVIOUS] = templates.FileRef(PREVIOUS)
+        own = {**params, **self.overrides.get(item, {})}
+        scope["item"] = {
+            **{name: templates.with_files(value) for name, value in own.items()},
+            "id": item,
+            "index": number,
+        }
+        return scope
+
+
+def check_gathering(recipe: Recipe) -> None:
+    """Look whether the templates of a stage that gathers name only what it has.
+
+    Raises:
+        SpecError: They name an item: there is none.
+    """
+    for name in sorted(templates.names(recipe.template)):
+        if name.partition(".")[0] == "item":
+            raise SpecError(
+                "InvalidTemplate",
+                f'stage "{recipe.stage}": a template names {name}, but a stage with `each: {GATHERED}` is made once, of'
+                " all items; use job, stage and inputs, which are lists of files there",
+            )
+        if name == f"inputs.{PREVIOUS}":
+            raise SpecError(
+                "InvalidTemplate",
+                f'stage "{recipe.stage}": a template names {name}, but a stage with `each: {GATHERED}` has no item'
+                " before its own; take it out",
+            )
+
+
+def _typed(rendered: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Programs get text, pipelines get files where their params name some."""
+    if "command" in rendered:
+        return {**rendered, "command": _as_command(rendered["command"])}
+    if "params" in rendered.get("diffusers", {}):
+        given = rendered["diffusers"]
+        params = {name: templates.with_files(value) for name, value in given["params"].items()}
+        return {**rendered, "diffusers": {**given, "params": params}}
+    return rendered
+
+
+def _as_command(command: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Programs take text: arguments and variables that a template made into something else are written out."""
+
+    def written(part: Any) -> Any:
+        return part if isinstance(part, str | templates.FileRef | templates.File) else templates.as_text(part)
+
+    env = [{**each, "value": written(each.get("value", ""))} for each in command.get("env", ())]
+    return {**command, "args": [written(part) for part in command["args"]], **({"env": env} if env else {})}
+
+
+def _look(value: Any, uris: dict[str, None]) -> bool:
+    """Note the files that a configuration names; whether it takes inputs from the item before."""
+    match value:
+        case str() | int() | float() | None:
+            return False
+        case templates.FileRef(stage=stage):
+            return stage == PREVIOUS
+        case templates.File(uri=uri):
+            uris[check_uri(uri)] = None
+            return False
+        case Mapping():
+            for key in _WRITTEN:
+                if key in value:
+                    raise ValueError(f"params must not have the key {key}, which stands for files; choose another name")
+            return any([_look(inner, uris) for inner in value.values()])
+        case list() | tuple():
+            return any([_look(inner, uris) for inner in value])
+    return False
+
+
+def check_uri(uri: str) -> str:
+    """The uri of a file parameter, if it is one.
+
+    Raises:
+        ValueError: It is not.
+    """
+    scheme, mark, rest = uri.partition("://")
+    path = rest if scheme == "file" else rest.partition("/")[2]
+    if scheme not in ("s3", "file") or not mark or not path.strip("/") or (scheme == "file" and rest[0] != "/"):
+        raise ValueError(f'the file "{uri[:100]}" must be s3://bucket/key or file:///absolute/path')
+    if len(uri) > URI_LONGEST:
+        raise ValueError(f'the uri of the file "{uri[:100]}..." must be at most {URI_LONGEST} characters')
+    if ".." in path.lower().replace("%2e", ".").replace("%2f", "/").split("/"):
+        raise ValueError(f'the uri of the file "{uri[:100]}" must not contain ..: write the path out')
+    return uri
+
+
+def _written(value: Any, file: Any) -> Any:
+    """JSON of what a template made."""
+    match value:
+        case str() | int() | float() | None:
+            return value
+        case templates.FileRef(stage=stage, name=name):
+            return {"$input": {"stage": stage, "name": name}}
+        case templates.File(uri=uri):
+            return {"$file": file(uri)}
+        case Mapping():
+            return {key: _written(inner, file) for key, inner in value.items()}
+        case list() | tuple():
+            return [_written(inner, file) for inner in value]
+    return value
