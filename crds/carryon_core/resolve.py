@@ -13,7 +13,7 @@ from carryon_core import layout, templates
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_seed
 from carryon_core.names import GATHERED, PREVIOUS
-from carryon_core.pod_template import check_template
+from carryon_core.pod_template import check_templates
 from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering
 from carryon_core.spec import JobSpec, Stage
 
@@ -246,8 +246,7 @@ def resolve(
 def _resolve(
     namespace: str, name: str, spec: JobSpec, rows: Rows | None, files: Mapping[str, str | None]
 ) -> ResolvedJob:
-    if spec.pod_template is not None:
-        check_template(spec.pod_template)
+    warnings = check_templates(spec)
     items = _items(spec, rows)
     order = _topological(spec.stages)
     recipes = _recipes(namespace, name, spec, items)
@@ -266,6 +265,7 @@ def _resolve(
         stages=tuple(resolved[index] for index in range(len(spec.stages))),
         params=tuple(params for _, params in items),
         digests=files,
+        warnings=warnings,
     )
 
 
