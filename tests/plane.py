@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -28,6 +29,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import psutil
+import pytest
 import yaml
 
 Job = dict[str, Any]
@@ -35,6 +37,10 @@ Job = dict[str, Any]
 JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
 PODS = "/api/v1/namespaces/default/pods"
 POLL = 0.05
+
+needs_kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None and "CI" not in os.environ, reason="install kubectl 1.29 or newer for it"
+)
 
 
 class ApiError(Exception):
@@ -196,6 +202,30 @@ class Plane:
         """Delete a job."""
         self.request("DELETE", f"{JOBS}/{name}")
 
+    def annotate(self, name: str, annotation: str, value: str) -> Job:
+        """Set an annotation of a job, such as a request."""
+        return self.patch(name, {"metadata": {"annotations": {annotation: value}}})
+
+    def evict(self, pod: str) -> None:
+        """End a pod as a drain does: a disruption."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "default"}}
+        self.request("POST", f"{PODS}/{pod}/eviction", eviction)
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints; it must end well."""
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.data)}
+        ran = subprocess.run(["kubectl", *arguments], env=environment, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def carryon(self, *arguments: str) -> str:
+        """What the carryon command prints; it must end well."""
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        command = [sys.executable, "-m", "carryon_standalone", *arguments]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
     def pods(self, job: str | None = None) -> list[Job]:
         """Pods, of one job or all."""
         query = f"?labelSelector=carryon.dev/job%3D{job}" if job else ""
@@ -219,12 +249,25 @@ class Plane:
         raise AssertionError(f"{name}: not so within {timeout} s; status: {status}\n{self.logs()}")
 
 
-def condition(job: Job, kind: str) -> bool:
-    """Whether a condition is true of the job's present generation."""
+def until(look: Callable[[], object], seconds: float = 30) -> None:
+    """Return as soon as a look finds something true."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(POLL)
+
+
+def claim(job: Job, kind: str) -> dict[str, str]:
+    """The whole condition, of the job's present generation; empty where it is not there."""
     status = job.get("status") or {}
     if (status.get("observedGeneration") or 0) < job["metadata"]["generation"]:
-        return False
-    return any(each["type"] == kind and each["status"] == "True" for each in status.get("conditions") or ())
+        return {}
+    return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
+
+
+def condition(job: Job, kind: str) -> bool:
+    """Whether a condition is true of the job's present generation."""
+    return claim(job, kind).get("status") == "True"
 
 
 def finished(job: Job) -> bool:
@@ -235,6 +278,11 @@ def finished(job: Job) -> bool:
 def succeeded(job: Job) -> bool:
     """The job has ended well."""
     return condition(job, "Succeeded")
+
+
+def failed(job: Job) -> bool:
+    """The job has ended, and units failed for good."""
+    return condition(job, "Failed")
 
 
 def suspended(job: Job) -> bool:

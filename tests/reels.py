@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from carryon_core import layout
@@ -33,6 +35,72 @@ def reel(name: str, *, clips: int = 15, seconds: float = 0.5, script: str = RAND
             **spec,
         },
     }
+
+
+def stage(
+    name: str, begun: Path, script: str, *arguments: str, after: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """A stage whose program is a script of sh that gets these arguments; it notes in `begun` what it begins."""
+    noted = f'echo "$CARRYON_STAGE/$CARRYON_ITEM" >> {begun}; {script}'
+    command = {"args": ["sh", "-ec", noted, name, *arguments]}
+    return {"name": name, "generate": {"command": command}, "after": [after] if after else [], **more}
+
+
+def scenes(count: int) -> list[dict[str, Any]]:
+    """Items scene-0, scene-1 ... with a prompt each."""
+    return [{"id": f"scene-{number}", "params": {"prompt": f"prompt {number}"}} for number in range(count)]
+
+
+def film(name: str, begun: Path, *, items: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A film of three stages: an image of each scene, a clip of each image, one reel of all clips."""
+    made = reel(name, **{"unitsPerPod": 5, **spec})
+    made["spec"]["items"] = items or {"list": scenes(15)}
+    made["spec"]["stages"] = [
+        stage("image", begun, 'echo "image of $1" > "$CARRYON_OUTPUT/image.txt"', "{{ item.prompt }}"),
+        stage(
+            "clip",
+            begun,
+            'sed "s/image/clip/" "$1" > "$CARRYON_OUTPUT/clip.txt"',
+            "{{ inputs.image }}",
+            after="image",
+        ),
+        stage("reel", begun, 'cat "$@" > "$CARRYON_OUTPUT/reel.txt"', "{{ inputs.clip }}", after="clip", each="job"),
+    ]
+    return made
+
+
+def begun_units(begun: Path) -> list[str]:
+    """What programs have begun, as stage/item, sorted; a unit that was begun twice stands there twice."""
+    return sorted(begun.read_text().split())
+
+
+@dataclass(frozen=True)
+class Version:
+    """One done.json in a folder, read without any code of ours, and what its artifacts hold."""
+
+    folder: Path
+    done: dict[str, Any]
+    contents: dict[str, bytes]
+    written: tuple[tuple[str, int], ...]
+
+    @property
+    def text(self) -> str:
+        """Its only artifact."""
+        (content,) = self.contents.values()
+        return content.decode()
+
+
+def versions(folder: Path) -> dict[str, list[Version]]:
+    """Everything that is done in a job's folder: stage/item -> its versions, the first made first."""
+    found: dict[str, list[Version]] = {}
+    for path in folder.glob("*/*/*/done.json"):
+        done = json.loads(path.read_text())
+        files = {each["name"]: path.parent / each["key"] for each in done["artifacts"]}
+        written = tuple((file.name, file.stat().st_mtime_ns) for file in [path, *files.values()])
+        contents = {name: file.read_bytes() for name, file in files.items()}
+        version = Version(path.parent, done, contents, written)
+        found.setdefault(f"{done['stage']}/{done['item']}", []).append(version)
+    return {unit: sorted(each, key=lambda version: version.written[0][1]) for unit, each in found.items()}
 
 
 @dataclass(frozen=True)
