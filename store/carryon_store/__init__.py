@@ -1,7 +1,7 @@
 """The bucket: one small protocol, two stores behind it, and the contract of what lies in them."""
 
 from carryon_store.errors import Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
-from carryon_store.opening import Stores, open_store
+from carryon_store.opening import Stores, open_store, place_of
 from carryon_store.protocol import DOCUMENT_LIMIT, JSON_TYPE, Credentials, ObjectInfo, Store
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "TooLarge",
     "Unreachable",
     "open_store",
+    "place_of",
 ]

@@ -7,6 +7,7 @@ system, is fsynced, and then takes its name by rename(2) or, to create only, by 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -15,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -87,6 +89,11 @@ class FileStore:
         with source, arriving(path) as target:
             shutil.copyfileobj(source, target, _CHUNK)
 
+    def sha256(self, key: str) -> str:
+        """See `Store.sha256`."""
+        with self._errors(key), self._open(key) as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
     def head(self, key: str) -> ObjectInfo:
         """See `Store.head`."""
         with self._errors(key):
@@ -137,7 +144,7 @@ class FileStore:
             raise NotFound(f"{self._name(key)} does not exist: what has that name is no regular file")
         return seen
 
-    def _open(self, key: str) -> BinaryIO:
+    def _open(self, key: str) -> BufferedReader:
         self._stat(key)
         return open(self._path(key), "rb")
 

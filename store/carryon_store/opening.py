@@ -37,6 +37,27 @@ def folder_of(uri: str) -> PurePosixPath:
     return folder
 
 
+def place_of(uri: str, output: StoreConfig) -> tuple[StoreConfig, str]:
+    """Where an object lies that a spec names by its uri, such as a table of items or a photo: its store, and its key.
+
+    Args:
+        uri: s3://bucket/key or file:///absolute/path.
+        output: The job's own store, at whose endpoint buckets are looked for.
+
+    Raises:
+        StoreError: It names no object.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        path = folder_of(uri)
+        if path.name:
+            return StoreConfig(uri=Path(path.parent).as_uri()), path.name
+    bucket, _, key = rest.partition("/")
+    if scheme == "s3" and bucket and key:
+        return StoreConfig(uri=f"s3://{bucket}", endpoint=output.endpoint, region=output.region), key
+    raise StoreError(f"{uri} names no object: write s3://bucket/key or file:///absolute/path")
+
+
 class Stores:
     """Opens stores; those of one endpoint, region and credentials share connections. Keep one per process."""
 

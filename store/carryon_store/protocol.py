@@ -86,6 +86,14 @@ class Store(Protocol):
         """
         ...
 
+    def sha256(self, key: str) -> str:
+        """SHA-256 of an object of any size, 64 hex digits; it is read, in pieces, and kept nowhere.
+
+        Raises:
+            NotFound: There is no such object.
+        """
+        ...
+
     def head(self, key: str) -> ObjectInfo:
         """Look at an object.
 

@@ -1,4 +1,4 @@
-"""A job's own documents: resolved items and large assignments, each named by the digest of its content."""
+"""A job's own documents: items and large assignments, named by their digests, and logs of pods that are gone."""
 
 from __future__ import annotations
 
@@ -55,6 +55,23 @@ def get_assignment(store: Store, pointer: AssignmentPointer) -> Assignment:
         return Assignment.model_validate_json(_get(store, pointer.key, pointer.sha256))
     except ValidationError as error:
         raise StoreError(f"{store.uri}/{pointer.key} is no assignment this worker understands: {error}") from error
+
+
+def put_log(store: Store, prefix: str, pod_uid: str, text: str) -> str:
+    """Keep the last lines of an attempt's log.
+
+    Args:
+        store: The bucket.
+        prefix: Of the unit that the attempt was at, see `layout.unit_prefix`.
+        pod_uid: Of the pod that wrote them.
+        text: The lines.
+
+    Returns:
+        The key they lie under.
+    """
+    key = layout.attempt_log_key(prefix, pod_uid)
+    store.put(key, text.encode("utf-8", "replace"), content_type="text/plain; charset=utf-8")
+    return key
 
 
 def _put(store: Store, key: str, content: bytes, content_type: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from itertools import groupby
 from typing import Final, TypeAlias
 
 from carryon_core import layout
+from carryon_core.standing import DoneUnit
 from carryon_store.protocol import ObjectInfo, Store
 from carryon_store.units import Unreadable, read_done
 
@@ -26,11 +28,13 @@ class DoneFacts:
         etag: Of the done.json.
         fingerprint: What the unit was made from, 64 hex digits.
         artifacts: (key relative to the unit's prefix, bytes) of each.
+        unit: How the unit ended, whose work it was, and how long that took.
     """
 
     etag: str
     fingerprint: str
     artifacts: tuple[tuple[str, int], ...]
+    unit: DoneUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,9 @@ def _judged(store: Store, found: _Found, fingerprint: str, cache: DoneCache) -> 
         if isinstance(done, Unreadable):
             return Invalid(found.etag, done.reason)
         artifacts = tuple((artifact.key, artifact.size) for artifact in done.artifacts)
-        facts = DoneFacts(found.etag, done.fingerprint, artifacts)
+        spent = done.timings.load + done.timings.generate + done.timings.publish
+        unit = DoneUnit(done.outcome, sys.intern(done.pod_uid), spent)
+        facts = DoneFacts(found.etag, done.fingerprint, artifacts, unit)
         cache.put(found.prefix, facts)
     complaint = _complaint(facts, fingerprint, found.sizes)
     return facts if complaint is None else Invalid(found.etag, complaint)

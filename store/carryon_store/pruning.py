@@ -1,0 +1,132 @@
+"""What may go from a bucket: earlier versions of units, and everything of a job that is deleted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, islice
+from typing import Final, TypeVar
+
+from carryon_core import layout
+from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_store.errors import StoreError
+from carryon_store.protocol import ObjectInfo, Store
+
+UNTOUCHED: Final = timedelta(hours=1)
+"""A version without done.json that was written to since then may be one that a worker is still at."""
+DELETED_AT_ONCE: Final = 2000
+"""Objects that one call of `delete_prefix` removes: some seconds."""
+_DELETERS: Final = 8
+_BATCH: Final = 256
+_VERSION: Final = re.compile("[0-9a-f]{16}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A unit at one fingerprint.
+
+    Attributes:
+        prefix: Where it lies.
+        keys: What lies there, done.json first: a version that is gone in part must not count as done.
+        done: When its done.json was written, None if it has none.
+        touched: When the last of its objects was written.
+    """
+
+    prefix: str
+    keys: tuple[str, ...]
+    done: datetime | None
+    touched: datetime
+
+
+def prune(store: Store, job: ResolvedJob, keep: int, now: datetime) -> int:
+    """Delete what is outdated: of each unit the versions that are not today's, but for the newest.
+
+    Items and stages that the job no longer has keep all they made, and so does a unit whose fingerprint is not known
+    today.
+
+    Args:
+        store: The bucket.
+        job: With the fingerprints of today, see `standing.Standing.job`.
+        keep: Finished earlier versions that stay, of each unit.
+        now: The time, UTC.
+
+    Returns:
+        Objects that were deleted.
+
+    Raises:
+        StoreError: Something could not be read or deleted; asking again goes on from there.
+    """
+
+    def delete(version: _Version) -> int:
+        for key in version.keys:
+            store.delete(key)
+        return len(version.keys)
+
+    return sum(_each(delete, _outdated(store, job, stage, keep, now)) for stage in job.stages)
+
+
+def delete_prefix(store: Store, prefix: str, most: int = DELETED_AT_ONCE) -> int:
+    """Delete what lies below a prefix, as far as one call goes: to be called until it deletes less than `most`.
+
+    Args:
+        store: The bucket.
+        prefix: Ends in a slash, see `layout.job_prefix`.
+        most: Objects to delete, at most.
+
+    Returns:
+        Objects that were deleted.
+
+    Raises:
+        StoreError: The prefix is none, or something could not be listed or deleted; asking again goes on from there.
+    """
+    if not prefix.endswith("/"):
+        raise StoreError(f'"{prefix}" is no prefix to delete: it must end in a slash')
+
+    def delete(info: ObjectInfo) -> int:
+        store.delete(info.key)
+        return 1
+
+    return _each(delete, list(islice(store.list(prefix), most)))
+
+
+def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, now: datetime) -> Iterator[_Version]:
+    """The versions of a stage's units that may go."""
+    at = layout.stage_prefix(job.namespace, job.name, stage.name)
+    today = {
+        layout.encode_id(job.item_id(stage.index, unit.item)): job.prefix(unit)
+        for unit in stage.units
+        if unit.fingerprint
+    }
+    for item, objects in groupby(store.list(at), key=lambda info: info.key.removeprefix(at).partition("/")[0]):
+        if item not in today:
+            continue
+        earlier = [each for each in _versions(f"{at}{item}/", objects) if each.prefix != today[item]]
+        finished = sorted((each for each in earlier if each.done), key=lambda each: each.done or now, reverse=True)
+        yield from finished[keep:]
+        yield from (each for each in earlier if each.done is None and each.touched < now - UNTOUCHED)
+
+
+def _versions(prefix: str, objects: Iterable[ObjectInfo]) -> Iterator[_Version]:
+    """The versions of one unit, whose objects are neighbours; what lies beside their folders is none."""
+    for name, group in groupby(objects, key=lambda info: info.key.removeprefix(prefix).partition("/")[0]):
+        if not _VERSION.fullmatch(name):
+            continue
+        at = f"{prefix}{name}/"
+        found = sorted(group, key=lambda info: info.key != at + layout.DONE)
+        done = found[0].modified if found[0].key == at + layout.DONE else None
+        yield _Version(at, tuple(info.key for info in found), done, max(info.modified for info in found))
+
+
+def _each(delete: Callable[[T], int], items: Iterable[T]) -> int:
+    """Delete by a few threads, for it is round trips that take the time; how much, in all."""
+    deleted = 0
+    rest = iter(items)
+    with ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete") as deleters:
+        while batch := list(islice(rest, _BATCH)):
+            deleted += sum(deleters.map(delete, batch))
+    return deleted
