@@ -17,11 +17,22 @@ from carryon_core.pod_template import check_templates
 from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering
 from carryon_core.spec import JobSpec, Stage
 
-__all__ = ["ITEMS_MOST", "UNIT_LONGEST", "ResolvedJob", "ResolvedStage", "Unit", "file_uris", "parse_items", "resolve"]
+__all__ = [
+    "ITEMS_MOST",
+    "RESERVED",
+    "UNIT_LONGEST",
+    "ResolvedJob",
+    "ResolvedStage",
+    "Unit",
+    "file_uris",
+    "parse_items",
+    "resolve",
+]
 
 ITEMS_MOST: Final = 100_000
 """Items of one job."""
-_RESERVED: Final = ("id", "index")
+RESERVED: Final = ("id", "index")
+"""Names that params must not have: templates use them for the item itself."""
 
 Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 """(id, params) of each item."""
@@ -102,6 +113,7 @@ class ResolvedJob:
         items_digest: SHA-256 of that text, 64 hex digits.
         params: Of the items.
         digests: Uri of a file that units name -> SHA-256 of its content, None where it is not there.
+        variant: Digest of what units are made from besides stages and items: overrides and files.
         warnings: What the spec asks for that is not done: sentences.
     """
 
@@ -113,6 +125,7 @@ class ResolvedJob:
     stages: tuple[ResolvedStage, ...]
     params: tuple[Mapping[str, Any], ...] = field(default=(), repr=False, compare=False)
     digests: Mapping[str, str | None] = field(default_factory=dict, repr=False, compare=False)
+    variant: str = ""
     warnings: tuple[str, ...] = ()
 
     @cached_property
@@ -251,7 +264,7 @@ def _resolve(
     order = _topological(spec.stages)
     recipes = _recipes(namespace, name, spec, items)
     _check_approved(spec)
-    lines = "".join([canonical({"id": item, "params": params or None}) + "\n" for item, params in items])
+    lines = "".join([_line(item, params) for item, params in items])
 
     resolved: dict[int, ResolvedStage] = {}
     for index in order:
@@ -265,8 +278,14 @@ def _resolve(
         stages=tuple(resolved[index] for index in range(len(spec.stages))),
         params=tuple(params for _, params in items),
         digests=files,
+        variant=_variant(spec, files),
         warnings=warnings,
     )
+
+
+def _variant(spec: JobSpec, files: Mapping[str, str | None]) -> str:
+    overrides = [[each.stage, each.item, each.params] for each in spec.overrides]
+    return digest([sorted(overrides, key=lambda each: (each[0], each[1])), dict(files)])[:16]
 
 
 def _items(spec: JobSpec, rows: Rows | None) -> Rows:
@@ -291,8 +310,15 @@ def _items(spec: JobSpec, rows: Rows | None) -> Rows:
     return items
 
 
+def _line(item: str, params: Mapping[str, Any]) -> str:
+    try:
+        return canonical({"id": item, "params": params or None}) + "\n"
+    except ValueError as error:
+        raise SpecError("InvalidParameter", f'item "{item}": {error}') from None
+
+
 def _check_reserved(where: str, params: Mapping[str, Any]) -> None:
-    for name in _RESERVED:
+    for name in RESERVED:
         if name in params:
             raise SpecError(
                 "ReservedParameter",
