@@ -6,15 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from carryon_core.messages import StoreConfig
+from carryon_store import Unreachable
 
 THREADS: Final = 16
 AT_ONE_PLACE: Final = 2
 LONGEST_LOOK: Final = 120.0
 """Seconds after which a look is not waited for any more; its thread goes on."""
+PATIENCE: Final = 10.0
+"""Seconds that work on a bucket waits for a free thread: it comes after a look, when one was free."""
 
 T = TypeVar("T")
 
@@ -26,12 +30,20 @@ class Busy(Exception):
 class Looks:
     """Runs what blocks on a bucket."""
 
-    def __init__(self, threads: int = THREADS, at_one_place: int = AT_ONE_PLACE, longest: float = LONGEST_LOOK) -> None:
+    def __init__(
+        self,
+        threads: int = THREADS,
+        at_one_place: int = AT_ONE_PLACE,
+        longest: float = LONGEST_LOOK,
+        patience: float = PATIENCE,
+    ) -> None:
         self.longest: Final = longest
+        self._patience = patience
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
         self._threads = threads
         self._at_one_place = at_one_place
         self._running: Counter[str] = Counter()
+        self._freed = asyncio.Event()
 
     @property
     def running(self) -> int:
@@ -52,8 +64,36 @@ class Looks:
 
         def ended(each: asyncio.Future[T]) -> None:
             self._running[place] -= 1
+            self._freed.set()
+            self._freed = asyncio.Event()
             if not each.cancelled():
                 each.exception()  # Whoever began it may have stopped waiting.
 
         future.add_done_callback(ended)
         return future
+
+    async def run(self, store: StoreConfig, work: Callable[[], T]) -> T:
+        """Do something with a bucket and wait for it; it may be done although this raises.
+
+        Raises:
+            Busy: Nothing was begun: no thread was free for a while.
+            StoreError: What the work raises, or `Unreachable` if it takes longer than a look may.
+        """
+        work_on = await self._begun(store, work)
+        await asyncio.wait([work_on], timeout=self.longest)
+        if not work_on.done():
+            raise Unreachable(f"{store.uri} took longer than {self.longest:.0f} s")
+        return work_on.result()
+
+    async def _begun(self, store: StoreConfig, work: Callable[[], T]) -> asyncio.Future[T]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._patience
+        while True:
+            try:
+                return self.start(store, work)
+            except Busy:
+                if clock() >= deadline:
+                    raise
+                freed = self._freed
+            with suppress(TimeoutError):
+                await asyncio.wait_for(freed.wait(), deadline - clock())

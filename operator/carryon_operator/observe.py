@@ -203,7 +203,7 @@ class Observer:
         if memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS:
             return
         assert seen.spec is not None
-        memory.config = destination(seen.spec, seen.status.resolved.output, self._config)
+        memory.config = destination(seen.namespace, seen.spec, seen.status.resolved.output, self._config)
         secret = seen.spec.output.credentials_secret if seen.spec.output else None
         keys = None
         if secret is not None:

@@ -1,4 +1,4 @@
-"""Where a job's artifacts go: the store it names or the operator's default, within what this operator allows."""
+"""Where a job's artifacts go and its data may come from: what it names, within what this operator allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.spec import JobSpec
 from carryon_operator.config import Config
-from carryon_store import Credentials, StoreError
+from carryon_store import Credentials, StoreError, place_of
 from carryon_store.opening import folder_of
 
 _KEY_ID: Final = "AWS_ACCESS_KEY_ID"
@@ -29,10 +29,11 @@ _METADATA_ADDRESSES: Final = tuple(
 """Of AWS and its kin, by IPv6, of its pod identities, and of Alibaba Cloud."""
 
 
-def destination(spec: JobSpec, resolved_uri: str | None, config: Config) -> StoreConfig:
+def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, config: Config) -> StoreConfig:
     """The store of a job.
 
     Args:
+        namespace: Of the job.
         spec: Of the job.
         resolved_uri: What was filled in before for a job that names no output: it stays fixed. It comes from status,
             which others may write too, so it is looked at like any other.
@@ -45,7 +46,7 @@ def destination(spec: JobSpec, resolved_uri: str | None, config: Config) -> Stor
     if output is not None:
         uri = output.uri.rstrip("/") if output.uri != "file:///" else output.uri
         store = StoreConfig(uri=uri, endpoint=output.endpoint, region=output.region)
-        _check("spec.output.uri", store, config, has_keys=output.credentials_secret is not None)
+        _check("spec.output.uri", store, config, namespace, has_keys=output.credentials_secret is not None)
         return store
     if default is None:
         raise SpecError(
@@ -55,8 +56,45 @@ def destination(spec: JobSpec, resolved_uri: str | None, config: Config) -> Stor
     if not resolved_uri or resolved_uri == default.uri:
         return default
     store = default.model_copy(update={"uri": resolved_uri})
-    _check("status.resolved.output", store, config, has_keys=False)
+    _check("status.resolved.output", store, config, namespace, has_keys=False)
     return store
+
+
+def data_place(
+    field: str, uri: str, namespace: str, spec: JobSpec, output: StoreConfig, config: Config
+) -> tuple[StoreConfig, str]:
+    """Where data lies that a job is made from, such as its items or a photo: the store, and the key in it.
+
+    Args:
+        field: That names it, for the sentence.
+        uri: s3://bucket/key or file:///absolute/path.
+        namespace: Of the job.
+        spec: Of the job.
+        output: Its store, at whose endpoint and with whose keys buckets are read.
+        config: Of this operator.
+
+    Raises:
+        SpecError: It names no object, or one that this job may not read.
+    """
+    try:
+        store, key = place_of(uri, output)
+    except StoreError as error:
+        raise SpecError("InvalidSource", f"{field}: {error}") from None
+    has_keys = spec.output is not None and spec.output.credentials_secret is not None
+    if store.uri.startswith("file:"):
+        _check_folder(field, uri, config, "reads", "SourceNotAllowed")
+    elif config.file_root is None and not has_keys and not config.ambient_credentials:
+        within = _within_default(StoreConfig(uri=uri, endpoint=store.endpoint), config)
+        if within is None or len(within) < 2 or within[0] != namespace:
+            default = config.default_store
+            where = "nowhere" if default is None else f"only {_below(default, namespace)}"
+            raise SpecError(
+                "SourceNotAllowed",
+                f"{field} is {uri}{_at(store)} and there is no spec.output.credentialsSecret, but without one jobs may"
+                f" read {where}: put it there, or name a Secret with the keys of that bucket in"
+                " spec.output.credentialsSecret",
+            )
+    return store, key
 
 
 def credentials(secret: Mapping[str, bytes], name: str) -> Credentials:
@@ -79,21 +117,28 @@ def credentials(secret: Mapping[str, bytes], name: str) -> Credentials:
     return Credentials(secret[_KEY_ID].decode(), secret[_SECRET_KEY].decode(), token.decode() if token else None)
 
 
-def _check(field: str, store: StoreConfig, config: Config, *, has_keys: bool) -> None:
+def _check(field: str, store: StoreConfig, config: Config, namespace: str, *, has_keys: bool) -> None:
     if store.uri.startswith("file:"):
-        _check_folder(field, store.uri, config)
-    elif config.file_root is None and not _is_default(store, config):
+        _check_folder(field, store.uri, config, "writes", "OutputNotAllowed")
+    elif config.file_root is None and not _is_own_part(store, config, namespace):
         # A job must make the operator talk neither to what only the operator may talk to, nor with its rights.
         if store.endpoint is not None:
             _check_endpoint(store.endpoint)
         if not has_keys and not config.ambient_credentials:
-            raise SpecError("OutputNotAllowed", _without_keys(field, store, config))
+            default = config.default_store
+            where = "nowhere" if default is None else f"only to {default.uri} itself or {_below(default, namespace)}"
+            raise SpecError(
+                "OutputNotAllowed",
+                f"{field} is {store.uri}{_at(store)} and there is no spec.output.credentialsSecret, but without one"
+                f" jobs may write {where}: name a Secret with the keys of that bucket in"
+                " spec.output.credentialsSecret",
+            )
 
 
-def _check_folder(field: str, uri: str, config: Config) -> None:
+def _check_folder(field: str, uri: str, config: Config, does: str, reason: str) -> None:
     if config.file_root is None:
         raise SpecError(
-            "OutputNotAllowed",
+            reason,
             f"{field} is {uri}, but this operator keeps nothing in folders: use s3://bucket/prefix",
         )
     try:
@@ -102,32 +147,36 @@ def _check_folder(field: str, uri: str, config: Config) -> None:
         raise SpecError("InvalidOutput", f"{field}: {error}") from None
     if not folder.is_relative_to(config.file_root):
         raise SpecError(
-            "OutputNotAllowed",
-            f"{field} is {uri}, but this operator writes only below {config.file_root}: choose a folder there",
+            reason,
+            f"{field} is {uri}, but this operator {does} only below {config.file_root}: choose a folder there",
         )
 
 
-def _is_default(store: StoreConfig, config: Config) -> bool:
-    """Whether a store is the operator's own, or lies in it."""
+def _is_own_part(store: StoreConfig, config: Config, namespace: str) -> bool:
+    """Whether a job's prefix in a store, {uri}/{namespace}/{job}, lies in this namespace's part of the default store.
+
+    Were any uri below the default store allowed, one that ends in another namespace's name would lead into its jobs.
+    """
+    within = _within_default(store, config)
+    return within is not None and [*within, namespace][0] == namespace
+
+
+def _within_default(store: StoreConfig, config: Config) -> list[str] | None:
+    """Segments by which a place lies below the default store, None if it does not."""
     default = config.default_store
     if default is None or (store.endpoint or "").rstrip("/") != (default.endpoint or "").rstrip("/"):
-        return False
+        return None
     parts = store.uri.rstrip("/").split("/")
     own = default.uri.rstrip("/").split("/")
-    return parts[: len(own)] == own and ".." not in parts
+    return parts[len(own) :] if parts[: len(own)] == own and ".." not in parts else None
 
 
-def _without_keys(field: str, store: StoreConfig, config: Config) -> str:
-    default = config.default_store
-    if default is None:
-        where = "nowhere"
-    else:
-        where = f"only below {default.uri}" + (f" at {default.endpoint}" if default.endpoint else "")
-    at = f" at {store.endpoint}" if store.endpoint else ""
-    return (
-        f"{field} is {store.uri}{at} and there is no spec.output.credentialsSecret, but without one jobs may write"
-        f" {where}: name a Secret with the keys of that bucket in spec.output.credentialsSecret"
-    )
+def _below(default: StoreConfig, namespace: str) -> str:
+    return f"below {default.uri.rstrip('/')}/{namespace}/{_at(default)}"
+
+
+def _at(store: StoreConfig) -> str:
+    return f" at {store.endpoint}" if store.endpoint else ""
 
 
 def _check_endpoint(endpoint: str) -> None:

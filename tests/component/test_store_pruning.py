@@ -14,13 +14,13 @@ from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome
 from carryon_core.messages import StoreConfig
 from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
 from carryon_store import NotFound, Store, StoreError, open_store, place_of
 from carryon_store.pruning import delete_prefix, prune
 from carryon_store.records import put_log
 from carryon_store.units import File, publish
 from carryon_store.verification import DoneCache, DoneFacts, verify_unit
-from worlds import job_spec
 
 HOURS = timedelta(hours=1)
 
@@ -30,17 +30,19 @@ def job(*ids: str) -> ResolvedJob:
     return resolve(
         "ns",
         "film",
-        job_spec(
-            items={"list": [{"id": each} for each in ids]},
-            stages=[
-                {"name": "clip", "generate": {"command": {"args": ["clip", "{{ item.id }}"]}}},
-                {
-                    "name": "reel",
-                    "each": "job",
-                    "after": ["clip"],
-                    "generate": {"command": {"args": ["join", "{{ inputs.clip }}"]}},
-                },
-            ],
+        JobSpec.model_validate(
+            {
+                "items": {"list": [{"id": each} for each in ids]},
+                "stages": [
+                    {"name": "clip", "generate": {"command": {"args": ["clip", "{{ item.id }}"]}}},
+                    {
+                        "name": "reel",
+                        "each": "job",
+                        "after": ["clip"],
+                        "generate": {"command": {"args": ["join", "{{ inputs.clip }}"]}},
+                    },
+                ],
+            },
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Where a job may put its artifacts, and with whose keys."""
+"""Where a job may put its artifacts and take its data from, and with whose keys."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
+from carryon_core.spec import JobSpec
 from carryon_operator.config import Config
-from carryon_operator.output import credentials, destination
+from carryon_operator.output import credentials, data_place, destination
 from carryon_store import StoreError
 from carryon_store.opening import folder_of, open_store
-from worlds import job_spec
+
+
+def job_spec(**fields: Any) -> JobSpec:
+    stage = {"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}
+    return JobSpec.model_validate({"items": {"count": 15}, "stages": [stage], **fields})
+
 
 HOUSE = StoreConfig(uri="s3://house/p", endpoint="https://minio.example", region="eu-west-1")
 CLUSTER = Config(default_store=HOUSE)
@@ -23,7 +32,7 @@ KEYS = {"credentialsSecret": {"name": "keys"}}
 
 
 def place(config: Config, resolved: str | None = None, **output: Any) -> StoreConfig:
-    return destination(job_spec(**({"output": output} if output else {})), resolved, config)
+    return destination("films", job_spec(**({"output": output} if output else {})), resolved, config)
 
 
 def refusal(config: Config, resolved: str | None = None, **output: Any) -> str:
@@ -39,8 +48,8 @@ def test_a_job_without_output_has_the_default_store() -> None:
     assert "no default store" in refusal(Config())
 
 
-@pytest.mark.parametrize("uri", ["s3://house/p", "s3://house/p/", "s3://house/p/films"])
-def test_a_job_without_keys_may_write_below_the_default_store(uri: str) -> None:
+@pytest.mark.parametrize("uri", ["s3://house/p", "s3://house/p/", "s3://house/p/films", "s3://house/p/films/x/y"])
+def test_a_job_without_keys_may_write_to_its_namespaces_part_of_the_default_store(uri: str) -> None:
     assert place(CLUSTER, uri=uri, endpoint="https://minio.example/").uri == uri.rstrip("/")
 
 
@@ -50,6 +59,9 @@ def test_a_job_without_keys_may_write_below_the_default_store(uri: str) -> None:
         ("s3://house", "https://minio.example"),
         ("s3://house/q", "https://minio.example"),
         ("s3://house/pq", "https://minio.example"),
+        ("s3://house/p/another-namespace", "https://minio.example"),
+        ("s3://house/p//films", "https://minio.example"),
+        ("s3://house/p/films-2", "https://minio.example"),
         ("s3://another/p", "https://minio.example"),
         ("s3://house/p", None),
         ("s3://house/p", "https://another.example"),
@@ -59,8 +71,8 @@ def test_a_job_without_keys_may_write_nowhere_else(uri: str, endpoint: str | Non
     at = f" at {endpoint}" if endpoint else ""
     assert refusal(CLUSTER, uri=uri, endpoint=endpoint) == (
         f"spec.output.uri is {uri}{at} and there is no spec.output.credentialsSecret, but without one jobs may write"
-        " only below s3://house/p at https://minio.example: name a Secret with the keys of that bucket in"
-        " spec.output.credentialsSecret"
+        " only to s3://house/p itself or below s3://house/p/films/ at https://minio.example: name a Secret with the"
+        " keys of that bucket in spec.output.credentialsSecret"
     )
     assert place(CLUSTER, uri=uri, endpoint=endpoint, **KEYS).uri == uri
     assert place(LENDING, uri=uri, endpoint=endpoint).uri == uri
@@ -71,13 +83,15 @@ def test_without_a_default_store_keys_are_needed() -> None:
     assert "jobs may write nowhere: name a Secret" in refusal(Config(), uri="s3://bucket/x")
 
 
-@pytest.mark.parametrize("uri", ["file:///etc", "s3://another/x", "s3://house/p/../q", "gs://x/y", "s3://house"])
+@pytest.mark.parametrize(
+    "uri", ["file:///etc", "s3://another/x", "s3://house/p/../q", "gs://x/y", "s3://house", "s3://house/p/x"]
+)
 def test_what_status_says_is_looked_at_like_any_other(uri: str) -> None:
     assert refusal(CLUSTER, uri).startswith(f"status.resolved.output is {uri}")
 
 
 def test_what_was_filled_in_stays() -> None:
-    assert place(CLUSTER, "s3://house/p/former") == HOUSE.model_copy(update={"uri": "s3://house/p/former"})
+    assert place(CLUSTER, "s3://house/p/films/former") == HOUSE.model_copy(update={"uri": "s3://house/p/films/former"})
     assert place(OWN_MACHINE, "file:///srv/former").uri == "file:///srv/former"
     assert "choose a folder there" in refusal(OWN_MACHINE, "file:///etc")
 
@@ -202,7 +216,75 @@ def test_an_endpoint_elsewhere_is_allowed(host: str) -> None:
 
 def test_the_endpoint_of_the_default_store_is_the_operators_own_choice() -> None:
     config = Config(default_store=StoreConfig(uri="s3://house/p", endpoint="http://127.0.0.1:9000"))
-    assert place(config, uri="s3://house/p/x", endpoint="http://127.0.0.1:9000").uri == "s3://house/p/x"
+    assert place(config, uri="s3://house/p/films", endpoint="http://127.0.0.1:9000").uri == "s3://house/p/films"
+
+
+segments = st.text(alphabet="pf./-", max_size=12).map(lambda text: text.strip("/"))
+
+
+@given(segments)
+@example("another-namespace")
+@example("films/../another-namespace")
+def test_without_keys_nothing_is_written_outside_the_namespaces_part(path: str) -> None:
+    """Whatever a job names: with namespace and job behind it, it lies below {default}/{namespace}/."""
+    config = Config(default_store=StoreConfig(uri="s3://house/p"))
+    try:
+        at = destination("f", job_spec(output={"uri": f"s3://house/{path}".rstrip("/")}), None, config)
+    except (SpecError, ValidationError):
+        return
+    assert f"{at.uri}/f/job/".startswith("s3://house/p/f/")
+    assert ".." not in at.uri.split("/")
+
+
+def data(config: Config, source: str, **output: Any) -> tuple[StoreConfig, str]:
+    spec = job_spec(**({"output": output} if output else {}))
+    at = destination("films", spec, None, config)
+    return data_place("spec.items.from.uri", source, "films", spec, at, config)
+
+
+@pytest.mark.parametrize("uri", ["s3://house/p/films/creators.csv", "s3://house/p/films/reel/_inputs/dunes.png"])
+def test_a_job_without_keys_may_read_what_lies_in_its_namespaces_part(uri: str) -> None:
+    assert data(CLUSTER, uri) == (HOUSE.model_copy(update={"uri": "s3://house"}), uri.removeprefix("s3://house/"))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://house/p/another/secret.csv",
+        "s3://house/p/films",
+        "s3://house/creators.csv",
+        "s3://another/p/films/x.csv",
+        "s3://house/p/films/../another/x.csv",
+    ],
+)
+def test_a_job_without_keys_may_read_nothing_else(uri: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        data(CLUSTER, uri)
+    assert refused.value.reason == "SourceNotAllowed"
+    assert refused.value.message == (
+        f"spec.items.from.uri is {uri} at https://minio.example and there is no spec.output.credentialsSecret, but"
+        " without one jobs may read only below s3://house/p/films/ at https://minio.example: put it there, or name a"
+        " Secret with the keys of that bucket in spec.output.credentialsSecret"
+    )
+
+
+def test_with_keys_or_on_ones_own_machine_any_bucket_may_be_read() -> None:
+    elsewhere = {"uri": "s3://mine/out", "endpoint": "https://s3.example"}
+    at = StoreConfig(uri="s3://another", endpoint="https://s3.example")
+    assert data(CLUSTER, "s3://another/x.csv", **elsewhere, **KEYS) == (at, "x.csv")
+    assert data(LENDING, "s3://another/x.csv", **elsewhere) == (at, "x.csv")
+    assert data(OWN_MACHINE, "s3://another/x.csv", **elsewhere) == (at, "x.csv")
+    assert data(OWN_MACHINE, "file:///srv/in/x%20y.csv") == (StoreConfig(uri="file:///srv/in"), "x y.csv")
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [(OWN_MACHINE, "reads only below /srv: choose"), (CLUSTER, "keeps nothing in folders")],
+)
+def test_folders_are_read_only_below_the_root(config: Config, sentence: str) -> None:
+    for uri in ("file:///etc/passwd", "file:///srvx/passwd"):
+        with pytest.raises(SpecError, match=sentence):
+            data(config, uri)
 
 
 GOOD = {"AWS_ACCESS_KEY_ID": b"AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": b"wJalr/+="}

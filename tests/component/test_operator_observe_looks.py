@@ -1,0 +1,66 @@
+"""Work on buckets, by a few threads: a bucket that hangs holds up only its own jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from carryon_core.messages import StoreConfig
+from carryon_operator.looks import Busy, Looks
+from carryon_store import Denied, Unreachable
+
+HERE = StoreConfig(uri="s3://here/p")
+THERE = StoreConfig(uri="s3://there/p")
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What work waits for that hangs; opened at the end."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+async def test_work_is_done_and_its_answer_or_error_handed_on() -> None:
+    looks = Looks()
+
+    def refuse() -> None:
+        raise Denied("no")
+
+    assert await looks.run(HERE, lambda: 7) == 7
+    with pytest.raises(Denied, match="no"):
+        await looks.run(HERE, refuse)
+    assert looks.running == 0
+
+
+async def test_work_waits_for_a_free_thread_and_goes_on_as_soon_as_there_is_one(gate: threading.Event) -> None:
+    looks = Looks(at_one_place=1)
+    first = looks.start(HERE, gate.wait)
+    second = asyncio.create_task(looks.run(HERE, lambda: "second"))
+    third = asyncio.create_task(looks.run(HERE, lambda: "third"))
+    assert await looks.run(THERE, lambda: "elsewhere") == "elsewhere"
+    assert not second.done()
+    gate.set()
+    assert [await first, await second, await third] == [True, "second", "third"]
+
+
+async def test_work_that_gets_no_thread_is_not_begun(gate: threading.Event) -> None:
+    looks = Looks(at_one_place=1, patience=0.05)
+    looks.start(HERE, gate.wait)
+    begun: list[int] = []
+    with pytest.raises(Busy):
+        await looks.run(HERE, lambda: begun.append(1))
+    gate.set()
+    while looks.running:
+        await asyncio.sleep(0.01)
+    assert begun == []
+
+
+async def test_work_that_takes_too_long_is_no_longer_waited_for(gate: threading.Event) -> None:
+    looks = Looks(longest=0.05)
+    with pytest.raises(Unreachable, match=r"s3://here/p took longer than 0 s"):
+        await looks.run(HERE, gate.wait)
+    assert looks.running == 1
