@@ -1,47 +1,121 @@
-"""Artifacts of upstream units: fetched, verified, and put in the place of the references to them."""
+"""Files that a unit is made from: artifacts of upstream units and files that users put somewhere, all verified."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Final
 
 from carryon_core import layout
-from carryon_core.done import Artifact, Done
-from carryon_core.messages import AssignedUnit, Assignment
-from carryon_store import NotFound, Store, units
+from carryon_core.done import Done, Outcome
+from carryon_core.messages import AssignedUnit, Assignment, InputRef
+from carryon_store import NotFound, Store, StoreError, units
+from carryon_store.opening import folder_of
+from carryon_worker import content_types
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import InputFile
 
-Files = Mapping[str, Sequence[InputFile]]
-"""Stage name -> artifacts of the unit that an input is taken from."""
+LISTING: Final = "inputs.json"
+"""File in the inputs' folder that names all of them, for programs."""
+_OWN_FILES: Final = "_files"
+"""Folder for users' files; no stage is named so."""
+_AT_ONCE: Final = 8
 
 
-def fetch(store: Store, assignment: Assignment, unit: AssignedUnit, folder: Path) -> Files:
-    """Download the artifacts of all units that a unit takes inputs from.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One upstream unit.
+
+    Attributes:
+        item: Its item id.
+        files: Its artifacts, on this machine.
+    """
+
+    item: str
+    files: tuple[InputFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a unit is made from.
+
+    Attributes:
+        sources: Name in `inputs` -> the upstream unit; for a unit that gathers, a list in order of the items.
+        files: Uri -> file that a user put there.
+    """
+
+    sources: Mapping[str, Source | Sequence[Source]]
+    files: Mapping[str, InputFile]
+
+
+def fetch(
+    store: Store,
+    assignment: Assignment,
+    unit: AssignedUnit,
+    digests: Mapping[str, str | None],
+    folder: Path,
+    open_bucket: Callable[[str], Store],
+) -> Inputs:
+    """Download what a unit takes inputs from, several at once, and list it in inputs.json.
 
     Args:
         store: The job's bucket.
         assignment: Names namespace and job.
         unit: The unit that needs them.
-        folder: Gets one folder a stage.
+        digests: Uri of a user's file -> its SHA-256 as the operator saw it; None where there was no file.
+        folder: Gets one folder a name in `inputs`; where the unit gathers, with one folder a unit in it.
+        open_bucket: Opens any bucket with the job's credentials.
 
     Raises:
-        UnitFailure: An upstream unit is not done, or an artifact is not what its done.json says.
+        UnitFailure: An upstream unit is not done, or something is not what it was when it was looked at.
+        StoreError: A bucket does not give it.
     """
-    return {stage: _fetch(store, assignment, stage, unit, folder / stage) for stage in unit.inputs}
+
+    def source(place: str, ref: InputRef) -> Source:
+        return _fetch_unit(store, assignment, ref, folder / place)
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="inputs") as threads:
+        try:
+            coming: dict[str, Future[Source] | list[Future[Source]]] = {}
+            for name, refs in unit.inputs.items():
+                if isinstance(refs, InputRef):
+                    coming[name] = threads.submit(source, name, refs)
+                else:
+                    places = [f"{name}/{n:06}-{layout.encode_id(ref.item)}" for n, ref in enumerate(refs)]
+                    coming[name] = [threads.submit(source, *each) for each in zip(places, refs, strict=True)]
+            owned = {
+                uri: threads.submit(_fetch_file, uri, digest, folder / _OWN_FILES / str(number), open_bucket)
+                for number, (uri, digest) in enumerate(digests.items())
+            }
+            inputs = Inputs(
+                sources={
+                    name: [each.result() for each in futures] if isinstance(futures, list) else futures.result()
+                    for name, futures in coming.items()
+                },
+                files={uri: future.result() for uri, future in owned.items()},
+            )
+        except BaseException:
+            # One is missing: the others need not come.
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    _list(inputs, folder)
+    return inputs
 
 
-def _fetch(store: Store, assignment: Assignment, stage: str, unit: AssignedUnit, folder: Path) -> Sequence[InputFile]:
-    source = unit.inputs[stage]
-    prefix = layout.unit_prefix(assignment.namespace, assignment.job, stage, source.item, source.fingerprint)
-    unit_name = f'stage "{stage}", item "{source.item}"'
+def _fetch_unit(store: Store, assignment: Assignment, ref: InputRef, folder: Path) -> Source:
+    prefix = layout.unit_prefix(assignment.namespace, assignment.job, ref.stage, ref.item, ref.fingerprint)
+    unit_name = f'stage "{ref.stage}", item "{ref.item}"'
     done = units.read_done(store, prefix)
     if not isinstance(done, Done):
         raise UnitFailure(
             "InputMissing", f"{unit_name} is not done: {done.reason if done else 'its done.json is gone'}"
         )
+    if done.outcome is not Outcome.GENERATED:
+        raise UnitFailure("InputMissing", f"{unit_name} was {done.outcome}: it has no files to go on from")
     files = []
     for artifact in done.artifacts:
         path = _inside(folder, artifact.name)
@@ -50,16 +124,46 @@ def _fetch(store: Store, assignment: Assignment, stage: str, unit: AssignedUnit,
             store.download(prefix + artifact.key, path)
         except NotFound:
             raise UnitFailure("InputMissing", f"{unit_name}: its artifact {artifact.name} is gone") from None
-        _verify(path, artifact, unit_name)
-        files.append(InputFile(stage=stage, name=artifact.name, path=path, content_type=artifact.content_type))
-    return files
+        if _digest(path) != artifact.sha256:
+            raise UnitFailure(
+                "InputDamaged", f"{unit_name}: its artifact {artifact.name} is not what its done.json says"
+            )
+        files.append(InputFile(name=artifact.name, path=path, content_type=artifact.content_type))
+    return Source(ref.item, tuple(files))
 
 
-def _verify(path: Path, artifact: Artifact, unit_name: str) -> None:
+def _fetch_file(uri: str, digest: str | None, folder: Path, open_bucket: Callable[[str], Store]) -> InputFile:
+    try:
+        bucket_uri, key = _bucket_and_key(uri)
+        bucket = open_bucket(bucket_uri)
+    except StoreError as error:
+        raise BadRequest(f"file {uri}: {error}") from None
+    folder.mkdir(parents=True)
+    path = folder / key.rpartition("/")[2]
+    try:
+        bucket.download(key, path)
+    except NotFound:
+        message = f"there is no file {uri}: put it there, or name another"
+        raise UnitFailure("InputMissing", message, permanent=True) from None
+    if _digest(path) != digest:
+        # The fingerprint would be that of another file: it is for the operator to look again.
+        raise UnitFailure("InputChanged", f"file {uri} has changed since it was looked at: units are planned anew")
+    return InputFile(name=path.name, path=path, content_type=content_types.of(path.name))
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    """A file's uri as that of a store and a key in it."""
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        path = folder_of(uri)
+        return path.parent.as_uri(), path.name
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}", key
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != artifact.sha256:
-        raise UnitFailure("InputDamaged", f"{unit_name}: its artifact {artifact.name} is not what its done.json says")
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -70,38 +174,13 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / relative
 
 
-def resolve(value: Any, files: Files, present: Callable[[InputFile], Any]) -> Any:
-    """A configuration with every reference to an upstream artifact replaced.
-
-    Args:
-        value: JSON-like data; a reference is {"$input": {"stage": name, "name": file name or None}}.
-        files: What there is.
-        present: What stands for a file.
-
-    Raises:
-        BadRequest: A reference fits no artifact, or more than one.
-    """
-    match value:
-        case {"$input": {"stage": str(stage), "name": None | str() as name}} if len(value) == 1:
-            return present(_find(stage, name, files))
-        case Mapping():
-            return {key: resolve(inner, files, present) for key, inner in value.items()}
-        case list():
-            return [resolve(inner, files, present) for inner in value]
-    return value
-
-
-def _find(stage: str, name: str | None, files: Files) -> InputFile:
-    if stage not in files:
-        raise BadRequest(f"inputs.{stage} is used, but {stage} is not among the stages in `after`")
-    there = ", ".join(file.name for file in files[stage])
-    if name is not None:
-        for file in files[stage]:
-            if file.name == name:
-                return file
-        raise BadRequest(f"inputs.{stage} has no artifact {name}: it has {there}")
-    if len(files[stage]) != 1:
-        raise BadRequest(
-            f"inputs.{stage} has {len(files[stage])} artifacts ({there}): name one, as in inputs.{stage}['NAME']"
-        )
-    return files[stage][0]
+def _list(inputs: Inputs, folder: Path) -> None:
+    """Write inputs.json: for each name in `inputs` the units in order, each with the paths of its files."""
+    listing = {
+        name: [
+            {"item": each.item, "files": [str(file.path.relative_to(folder)) for file in each.files]}
+            for each in ([sources] if isinstance(sources, Source) else sources)
+        ]
+        for name, sources in inputs.sources.items()
+    }
+    (folder / LISTING).write_text(json.dumps(listing, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")

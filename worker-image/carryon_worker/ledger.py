@@ -83,6 +83,7 @@ class Ledger:
         self._moved = clock()
         self._current: Current | None = None
         self._reports: tuple[UnitReport, ...] = ()
+        self._durable: int | None = None
         self._changed = threading.Condition()
 
     @property
@@ -118,6 +119,10 @@ class Ledger:
         self.moved()
         self._current = replace(self._at_work(), step=step, steps=steps)
 
+    def durable(self) -> None:
+        """The unit at work has left something that a later attempt goes on from; from any thread, before it ends."""
+        self._durable = len(self._reports)
+
     def finish(self, failure: UnitFailure | None) -> None:
         """The unit at work ended: it is done, or failed."""
         report = UnitReport(index=len(self._reports), outcome=UnitOutcome.DONE)
@@ -128,6 +133,7 @@ class Ledger:
                 reason=failure.reason,
                 message=failure.message,
                 permanent=failure.permanent,
+                durable=self._durable == len(self._reports),
             )
         with self._changed:
             self._reports = (*self._reports, report)
@@ -203,7 +209,10 @@ class Ledger:
         # In this order: a unit that ends meanwhile is then reported twice over, never left out.
         current, reports = self._current, list(self._reports)
         if current is not None and current.position == len(reports):
-            reports.append(UnitReport(index=len(reports), outcome=outcome, reason=reason, message=message))
+            position = len(reports)
+            durable = self._durable == position
+            report = UnitReport(index=position, outcome=outcome, reason=reason, message=message, durable=durable)
+            reports.append(report)
         left = range(len(reports), len(self.assignment.units))
         reports.extend(UnitReport(index=position, outcome=UnitOutcome.NOT_STARTED) for position in left)
         return Termination(reason=reason, message=message, units=reports)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import datetime
 import logging
-import mimetypes
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from carryon_core import layout
-from carryon_core.done import Artifact, Done, Timings
+from carryon_core.done import Artifact, Done, Outcome, Timings
 from carryon_core.messages import AssignedUnit, Assignment
 from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
-from carryon_worker import __version__, failures, generators, inputs
+from carryon_worker import __version__, content_types, failures, generators, inputs, references
+from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ending import Ending
 from carryon_worker.failures import BadRequest, UnitFailure
-from carryon_worker.generators import Generator, Output
+from carryon_worker.generators import Generator, Made
 from carryon_worker.ledger import Ledger, Phase
 from carryon_worker.session import Session
 from carryon_worker.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_REASON_LONGEST: Final = 1000
+"""Characters of the reason in a done.json: it is a sentence."""
 
 
 class Runner:
@@ -70,7 +72,7 @@ class Runner:
         for generator in list(self._generators.values()):
             generator.stop(seconds)
         if session := self._session:
-            session.flush()
+            session.flush(self._settings.flush_seconds)
 
     def _attempt(self, unit: AssignedUnit) -> UnitFailure | None:
         try:
@@ -95,35 +97,57 @@ class Runner:
                 # It would refuse ours; better to know before the work than after.
                 raise UnitFailure("DoneDamaged", f"{prefix}done.json does not describe this unit: delete it")
         scratch = Path(tempfile.mkdtemp(prefix="unit-", dir=self._settings.scratch))
+        for name in ("inputs", "outputs", "scratch", "checkpoints"):
+            (scratch / name).mkdir()
+        checkpoints = Checkpoints(
+            self._store,
+            prefix,
+            scratch / "checkpoints",
+            self._settings.checkpoint_seconds,
+            self._ledger.durable,
+        )
         try:
-            session = self._open_session(unit, scratch)
-            name, generator = self._generator(unit)
-            files = self._fetch(unit, session)
-            config = inputs.resolve(unit.generate[name], files, generator.present)
-            started = time.monotonic()
-            generator.load(config, session)
-            loaded = time.monotonic()
-            self._ledger.enter(Phase.GENERATING)
-            outputs = generator.generate(config, session)
-            generated = time.monotonic()
+            self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints))
+            checkpoints.discard()
+        except Exception as error:
+            # Whoever ends the process saves by itself, from these folders.
             self._ending.give_way()
-            timings = Timings(load=round(loaded - started, 3), generate=round(generated - loaded, 3))
-            self._publish(unit, prefix, outputs, generator, timings)
+            # Another attempt goes on from where this one failed. Not where it would fail again, nor where the bucket
+            # has just failed us.
+            if not (isinstance(error, StoreError) or (isinstance(error, UnitFailure) and error.permanent)):
+                checkpoints.save()
+            raise
         finally:
+            checkpoints.close()
             self._session = None
             shutil.rmtree(scratch, onerror=lambda _, path, why: _log.warning("%s stays: %s", path, why[1]))
 
-    def _fetch(self, unit: AssignedUnit, session: Session) -> inputs.Files:
+    def _generate(self, unit: AssignedUnit, prefix: str, session: Session) -> None:
+        name, generator = self._generator(unit)
+        files = self._fetch(unit, session)
+        config = references.resolve(unit.generate[name], files, generator.present)
+        started = time.monotonic()
+        generator.load(config, session)
+        loaded = time.monotonic()
+        self._ledger.enter(Phase.GENERATING)
+        made = generator.generate(config, session)
+        generated = time.monotonic()
+        self._ending.give_way()
+        if made.outcome is Outcome.GENERATED and not made.outputs:
+            raise UnitFailure("NoArtifacts", f"the generator {name} ended well but left no file")
+        timings = Timings(load=round(loaded - started, 3), generate=round(generated - loaded, 3))
+        self._publish(unit, prefix, made, generator, timings)
+
+    def _fetch(self, unit: AssignedUnit, session: Session) -> inputs.Inputs:
         # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
         session.watch(False)
-        files = inputs.fetch(self._store, self._assignment, unit, session.inputs)
+        digests = references.owned(unit.generate)
+        files = inputs.fetch(self._store, self._assignment, unit, digests, session.inputs, session.open_bucket)
         session.moved()
         session.watch(True)
         return files
 
-    def _open_session(self, unit: AssignedUnit, scratch: Path) -> Session:
-        for name in ("inputs", "outputs", "scratch"):
-            (scratch / name).mkdir()
+    def _open_session(self, unit: AssignedUnit, scratch: Path, checkpoints: Checkpoints) -> Session:
         self._session = Session(
             namespace=self._assignment.namespace,
             job=self._assignment.job,
@@ -131,6 +155,7 @@ class Runner:
             item=unit.item,
             index=unit.index,
             seed=unit.seed,
+            knobs=self._assignment.knobs,
             inputs=scratch / "inputs",
             outputs=scratch / "outputs",
             scratch=scratch / "scratch",
@@ -138,6 +163,7 @@ class Runner:
             open_bucket=self._open_bucket,
             cancelled=lambda: self._ending.claimed,
             _ledger=self._ledger,
+            _checkpoints=checkpoints,
         )
         return self._session
 
@@ -152,9 +178,7 @@ class Runner:
             self._generators[named[0]] = generators.create(named[0])
         return named[0], self._generators[named[0]]
 
-    def _publish(
-        self, unit: AssignedUnit, prefix: str, outputs: Sequence[Output], generator: Generator, timings: Timings
-    ) -> None:
+    def _publish(self, unit: AssignedUnit, prefix: str, made: Made, generator: Generator, timings: Timings) -> None:
         self._ledger.enter(Phase.PUBLISHING)
         # An upload tells of no movement; the store gives up by itself on a bucket that does not answer.
         self._ledger.watch(False)
@@ -165,6 +189,8 @@ class Runner:
                 fingerprint=unit.fingerprint,
                 stage=self._assignment.stage,
                 item=unit.item,
+                outcome=made.outcome,
+                reason=made.reason[:_REASON_LONGEST],
                 artifacts=artifacts,
                 seed=unit.seed,
                 timings=timings.model_copy(update={"publish": round(time.monotonic() - started, 3)}),
@@ -173,24 +199,19 @@ class Runner:
                 pod_uid=self._settings.pod_uid,
                 finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 device=generator.device,
+                overrides=dict(generator.overrides()),
                 versions={"carryon": __version__, "python": platform.python_version(), **generator.versions()},
             )
 
-        files = [units.File(output.name, output.path, _content_type(output.name)) for output in outputs]
+        # What was skipped or filtered has none, whatever lies in its folder.
+        outputs = made.outputs if made.outcome is Outcome.GENERATED else ()
+        files = [units.File(output.name, output.path, content_types.of(output.name)) for output in outputs]
         published = units.publish(self._store, prefix, files, describe)
         seconds = time.monotonic() - started
         if published.first:
-            _log.info("done: %d artifacts, published in %.1f s", len(files), seconds)
+            _log.info("%s: %d artifacts, published in %.1f s", made.outcome, len(files), seconds)
         else:
             _log.info("another worker was first (pod %s): its artifacts stand", published.done.pod or "unknown")
-
-
-_types: Final = mimetypes.MimeTypes()
-"""Python's own table: the same on every machine."""
-
-
-def _content_type(name: str) -> str:
-    return _types.guess_type(name, strict=False)[0] or "application/octet-stream"
 
 
 def _told(failure: UnitFailure) -> UnitFailure:

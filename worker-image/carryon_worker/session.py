@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from carryon_store import Store
+from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ledger import Ledger
 
 
@@ -21,7 +23,8 @@ class Session:
         item: Item id.
         index: Index of the item among the job's.
         seed: The unit's own seed, 0 <= seed < 2**63.
-        inputs: Folder that holds the artifacts of upstream units, one folder a stage.
+        knobs: Memory knobs of the round, for generators that know them: offload, tiling.
+        inputs: Folder that holds the artifacts of upstream units, one folder a stage, and inputs.json.
         outputs: Empty folder for what the generator makes.
         scratch: Empty folder for anything else; inputs and outputs too are wiped when the unit ended.
         models: Folder for models that come from a bucket; outlives the unit and may be shared.
@@ -35,6 +38,7 @@ class Session:
     item: str
     index: int
     seed: int
+    knobs: Mapping[str, Any]
     inputs: Path
     outputs: Path
     scratch: Path
@@ -42,6 +46,7 @@ class Session:
     open_bucket: Callable[[str], Store]
     cancelled: Callable[[], bool]
     _ledger: Ledger
+    _checkpoints: Checkpoints
 
     def step(self, step: int, steps: int | None = None) -> None:
         """Step `step` of `steps` is done: shown as progress, and movement."""
@@ -55,8 +60,17 @@ class Session:
         """Whether lack of movement ends the worker; on unless a generator can't tell of movement."""
         self._ledger.watch(watched)
 
-    def flush(self) -> None:
-        """Save what a resumed attempt needs. Called from another thread right before the process ends.
+    def checkpoint(self) -> Path:
+        """A folder that outlives the attempt: what a resumed one needs is to be kept here, at most 1 GiB.
 
-        Units are made whole so far: what is kept of an unfinished one is nothing.
+        It holds what was last saved of it. From now on it is saved whenever it has changed, when the worker is asked
+        to stop, and when the attempt fails; nothing is left of it once the unit is done.
+
+        Raises:
+            StoreError: The bucket does not say what an earlier attempt left.
         """
+        return self._checkpoints.open()
+
+    def flush(self, seconds: float) -> None:
+        """Save what a resumed attempt needs. Called from another thread right before the process ends."""
+        self._checkpoints.flush(seconds)

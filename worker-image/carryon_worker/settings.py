@@ -13,6 +13,8 @@ from carryon_core import names
 ENV_PORT: Final = "CARRYON_PORT"
 ENV_MODEL_CACHE: Final = "CARRYON_MODEL_CACHE"
 """Folder for models that come from a bucket; may be shared by workers."""
+ENV_CHECKPOINT_SECONDS: Final = "CARRYON_CHECKPOINT_SECONDS"
+"""Seconds between looks whether a unit has something new to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class Settings:
     Attributes:
         stop_seconds: Time that something asked to stop may take: a third of the grace period, so that what must
             still be written afterwards is written well inside it.
+        flush_seconds: Time that saving resume state may take after that.
+        checkpoint_seconds: Time between savings of it while a unit is being made.
     """
 
     assignment: str
@@ -33,11 +37,14 @@ class Settings:
     model_cache: Path
     termination_log: Path
     stop_seconds: float
+    flush_seconds: float
+    checkpoint_seconds: float
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """The settings in an environment; what is absent has the value that fits a pod on a cluster."""
         scratch = Path(environment.get(names.ENV_SCRATCH) or tempfile.gettempdir())
+        grace = float(environment.get(names.ENV_GRACE_SECONDS) or 30.0)
         return cls(
             assignment=environment.get(names.ENV_ASSIGNMENT, ""),
             pod=environment.get(names.ENV_POD_NAME, ""),
@@ -47,5 +54,7 @@ class Settings:
             scratch=scratch,
             model_cache=Path(environment.get(ENV_MODEL_CACHE) or scratch / "models"),
             termination_log=Path(environment.get(names.ENV_TERMINATION_LOG) or "/dev/termination-log"),
-            stop_seconds=float(environment.get(names.ENV_GRACE_SECONDS) or 30.0) / 3,
+            stop_seconds=grace / 3,
+            flush_seconds=grace / 2,
+            checkpoint_seconds=float(environment.get(ENV_CHECKPOINT_SECONDS) or 60.0),
         )

@@ -39,7 +39,7 @@ def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, models: M
     again = bench.unit(2, _diffusers(f"file://{models['image']}", PICTURE))
     # The picture of the first unit, in the place where the pipeline expects one.
     varied = {"prompt": "night", "image": {"$input": {"stage": "clip", "name": None}}, "num_inference_steps": 4}
-    source = {"clip": {"item": picture.item, "fingerprint": picture.fingerprint}}
+    source = {"clip": {"stage": "clip", "item": picture.item, "fingerprint": picture.fingerprint}}
     variation = bench.unit(
         3, _diffusers(models["image"], varied, pipeline="StableDiffusionImg2ImgPipeline"), inputs=source
     )

@@ -23,7 +23,7 @@ import logging
 import time
 
 from carryon_worker import runner
-from carryon_worker.generators import Generator, Output
+from carryon_worker.generators import Generator, Made, Output
 from carryon_worker.failures import UnitFailure
 
 log = logging.getLogger("carryon_worker.plugin")
@@ -38,7 +38,7 @@ class Plugin(Generator):
         self.act(config, session)
         path = session.outputs / "made.txt"
         path.write_text("made")
-        return [Output("made.txt", path)]
+        return Made([Output("made.txt", path)])
 
     def act(self, config, session):
         match config["does"]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,7 +155,7 @@ def test_inputs_come_verified_into_a_folder_a_stage(bench: Any) -> None:
     upstream = bench.unit(3, {})
     bench.publish(upstream, "image", {"image.png": b"pixels", "mask.png": b"bits"})
     reference = {"$input": {"stage": "image", "name": "mask.png"}}
-    source = {"image": {"item": upstream.item, "fingerprint": upstream.fingerprint}}
+    source = {"image": {"stage": "image", "item": upstream.item, "fingerprint": upstream.fingerprint}}
     script = 'cat "$0" $CARRYON_INPUTS/image/image.png > $CARRYON_OUTPUT/both.txt'
     unit = bench.unit(4, {"command": {"args": ["sh", "-c", script, reference]}}, inputs=source)
     ended = bench.run(bench.assignment(unit))
@@ -170,7 +173,7 @@ def test_inputs_come_verified_into_a_folder_a_stage(bench: Any) -> None:
 def test_a_reference_that_fits_no_single_artifact_is_a_bad_request(bench: Any, name: str | None, message: str) -> None:
     upstream = bench.unit(3, {})
     bench.publish(upstream, "image", {"image.png": b"pixels", "mask.png": b"bits"})
-    source = {"image": {"item": upstream.item, "fingerprint": upstream.fingerprint}}
+    source = {"image": {"stage": "image", "item": upstream.item, "fingerprint": upstream.fingerprint}}
     reference = {"$input": {"stage": "image", "name": name}}
     ended = bench.run(bench.assignment(bench.unit(4, {"command": {"args": ["cat", reference]}}, inputs=source)))
     assert ended.code == ExitCode.BAD_REQUEST
@@ -189,7 +192,7 @@ def test_an_input_that_is_not_there_as_described_fails_the_unit(bench: Any, what
         else:
             bench.store.put(key, b"PIXELS", content_type="image/png")
             reason = "InputDamaged"
-    source = {"image": {"item": upstream.item, "fingerprint": upstream.fingerprint}}
+    source = {"image": {"stage": "image", "item": upstream.item, "fingerprint": upstream.fingerprint}}
     ended = bench.run(bench.assignment(bench.unit(4, {"command": {"args": ["true"]}}, inputs=source)))
     assert ended.code == ExitCode.SOME_FAILED
     (report,) = ended.termination.units
@@ -244,7 +247,7 @@ def test_units_are_made_from_and_into_s3_just_the_same(bench: Any, moto_config: 
     bench.store = open_store(moto_config)
     upstream = bench.unit(3, {})
     bench.publish(upstream, "image", {"image.png": b"pixels"})
-    source = {"image": {"item": upstream.item, "fingerprint": upstream.fingerprint}}
+    source = {"image": {"stage": "image", "item": upstream.item, "fingerprint": upstream.fingerprint}}
     script = "cat $CARRYON_INPUTS/image/image.png > $CARRYON_OUTPUT/copy.png"
     unit = bench.unit(4, {"command": {"args": ["sh", "-c", script]}}, inputs=source)
     ended = bench.run(bench.assignment(unit, store=moto_config))
@@ -270,7 +273,8 @@ def test_a_program_gets_its_seed_and_neither_credentials_nor_the_assignment(benc
     variables = dict(line.split("=", 1) for line in lines if "=" in line)
     ours = {name: value for name, value in variables.items() if name.startswith("CARRYON_")}
     assert ours.keys() == {
-        f"CARRYON_{name}" for name in ("JOB", "STAGE", "ITEM", "INDEX", "SEED", "INPUTS", "OUTPUT", "PROGRESS")
+        f"CARRYON_{name}"
+        for name in ("JOB", "STAGE", "ITEM", "INDEX", "SEED", "INPUTS", "OUTPUT", "OUTCOME", "PROGRESS", "CHECKPOINT")
     }
     assert [ours[f"CARRYON_{name}"] for name in ("JOB", "STAGE", "ITEM", "INDEX", "SEED")] == [
         "reel", "clip", "item 5", "5", "1005",
@@ -281,10 +285,8 @@ def test_a_program_gets_its_seed_and_neither_credentials_nor_the_assignment(benc
 
 
 def test_python_is_the_workers_own(bench: Any) -> None:
-    import sys
-
-    unit = bench.command(0, "python", "-c", "import os, sys; print(sys.executable); sys.exit(12)")
-    assert sys.executable in bench.run(bench.assignment(unit)).stderr
+    unit = bench.command(0, "python", "-c", "import sys; print(sys.executable); sys.exit(12)")
+    assert f"{Path(sys.executable).parent}/python" in bench.run(bench.assignment(unit)).stderr
 
 
 def test_the_digest_in_done_json_is_that_of_the_content(bench: Any) -> None:
@@ -296,8 +298,6 @@ def test_the_digest_in_done_json_is_that_of_the_content(bench: Any) -> None:
 
 
 def test_a_full_command_worker_imports_neither_torch_nor_boto3_and_starts_fast(bench: Any) -> None:
-    import os
-
     # Below its own interpreter, the sum of all imports: the start-up of a worker of programs.
     unit = bench.shell(0, WRITES)
     running = bench.start(bench.assignment(unit), python=("-X", "importtime"))

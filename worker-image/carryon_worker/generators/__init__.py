@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
+from carryon_core.done import Outcome
 from carryon_worker.failures import BadRequest
 from carryon_worker.session import Session
 
@@ -16,14 +17,13 @@ GROUP: Final = "carryon.generators"
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """An artifact of an upstream unit, on this machine and verified.
+    """A file that a unit is made from, on this machine and verified.
 
     Attributes:
-        name: Name its generator gave it; may hold slashes.
-        content_type: As its done.json says.
+        name: Name its generator or its owner gave it; may hold slashes.
+        content_type: As its done.json says; of a user's own file, as its name says.
     """
 
-    stage: str
     name: str
     path: Path
     content_type: str
@@ -42,18 +42,34 @@ class Output:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How one unit ended.
+
+    Attributes:
+        outputs: What was made; only a unit that was generated has any.
+        outcome: Skipped and filtered units are done too, without artifacts, and are not tried again.
+        reason: Why it was skipped or filtered, for people.
+    """
+
+    outputs: Sequence[Output] = ()
+    outcome: Outcome = Outcome.GENERATED
+    reason: str = ""
+
+
 class Generator(Protocol):
     """Makes units one after another; one object serves all units of a pod.
 
     A configuration is what stands under the generator's name in `stages[].generate`, after templating, with
-    references to upstream artifacts replaced by what `present` makes of them.
+    references to files replaced by what `present` makes of them. In a unit that gathers, a reference to an upstream
+    stage is replaced by a list, in order of the items.
     """
 
     device: str = "cpu"
     """What units are made on, for done.json."""
 
     def present(self, file: InputFile) -> Any:
-        """What stands in a configuration for an upstream artifact: its path, unless a generator wants more."""
+        """What stands in a configuration for a file: its path, unless a generator wants more."""
         return str(file.path)
 
     def load(self, config: Mapping[str, Any], session: Session) -> None:
@@ -66,7 +82,7 @@ class Generator(Protocol):
             UnitFailure: It can't be made ready.
         """
 
-    def generate(self, config: Mapping[str, Any], session: Session) -> Sequence[Output]:
+    def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Make one unit.
 
         Must depend on nothing but the configuration, the session's seed and inputs: a unit begun anew is then the
@@ -82,6 +98,10 @@ class Generator(Protocol):
 
     def versions(self) -> Mapping[str, str]:
         """Library -> version, for done.json."""
+        return {}
+
+    def overrides(self) -> Mapping[str, Any]:
+        """Those of the session's memory knobs that took effect, for done.json."""
         return {}
 
 

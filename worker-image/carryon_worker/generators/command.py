@@ -4,8 +4,10 @@ What a program finds: an empty working folder, the worker's environment without 
 configuration, and
 
     CARRYON_JOB, CARRYON_STAGE, CARRYON_ITEM, CARRYON_INDEX, CARRYON_SEED    who it is
-    CARRYON_INPUTS     folder with one folder for each upstream stage, its artifacts in it
+    CARRYON_INPUTS     folder with one folder for each upstream stage, its artifacts in it, and inputs.json
     CARRYON_OUTPUT     folder: every regular file in it becomes an artifact, named by its path below the folder
+    CARRYON_OUTCOME    file to write {"outcome": "skipped", "reason": "..."} to where there is nothing to make
+    CARRYON_CHECKPOINT folder that the next attempt finds as it was last saved
     CARRYON_PROGRESS   file to write `step/steps`, or {"step": n, "steps": m}, to: shown as progress; from the first
                        time on, a program that no longer changes it counts as stalled
 
@@ -28,15 +30,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from pydantic import ValidationError
-
+from carryon_core.done import Outcome
 from carryon_core.messages import ExitCode
-from carryon_core.spec import Command
 from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
-from carryon_worker.generators import Generator, Output
+from carryon_worker.generators import Generator, Made, Output, outcome_file
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
@@ -54,25 +55,44 @@ _PR_SET_PDEATHSIG: Final = 1
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A program with its arguments, and the variables it gets."""
+
+    args: Sequence[str]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where a program and the worker meet, besides inputs and outputs."""
+
+    progress: Path
+    outcome: Path
+    checkpoint: Path
+
+
 class CommandGenerator(Generator):
     """Runs one program a unit."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def generate(self, config: Mapping[str, Any], session: Session) -> Sequence[Output]:
+    def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Run the program and gather what it left in its output folder."""
-        try:
-            command = Command.model_validate(config)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadRequest(f"command.{where}: {first['msg']}") from None
-        progress = session.scratch / "progress"
+        command = _parse_command(config)
+        files = _Files(
+            progress=session.scratch / "progress",
+            outcome=session.scratch / "outcome.json",
+            checkpoint=session.checkpoint(),
+        )
         session.watch(False)
-        code, said = self._run(command, session, progress)
+        code, said = self._run(command, session, files)
         _judge(command.args[0], code, said)
-        return _gather(session.outputs)
+        outcome, reason = outcome_file.read(files.outcome)
+        if outcome is not Outcome.GENERATED:
+            return Made(outcome=outcome, reason=reason)
+        return Made(_gather(session.outputs), reason=reason)
 
     def stop(self, seconds: float) -> None:
         """Ask the program's process group to end, then make it."""
@@ -87,11 +107,11 @@ class CommandGenerator(Generator):
         finally:
             _signal_group(process, signal.SIGKILL)
 
-    def _run(self, command: Command, session: Session, progress: Path) -> tuple[int, str]:
+    def _run(self, command: _Command, session: Session, files: _Files) -> tuple[int, str]:
         """Exit status as `Popen.returncode`, and the last of what was said on stderr."""
         work = session.scratch / "work"
         work.mkdir()
-        environment = _environment(command, session, progress)
+        environment = _environment(command, session, files)
         killed_before = _oom_kills()
         process = _start(command.args, work, environment)
         self._process = process
@@ -102,7 +122,7 @@ class CommandGenerator(Generator):
         assert process.stderr is not None
         tail = _Tail(process.stderr)
         tail.start()
-        report = _ProgressFile(progress, session)
+        report = _ProgressFile(files.progress, session)
         while True:
             try:
                 process.wait(timeout=_POLL)
@@ -185,14 +205,39 @@ def _parse(line: str) -> tuple[int, int | None] | None:
     return None
 
 
-def _environment(command: Command, session: Session, progress: Path) -> dict[str, str]:
+def _parse_command(config: Mapping[str, Any]) -> _Command:
+    """What to run: where an argument stands for several files, each becomes an argument.
+
+    Raises:
+        BadRequest: It is no command.
+    """
+    args: list[str] = []
+    for arg in config.get("args") or ():
+        args.extend(arg if isinstance(arg, list) else [arg])
+    if not args:
+        raise BadRequest("command.args is empty: name a program")
+    if not all(isinstance(arg, str) for arg in args):
+        raise BadRequest("command.args must be texts")
+    env = {}
+    for each in config.get("env") or ():
+        name, value = each["name"], each.get("value", "")
+        if isinstance(value, list):
+            raise BadRequest(
+                f"command.env.{name} can't hold {len(value)} files: give them as arguments, or read"
+                " $CARRYON_INPUTS/inputs.json"
+            )
+        env[name] = value
+    return _Command(args, env)
+
+
+def _environment(command: _Command, session: Session, files: _Files) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
     # `python` is the worker's own, whatever else the image holds.
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     return {
         **inherited,
         "PATH": path,
-        **{each.name: each.value for each in command.env},
+        **command.env,
         "CARRYON_JOB": session.job,
         "CARRYON_STAGE": session.stage,
         "CARRYON_ITEM": session.item,
@@ -200,7 +245,9 @@ def _environment(command: Command, session: Session, progress: Path) -> dict[str
         "CARRYON_SEED": str(session.seed),
         "CARRYON_INPUTS": str(session.inputs),
         "CARRYON_OUTPUT": str(session.outputs),
-        "CARRYON_PROGRESS": str(progress),
+        "CARRYON_PROGRESS": str(files.progress),
+        "CARRYON_OUTCOME": str(files.outcome),
+        "CARRYON_CHECKPOINT": str(files.checkpoint),
     }
 
 
@@ -224,7 +271,12 @@ def _start(args: Sequence[str], work: Path, environment: Mapping[str, str]) -> s
     except ValueError as error:
         raise BadRequest(f"command: {error}") from None
     except OSError as error:
-        if error.errno in (errno.E2BIG, errno.ENOEXEC, errno.EACCES):
+        if error.errno == errno.E2BIG:
+            raise BadRequest(
+                f'"{program}" can\'t be started with {len(args)} arguments, which are too long together: let it read'
+                " $CARRYON_INPUTS/inputs.json instead"
+            ) from None
+        if error.errno in (errno.ENOEXEC, errno.EACCES):
             raise BadRequest(f'"{program}" can\'t be started: {error.strerror}') from None
         raise
 

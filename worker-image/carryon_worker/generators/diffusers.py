@@ -6,7 +6,6 @@ the loading, which draws random numbers too. The same unit on the same machine i
 
 from __future__ import annotations
 
-import difflib
 import gc
 import logging
 import os
@@ -23,15 +22,19 @@ import torch
 import transformers
 from pydantic import ValidationError
 
+from carryon_core.done import Outcome
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest, UnitFailure
-from carryon_worker.generators import Generator, InputFile, Output, arguments, media, models
+from carryon_worker.generators import Generator, InputFile, Made, Output, arguments, media, models, pipelines
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.cpus import available_cpus
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
 _LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av")
+_VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")
+"""Fields of a pipeline's result that hold its safety checker's verdict, picture by picture."""
+SAFETY_CHECKER: Final = "SafetyChecker"
 
 
 class DiffusersGenerator(Generator):
@@ -43,6 +46,7 @@ class DiffusersGenerator(Generator):
         self._pipeline: Any = None
         self._session: Session | None = None
         self._target = "cuda" if torch.cuda.is_available() else "cpu"
+        self._overrides: dict[str, Any] = {}
         self.device = torch.cuda.get_device_name() if self._target == "cuda" else "cpu"
 
     def present(self, file: InputFile) -> Any:
@@ -64,18 +68,19 @@ class DiffusersGenerator(Generator):
         self._loaded = self._pipeline = None
         gc.collect()
         torch.cuda.empty_cache()
-        pipeline_class = _pipeline_class(wanted.pipeline)
+        pipeline_class = pipelines.find(wanted.pipeline)
         source, local = models.locate(wanted.model, session)
         if local and not (Path(source) / "model_index.json").is_file():
             raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
         with moving_while_bytes_move(session):
-            self._pipeline = _from_pretrained(pipeline_class, wanted, source, local).to(self._target)
+            pipeline = _from_pretrained(pipeline_class, wanted, source, local)
+            self._pipeline = self._place(pipeline, session.knobs)
         self._pipeline.set_progress_bar_config(disable=True)
         self._report_movement()
         self._loaded = key
         _log.info("loaded %s on %s", type(self._pipeline).__name__, self.device)
 
-    def generate(self, config: Mapping[str, Any], session: Session) -> Sequence[Output]:
+    def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Call the pipeline and write what it made."""
         wanted = _parse(config)
         name = type(self._pipeline).__name__
@@ -101,6 +106,33 @@ class DiffusersGenerator(Generator):
     def versions(self) -> Mapping[str, str]:
         """Of the libraries that make the pixels."""
         return {name: version(name) for name in _LIBRARIES}
+
+    def overrides(self) -> Mapping[str, Any]:
+        """Memory knobs that took effect on the loaded pipeline."""
+        return self._overrides
+
+    def _place(self, pipeline: Any, knobs: Mapping[str, Any]) -> Any:
+        """Put a pipeline where it computes, in as little memory as the round's knobs want."""
+        self._overrides = {}
+        if knobs.get("tiling"):
+            vae: Any = getattr(pipeline, "vae", None)
+            if hasattr(vae, "enable_tiling"):
+                vae.enable_tiling()
+                self._overrides["tiling"] = True
+            else:
+                _log.warning("tiling is asked for, but the decoder of %s has none", type(pipeline).__name__)
+        offload = knobs.get("offload")
+        if offload is None:
+            return pipeline.to(self._target)
+        if self._target == "cpu":
+            _log.warning("offload: %s is asked for, but there is no GPU to take anything off", offload)
+            return pipeline
+        if offload == "sequential":
+            pipeline.enable_sequential_cpu_offload()
+        else:
+            pipeline.enable_model_cpu_offload()
+        self._overrides["offload"] = offload
+        return pipeline
 
     def _report_movement(self) -> None:
         """Every call of a model is movement; of those that decode, every layer, because they take long.
@@ -143,18 +175,6 @@ def _parse(config: Mapping[str, Any]) -> Diffusers:
         raise BadRequest(f"diffusers.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _pipeline_class(name: str | None) -> Any:
-    if name is None:
-        return diffusers.DiffusionPipeline
-    found = getattr(diffusers, name, None)
-    if isinstance(found, type) and issubclass(found, diffusers.DiffusionPipeline):
-        return found
-    known = [each for each in dir(diffusers) if each.endswith("Pipeline")]
-    near = difflib.get_close_matches(name, known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see diffusers' list of pipelines"
-    raise BadRequest(f"diffusers {diffusers.__version__} has no pipeline {name}: {hint}")
-
-
 def _from_pretrained(pipeline_class: Any, wanted: Diffusers, source: str, local: bool) -> Any:
     try:
         return pipeline_class.from_pretrained(
@@ -184,21 +204,42 @@ def _steps(session: Session) -> Any:
     return step_ended
 
 
-def _write(result: Any, wanted: Diffusers, session: Session) -> list[Output]:
+def _write(result: Any, wanted: Diffusers, session: Session) -> Made:
     prompt = str(wanted.params.get("prompt", ""))
-    if (images := getattr(result, "images", None)) is not None:
+    images: Any = getattr(result, "images", None)
+    clips: Any = getattr(result, "frames", None)
+    if images is not None:
         metadata = {"prompt": prompt, "seed": str(session.seed), "model": wanted.model}
-        paths = _paths(session.outputs, "image", "png", len(images))
-        for path, image in zip(paths, images, strict=True):
+        kept = _passed(result, _paths(session.outputs, "image", "png", len(images)), images)
+        for path, image in kept:
             media.write_png(path, image, metadata)
-    elif (clips := getattr(result, "frames", None)) is not None:
+    elif clips is not None:
         metadata = {"title": prompt, "comment": f"seed {session.seed}, model {wanted.model}"}
-        paths = _paths(session.outputs, "clip", "mp4", len(clips))
-        for path, frames in zip(paths, clips, strict=True):
+        kept = _passed(result, _paths(session.outputs, "clip", "mp4", len(clips)), clips)
+        for path, frames in kept:
             media.write_mp4(path, frames, wanted.output.fps, metadata)
     else:
         raise BadRequest(f"the pipeline makes neither images nor frames, but {type(result).__name__}")
-    return [Output(path.name, path) for path in paths]
+    if not kept and len(images if images is not None else clips):
+        return Made(outcome=Outcome.FILTERED, reason=SAFETY_CHECKER)
+    return Made([Output(path.name, path) for path, _ in kept])
+
+
+def _passed(result: Any, paths: Sequence[Path], results: Sequence[Any]) -> list[tuple[Path, Any]]:
+    """The results that the safety checker has nothing against, each with where it goes."""
+    refused = [False] * len(paths)
+    for name in _VERDICTS:
+        verdict = getattr(result, name, None)
+        if verdict is None:
+            continue
+        # One word for all, or a word for each.
+        words = list(verdict) if isinstance(verdict, Sequence | np.ndarray) else [verdict] * len(paths)
+        if len(words) != len(paths):
+            words = [any(words)] * len(paths)
+        refused = [bool(before or word) for before, word in zip(refused, words, strict=True)]
+    if any(refused):
+        _log.warning("the safety checker refuses %d of %d results", sum(refused), len(paths))
+    return [(path, made) for path, made, no in zip(paths, results, refused, strict=True) if not no]
 
 
 def _paths(folder: Path, stem: str, suffix: str, count: int) -> list[Path]:
