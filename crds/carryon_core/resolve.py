@@ -284,8 +284,8 @@ def _resolve(
 
 
 def _variant(spec: JobSpec, files: Mapping[str, str | None]) -> str:
-    overrides = [[each.stage, each.item, each.params] for each in spec.overrides]
-    return digest([sorted(overrides, key=lambda each: (each[0], each[1])), dict(files)])[:16]
+    overrides = sorted((each.stage, each.item, canonical(each.params)) for each in spec.overrides)
+    return digest([overrides, dict(files)])[:16]
 
 
 def _items(spec: JobSpec, rows: Rows | None) -> Rows:
@@ -404,6 +404,10 @@ def _overrides(spec: JobSpec, items: Rows) -> dict[str, dict[str, Mapping[str, A
         _check_reserved(where, override.params)
         if "seed" in override.params:
             _seed(where, override.params["seed"])
+        try:
+            canonical(override.params)
+        except ValueError as error:
+            raise SpecError("InvalidOverride", f"{where}: {error}") from None
         made[override.stage][override.item] = override.params
     return made
 
