@@ -10,8 +10,10 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
+from carryon_core.done import Outcome
 from carryon_core.resolve import ResolvedJob, parse_items, resolve
 from carryon_core.spec import JobSpec
+from carryon_core.standing import DoneUnit, stand
 from carryon_core.status import JobStatus
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide
@@ -19,13 +21,26 @@ from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecor
 
 
 def job_spec(**fields: Any) -> JobSpec:
+    """A job of 15 units, without rounds unless they are asked for."""
     stage = {"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}
-    return JobSpec.model_validate({"items": {"count": 15}, "stages": [stage], "parallelism": 3, **fields})
+    retry = {"rounds": 0, **fields.pop("retry", {})}
+    return JobSpec.model_validate(
+        {"items": {"count": 15}, "stages": [stage], "parallelism": 3, "retry": retry, **fields}
+    )
 
 
 TWO_STAGES: list[dict[str, Any]] = [
     {"name": "image", "generate": {"command": {"args": ["draw", "{{ item.id }}"]}}},
     {"name": "clip", "after": ["image"], "generate": {"command": {"args": ["film", "{{ inputs.image }}"]}}},
+]
+FILM: list[dict[str, Any]] = [
+    *TWO_STAGES,
+    {
+        "name": "reel",
+        "each": "job",
+        "after": ["clip"],
+        "generate": {"command": {"args": ["join", "{{ inputs.clip }}"]}},
+    },
 ]
 
 
@@ -41,6 +56,8 @@ class World:
     Attributes:
         made: Fingerprint -> how often a worker published it.
         broken: Fingerprints whose done.json does not verify.
+        outcomes: Fingerprint -> how its unit ended, where it is not "generated".
+        pods: By name. `seconds` is what each unit costs its pod.
     """
 
     spec: JobSpec = field(default_factory=job_spec)
@@ -51,6 +68,9 @@ class World:
     pods: dict[str, PodRecord] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    makers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 1.0
     made: dict[str, int] = field(default_factory=dict)
     retry_at: dict[str, float] = field(default_factory=dict)
     outage: str | None = None
@@ -66,12 +86,26 @@ class World:
         self.spec = JobSpec.model_validate({**self.spec.model_dump(by_alias=True, exclude_none=True), **fields})
         self.generation += 1
 
+    @property
+    def job(self) -> ResolvedJob:
+        """With the fingerprints that units have by what is done now."""
+        return stand(self.resolved, self.bucket).job
+
+    @property
+    def bucket(self) -> dict[str, DoneUnit]:
+        """What verifies."""
+        return {
+            each: DoneUnit(self.outcomes.get(each, Outcome.GENERATED), self.makers.get(each, ""), self.seconds)
+            for each in self.done - self.broken
+        }
+
     def observe(self) -> Observation:
         resolved = self.resolved
         self.former[resolved.items_digest] = resolved.items
         digest = self.status.items.digest
         former = parse_items(self.former[digest]) if digest not in ("", resolved.items_digest) else None
-        by_fingerprint = {unit.fingerprint: unit for unit in resolved.units()}
+        job = self.job
+        by_fingerprint = {unit.fingerprint: unit for unit in job.units()}
         return Observation(
             namespace="default",
             name="reel",
@@ -85,9 +119,9 @@ class World:
             output="file:///out",
             former_items=former,
             pods=tuple(self.pods.values()),
-            done=frozenset(self.done - self.broken),
+            done=self.bucket,
             invalid={
-                each: InvalidDone(each, resolved.prefix(by_fingerprint[each]), "etag", "artifact x is missing")
+                each: InvalidDone(each, job.prefix(by_fingerprint[each]), "etag", "artifact x is missing")
                 for each in self.broken
                 if each in by_fingerprint
             },
@@ -104,17 +138,18 @@ class World:
         for bad in plan.discard:
             self.broken.discard(bad.fingerprint)
             self.done.discard(bad.fingerprint)
-        resolved = self.resolved
         for wanted in plan.create:
             assert wanted.name not in self.pods
-            stage = resolved.stages[wanted.stage]
+            assert plan.standing is not None
+            job = plan.standing.job
+            stage = job.stages[wanted.stage]
             self.pods[wanted.name] = PodRecord(
                 namespace="default",
                 name=wanted.name,
                 uid=f"pod-{next(self._uids)}",
                 job_uid="job-uid",
                 stage=stage.name,
-                units=tuple(resolved.ids[item] for item in wanted.items),
+                units=tuple(job.item_id(stage.index, item) for item in wanted.items),
                 fingerprints=tuple(stage.units[item].fingerprint for item in wanted.items),
                 attempt=wanted.attempt,
                 phase="Running",
@@ -149,22 +184,31 @@ class World:
     def finish(self, pod: PodRecord, units: int | None = None) -> None:
         """The worker publishes its units (the first so many), and ends well if that was all."""
         for fingerprint in pod.fingerprints[:units]:
-            self.publish(fingerprint)
+            self.publish(fingerprint, pod)
         if units is None or units >= len(pod.fingerprints):
             self.end(pod, 0)
 
-    def publish(self, fingerprint: str) -> None:
+    def publish(self, fingerprint: str, pod: PodRecord | None = None) -> None:
         if fingerprint not in self.done:
             self.done.add(fingerprint)
+            self.makers[fingerprint] = pod.uid if pod else ""
             self.made[fingerprint] = self.made.get(fingerprint, 0) + 1
 
-    def end(self, pod: PodRecord, code: int | None, *, message: str = "", disrupted: bool = False) -> None:
+    def end(
+        self, pod: PodRecord, code: int | None, *, message: str = "", disrupted: bool = False, reason: str = ""
+    ) -> None:
         if pod.gone_by is not None:
             del self.pods[pod.name]  # A kubelet removes a pod that is being deleted as soon as it has ended.
             return
         phase = "Succeeded" if code == 0 else "Failed"
         self.pods[pod.name] = replace(
-            pod, phase=phase, exit_code=code, message=message, disrupted=disrupted, finished=self.now
+            pod,
+            phase=phase,
+            exit_code=code,
+            message=message,
+            disruption="PreemptionByScheduler" if disrupted else "",
+            reason=reason,
+            finished=self.now,
         )
 
     def vanish(self, pod: PodRecord) -> None:
@@ -190,4 +234,4 @@ class World:
         raise AssertionError("the job does not end")
 
     def fingerprint(self, stage: int, item: int) -> str:
-        return self.resolved.unit(stage, item).fingerprint
+        return self.job.unit(stage, item).fingerprint

@@ -6,40 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from carryon_core.resolve import ResolvedJob
-from carryon_core.spec import JobSpec
-from carryon_core.status import MESSAGE_LONGEST, RecentFailure
+from carryon_core.ranges import IndexSet
+from carryon_core.standing import UnitKey
+from carryon_core.status import MESSAGE_LONGEST, ActivePod, RecentFailure, StageStatus
 from carryon_operator.plan import launch
+from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.ledger import Ledger
-from carryon_operator.plan.model import Event, Observation, PodRecord, UnitKey
+from carryon_operator.plan.model import Event, Observation, PodRecord
 from carryon_operator.plan.verdicts import UnitFailure, judge
 
 DEAD_AFTER: Final = 60.0
 """Seconds past the end of its deletion grace after which a pod blocks no slot: its node is taken for dead."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a decision rests on: an accepted job whose bucket answers."""
-
-    seen: Observation
-    spec: JobSpec
-    resolved: ResolvedJob
-    done: frozenset[UnitKey]
-
-    def wanted(self, pod: PodRecord) -> dict[UnitKey, str]:
-        """The units a pod was given that are still to be made just so, with their item ids."""
-        stage = next((stage for stage in self.resolved.stages if stage.name == pod.stage), None)
-        if stage is None:
-            return {}
-        given = zip(pod.units, pod.fingerprints, strict=False)
-        placed = ((self.resolved.index_of.get(item), item, fingerprint) for item, fingerprint in given)
-        return {
-            (stage.index, at): item
-            for at, item, fingerprint in placed
-            if at is not None and stage.units[at].fingerprint == fingerprint
-        }
 
 
 @dataclass
@@ -49,6 +27,8 @@ class Tally:
     Attributes:
         recorded: UIDs of pods that are counted and not yet gone.
         failures: Attempts that failed, in the order they ended.
+        tails: Pods that failed: what they logged last is kept.
+        useful: Seconds of pods times GPUs that made units; `lost`: those that did not.
     """
 
     recorded: list[str]
@@ -56,22 +36,59 @@ class Tally:
     counters: Counter[str] = field(default_factory=Counter)
     failures: list[RecentFailure] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    tails: list[PodRecord] = field(default_factory=list)
+    useful: int = 0
+    lost: int = 0
 
-    def record(self, pod: PodRecord) -> None:
-        """Count a pod no more, whatever becomes of it."""
-        if pod.uid not in self.recorded:
-            self.recorded.append(pod.uid)
+    def record(self, pod: PodRecord) -> bool:
+        """Count a pod no more, whatever becomes of it; whether it was not recorded before."""
+        if pod.uid in self.recorded:
+            return False
+        self.recorded.append(pod.uid)
+        return True
+
+    def stop(self, seen: Observation, pod: PodRecord) -> None:
+        """End a pod whose end is not to be counted; what it cost is."""
+        if self.record(pod):
+            self.spend(seen, pod)
+
+    def spend(self, seen: Observation, pod: PodRecord) -> None:
+        """Add what a pod cost up to its end, or now."""
+        spent = cost(seen, pod)
+        useful = min(useful_of(seen, pod), spent)
+        self.useful += round(useful)
+        self.lost += round(spent) - round(useful)
 
     def disrupted(self, pod: str, how: str) -> None:
         """Work was lost through no fault of the job's."""
         self.counters["disruptions"] += 1
         self.events.append(Event("Normal", "Disrupted", f"pod {pod} {how}; its units carry on"))
 
+    def failed(self, failure: RecentFailure, what: str) -> None:
+        """Tell of an attempt, or a unit, that failed."""
+        self.failures.append(failure)
+        # Messages of generators may quote prompts, and Events are read by more people than the job is.
+        told = f'stage "{failure.stage}", item "{failure.unit}": {what} ({failure.reason})'
+        self.events.append(Event("Warning", "UnitFailed", told))
+
 
 def open_tally(seen: Observation) -> Tally:
     """What status has recorded; the UIDs of pods that are gone are struck out."""
     present = {pod.uid for pod in seen.pods}
     return Tally([uid for uid in seen.status.recorded if uid in present], dict(seen.retry_at))
+
+
+def cost(seen: Observation, pod: PodRecord) -> float:
+    """Seconds a pod has run, times its GPUs (at least one)."""
+    if pod.started is None:
+        return 0.0
+    return max((pod.finished or seen.now) - pod.started, 0.0) * max(pod.gpus, 1)
+
+
+def useful_of(seen: Observation, pod: PodRecord) -> float:
+    """Of that, what went into units that are done by this pod."""
+    done = (seen.done.get(fingerprint) for fingerprint in pod.fingerprints)
+    return sum(unit.seconds for unit in done if unit is not None and unit.pod_uid == pod.uid) * max(pod.gpus, 1)
 
 
 def is_dead(pod: PodRecord, now: float) -> bool:
@@ -86,16 +103,20 @@ def count(case: Case, ledger: Ledger, tally: Tally) -> None:
     ended = [pod for pod in uncounted if pod.terminal]
     for pod in sorted(ended, key=lambda pod: (pod.finished or seen.now, pod.attempt)):
         tally.record(pod)
+        tally.spend(seen, pod)
         _count_ended(case, ledger, tally, pod)
     for pod in uncounted:
         if is_dead(pod, seen.now):
             tally.record(pod)
+            tally.spend(seen, pod)
             tally.disrupted(pod.name, "was lost with its node")
+            _disrupt(case, ledger, tally, pod, "NodeLost")
     present = {pod.uid for pod in seen.pods}
     for stage in seen.status.stages:
         for active in stage.active:
             if active.uid not in present and active.uid not in seen.status.recorded:
                 tally.disrupted(active.pod, "vanished")
+                _vanish(case, ledger, tally, stage, active)
 
 
 def _count_ended(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord) -> None:
@@ -103,23 +124,34 @@ def _count_ended(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord) -> No
     if not wanted:
         return
     # What is no longer wanted counts as done: its end says nothing about today's job.
-    missing = {item for unit, item in wanted.items() if unit not in case.done}
+    missing = {item for unit, item in wanted.items() if unit not in case.standing.outcomes}
     verdict = judge(pod, set(pod.units) - missing)
-    if verdict.disrupted:
-        tally.disrupted(pod.name, "was disrupted")
     units = {item: unit for unit, item in wanted.items()}
+    if verdict.disruption:
+        tally.disrupted(pod.name, f"was disrupted ({verdict.disruption})")
+        _disrupt(case, ledger, tally, pod, verdict.disruption, durable=verdict.durable)
+    if verdict.failures:
+        tally.tails.append(pod)
     for failure in verdict.failures:
-        _charge(case, ledger, tally, pod, units[failure.item], failure)
+        _charge(case, ledger, tally, pod, units[failure.item], failure, durable=failure.item in verdict.durable)
 
 
-def _charge(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, unit: UnitKey, failure: UnitFailure) -> None:
-    retry = case.spec.retry
+def _charge(
+    case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, unit: UnitKey, failure: UnitFailure, *, durable: bool
+) -> None:
     ended = pod.finished or case.seen.now
-    used = ledger.charge(unit, budget=retry.per_unit, permanent=failure.permanent)
-    fingerprint = case.resolved.unit(*unit).fingerprint
-    tally.retry_at[fingerprint] = ended + launch.delay(retry.backoff, used, fingerprint)
-    tally.counters["failures"] += 1
-    tally.failures.append(
+    used = ledger.charge(unit, permanent=failure.permanent)
+    ledger.note(unit, durable=durable)
+    _delay(case, tally, unit, used, ended)
+    tally.counters["stuck" if failure.stuck else "failures"] += 1
+    per_unit = ledger.retry.per_unit
+    if unit in ledger.given_up:
+        what = "failed for good"
+    elif used > per_unit:
+        what = f"failed in round {used - per_unit} of {ledger.retry.rounds}"
+    else:
+        what = f"failed, attempt {used} of {per_unit}"
+    tally.failed(
         RecentFailure(
             stage=pod.stage,
             unit=failure.item,
@@ -127,9 +159,63 @@ def _charge(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, unit: Unit
             message=failure.message[:MESSAGE_LONGEST],
             attempt=pod.attempt,
             time=rfc3339(ended),
-        )
+        ),
+        what,
     )
-    what = "failed for good" if unit in ledger.given_up else f"failed, attempt {used} of {retry.per_unit}"
-    # Messages of generators may quote prompts, and Events are read by more people than the job is.
-    told = f'stage "{pod.stage}", item "{failure.item}": {what} ({failure.reason})'
-    tally.events.append(Event("Warning", "UnitFailed", told))
+    _give_up_fruitless(case, ledger, tally, unit)
+
+
+def _disrupt(
+    case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, reason: str, *, durable: frozenset[str] = frozenset()
+) -> None:
+    """A pod that was disrupted: its first unit that is not done was at work, if any was; no budget is used."""
+    if pod.started is None:
+        return
+    left = [(unit, item) for unit, item in case.wanted(pod).items() if unit not in case.standing.outcomes]
+    if left:
+        unit, item = left[0]
+        _fruitless(case, ledger, tally, unit, pod.finished or case.seen.now, durable=item in durable)
+
+
+def _vanish(case: Case, ledger: Ledger, tally: Tally, stage: StageStatus, active: ActivePod) -> None:
+    """A pod that is gone, of which only status knows: as if it was disrupted."""
+    index = next((each.index for each in case.job.stages if each.name == stage.name), None)
+    # After a change of the items those indexes may mean other units.
+    if index is None or case.seen.status.items.digest != case.job.items_digest:
+        return
+    for item in IndexSet.parse(active.units):
+        unit = (index, item)
+        if item < len(case.job.stages[index].units) and unit not in case.standing.outcomes:
+            _fruitless(case, ledger, tally, unit, case.seen.now, durable=False)
+            return
+
+
+def _fruitless(case: Case, ledger: Ledger, tally: Tally, unit: UnitKey, ended: float, *, durable: bool) -> None:
+    in_a_row = ledger.note(unit, durable=durable)
+    # The first time is bad luck and costs no delay; what keeps being lost backs off.
+    if in_a_row > 1:
+        _delay(case, tally, unit, in_a_row - 1, ended)
+    _give_up_fruitless(case, ledger, tally, unit)
+
+
+def _give_up_fruitless(case: Case, ledger: Ledger, tally: Tally, unit: UnitKey) -> None:
+    in_a_row = ledger.fruitless.get(unit, 0)
+    if in_a_row < ledger.patience or unit in ledger.given_up:
+        return
+    ledger.given_up.add(unit)
+    tally.failed(
+        RecentFailure(
+            stage=case.job.stages[unit[0]].name,
+            unit=case.job.item_id(*unit),
+            reason="NoProgress",
+            message=f"{in_a_row} attempts in a row ended without anything that a later one could go on from",
+            attempt=in_a_row,
+            time=rfc3339(case.seen.now),
+        ),
+        "failed for good",
+    )
+
+
+def _delay(case: Case, tally: Tally, unit: UnitKey, used: int, ended: float) -> None:
+    fingerprint = case.job.unit(*unit).fingerprint
+    tally.retry_at[fingerprint] = ended + launch.delay(case.spec.retry.backoff, used, fingerprint)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from carryon_core.resolve import ResolvedJob
-from carryon_core.spec import JobSpec
-from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus
-from carryon_operator.plan import conditions, launch, summary
-from carryon_operator.plan.counting import DEAD_AFTER, Case, Tally, count, is_dead, open_tally
+from carryon_core.actions import counted
+from carryon_core.ranges import IndexSet
+from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, RecentFailure, StageStatus
+from carryon_operator.plan import clock, conditions, launch, requests, stalls, summary
+from carryon_operator.plan.case import Case, open_case
+from carryon_operator.plan.conditions import rfc3339
+from carryon_operator.plan.counting import DEAD_AFTER, Tally, cost, count, is_dead, open_tally
+from carryon_operator.plan.failing import broken, failed_units
 from carryon_operator.plan.ledger import Ledger, open_ledger
-from carryon_operator.plan.model import Event, Observation, Plan, PodCreate, PodDelete, PodRecord, UnitKey
-from carryon_operator.plan.report import busy_units, report
+from carryon_operator.plan.model import Event, Observation, Plan, PodDelete, PodRecord
+from carryon_operator.plan.report import report
+from carryon_operator.plan.summary import Ending, Situation, Suspension
+
+KEPT_FAILED: Final = 3
+"""Pods of failed attempts that stay for `kubectl logs`; what they logged last lies in the bucket too."""
+CANCEL_GRACE: Final = 1
+"""Seconds that pods of a cancelled job have; 0 would take them off the API server before they ended."""
 
 
 def decide(seen: Observation) -> Plan:
@@ -22,47 +33,73 @@ def decide(seen: Observation) -> Plan:
         return _refused(seen)
     # Make sure that an outage of the bucket is never read as a verdict.
     if seen.outage is not None:
-        return _without_bucket(seen, spec, resolved)
+        told = f"nothing is launched until the bucket answers: {seen.outage}"
+        return _on_hold(seen, (False, "BucketUnreachable", told))
     # Make sure that an ended job stays as it is until somebody asks for more.
     if is_over(seen):
         return _at_rest(seen)
+    case = open_case(seen, spec, resolved)
+    # Make sure that a listing that is suddenly half empty is somebody's wish before it costs a GPU.
+    if not requests.grants_resume(seen) and (stall := stalls.vanished(case)) is not None:
+        return _on_hold(seen, (False, "Stalled", stall[1]), stall)
 
-    done = frozenset((u.stage, u.item) for u in resolved.units() if u.fingerprint in seen.done)
-    case = Case(seen, spec, resolved, done)
-    ledger, tally = open_ledger(seen, spec, resolved), open_tally(seen)
-    ledger.forget(done)
+    ledger, tally = open_ledger(seen, spec.retry, case.job), open_tally(seen)
+    ledger.forget(case.standing.outcomes)
     count(case, ledger, tally)
-    if seen.resume_request is not None:
-        ledger.forgive()
-        tally.retry_at.clear()
-    failed = _failed(resolved, ledger, done)
+    tally.events += requests.resume(seen, ledger, tally.retry_at)
+    tally.events += requests.retry(seen, case.job, ledger, tally.retry_at)
+    case = case.after(failed_units(case, ledger.given_up))
+    _note_missing_files(case, tally)
 
+    halt = _halt(case, tally)
     active = _at_work(seen)
     for pod in active:
         # Make sure that only pods with something to make go on.
-        if spec.suspend or done.issuperset(case.wanted(pod)):
-            tally.record(pod)
-    remaining = resolved.total - len(done) - len(failed)
-    ended = remaining == 0 and not active
-    # Make sure that nothing vanished behind our back before a job is called ended.
-    if ended and not seen.swept:
-        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at)
+        if halt.everything or _outdated(case, pod):
+            tally.stop(seen, pod)
+    _restart(seen, active, tally)
 
-    suspension = summary.Suspension.NONE if ended else _turn(seen, spec, active, tally)
-    create = _launches(case, ledger, tally, failed, active) if remaining and not spec.suspend else ()
-    status = report(case, ledger, tally, failed, active, ended=ended)
-    waiting = sum(tally.retry_at.get(unit.fingerprint, 0.0) > seen.now for unit in resolved.units())
-    claims = summary.claims(spec, status, ended=ended, suspension=suspension, waiting=waiting, refused=seen.refused)
-    status = summary.summarise(seen.name, spec, _with(status, seen, claims))
-    if ended and not conditions.holds(seen.status, ConditionType.FINISHED):
-        tally.events.append(summary.farewell(status))
+    queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
+    gathering = any(case.job.stages[unit.stage].gathers for unit in queued.ready)
+    idle = not active and not queued.ready and not queued.delayed
+    ending = _ending(case, halt, active)
+    begin_round = ending is None and not halt.everything and idle and queued.exhausted > 0
+    # Make sure that nothing vanished behind our back before a job ends, a round begins, or something is gathered.
+    if not seen.swept and (ending in _BY_BUCKET or begin_round or gathering):
+        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at)
+    if begin_round:
+        ledger.round += 1
+        tally.events.append(_round(ledger, queued.exhausted))
+        queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
+
+    suspension = Suspension.NONE if ending else _turn(case, halt, active, tally)
+    create = () if ending or halt.everything else launch.pods_for(case, ledger, queued.ready, active, seen.pods)
+    situation = Situation(
+        ending=ending,
+        suspension=suspension,
+        stopping=halt.why if active else "",
+        stall=None if ending or suspension is not Suspension.NONE else stalls.stalled(seen, active, halt.spent),
+        moving=any(not stalls.in_vain(pod) for pod in active),
+        delayed=queued.delayed,
+        awaiting={stage: len(items) for stage, items in queued.unapproved.items()},
+        round=ledger.round if any(ledger.extra(unit) for unit in case.busy(active)) else 0,
+        stale=seen.stale,
+    )
+    status = report(case, ledger, tally, active, ended=ending is not None)
+    status = _with_clock(status, seen, running=ending is None and suspension is Suspension.NONE)
+    status = _with(status, seen, summary.claims(spec, status, seen.now, situation))
+    status = summary.summarise(seen.name, spec, status)
+    tally.events += _transitions(seen, status, ending)
     return Plan(
         status=status,
+        standing=case.standing,
         create=create,
-        delete=_deletes(seen, status),
+        delete=_deletes(seen, status, grace=CANCEL_GRACE if spec.cancel else None),
         discard=tuple(seen.invalid.values()),
+        tails=tuple(tally.tails),
         events=tuple(tally.events),
-        wake_at=_wake_at(seen, tally),
+        prune=ending is not None and not conditions.holds(seen.status, ConditionType.FINISHED),
+        wake_at=_wake_at(case, tally, active, halt, ended=ending is not None),
         retry_at={fingerprint: at for fingerprint, at in tally.retry_at.items() if at > seen.now},
     )
 
@@ -74,8 +111,72 @@ def is_over(seen: Observation) -> bool:
         and conditions.holds(seen.status, ConditionType.ACCEPTED)
         and seen.status.observed_generation == seen.generation
         and seen.resume_request is None
+        and seen.retry_request is None
         and seen.status.items.digest == (seen.resolved.items_digest if seen.resolved else "")
     )
+
+
+_BY_BUCKET: Final = (Ending.SUCCEEDED, Ending.WITHIN_POLICY, Ending.FAILED)
+"""Endings that say what the bucket holds."""
+
+
+@dataclass(frozen=True)
+class _Halt:
+    """Whether all pods are to stop, and why.
+
+    Attributes:
+        everything: No pod goes on and none is launched.
+        held: It is a suspension.
+        cancelled: It is for good.
+        timed_out: Likewise, because `timeouts.job` is over.
+        why: A sentence, where it is no suspension.
+        spent: GPU seconds so far.
+    """
+
+    everything: bool = False
+    held: bool = False
+    cancelled: bool = False
+    timed_out: bool = False
+    why: str = ""
+    spent: float = 0.0
+
+
+def _halt(case: Case, tally: Tally) -> _Halt:
+    """A chain: the first reason that fits stands."""
+    seen, spec = case.seen, case.spec
+    running = sum(cost(seen, pod) for pod in seen.pods if pod.uid not in tally.recorded)
+    spent = seen.status.gpu_seconds.useful + seen.status.gpu_seconds.lost + tally.useful + tally.lost + running
+    if spec.cancel:
+        return _Halt(everything=True, cancelled=True, why="spec.cancel is true; pods are stopping", spent=spent)
+    if clock.on_hold(spec, seen.now):
+        return _Halt(everything=True, held=True, spent=spent)
+    times = seen.status.time
+    limit = clock.deadline(spec, times, seen.now)
+    if limit is not None and seen.now >= limit and not _anew(seen):
+        return _Halt(everything=True, timed_out=True, why="spec.timeouts.job is over; pods are stopping", spent=spent)
+    if stalls.over_budget(seen, spent):
+        return _Halt(everything=True, why="spec.limits.gpuSeconds is reached; pods are stopping", spent=spent)
+    return _Halt(spent=spent)
+
+
+def _anew(seen: Observation) -> bool:
+    """Whether the clock of the job starts from zero: somebody had it resumed after its time was over."""
+    failed = conditions.find(seen.status, ConditionType.FAILED)
+    timed_out = failed is not None and failed.status == "True" and failed.reason == Ending.TIMED_OUT
+    return timed_out and requests.grants_resume(seen)
+
+
+def _ending(case: Case, halt: _Halt, active: Sequence[PodRecord]) -> Ending | None:
+    """How the job has ended, None while it has not."""
+    if active:
+        return None
+    if case.remaining == 0:
+        if any(broken(case.spec, stage, case.failed) for stage in case.job.stages):
+            return Ending.FAILED
+        return Ending.WITHIN_POLICY if case.failed else Ending.SUCCEEDED
+    if halt.cancelled:
+        return Ending.CANCELLED
+    return Ending.TIMED_OUT if halt.timed_out else None
 
 
 def _refused(seen: Observation) -> Plan:
@@ -84,44 +185,81 @@ def _refused(seen: Observation) -> Plan:
     claims = {
         ConditionType.ACCEPTED: (False, reason, message),
         ConditionType.PROGRESSING: (False, "NotAccepted", message),
+        ConditionType.STALLED: (True, reason, message),
     }
     told = {"observed_generation": seen.generation, "message": message[:MESSAGE_LONGEST]}
     status = _with(seen.status.model_copy(update=told), seen, claims)
     return Plan(status=summary.refused(seen.name, status), retry_at=seen.retry_at)
 
 
-def _without_bucket(seen: Observation, spec: JobSpec, resolved: ResolvedJob) -> Plan:
-    """The bucket can't be asked: nothing is counted or launched until it answers; suspending still frees the GPU."""
-    message = f"nothing is launched until the bucket answers: {seen.outage}"
+def _on_hold(seen: Observation, progressing: tuple[bool, str, str], stall: stalls.Stall | None = None) -> Plan:
+    """Nothing is counted or launched, because the bucket gives no verdict, or one that a person has to look at.
+
+    Suspending and cancelling free the GPUs all the same.
+    """
+    spec, resolved = seen.spec, seen.resolved
+    assert spec is not None
+    assert resolved is not None
     claims: dict[ConditionType, tuple[bool, str, str]] = {
         ConditionType.ACCEPTED: (True, "Accepted", summary.accepted(resolved.total, len(resolved.stages))),
-        ConditionType.PROGRESSING: (False, "BucketUnreachable", message),
+        ConditionType.PROGRESSING: progressing,
     }
+    if stall is not None:
+        claims[ConditionType.STALLED] = (True, *stall)
     # UIDs of pods that are gone stay, as long as the list of active pods that they belong to does.
     tally = Tally(list(seen.status.recorded), dict(seen.retry_at))
-    if spec.suspend:
+    held = clock.on_hold(spec, seen.now)
+    if held or spec.cancel:
         active = _at_work(seen)
         for pod in active:
             tally.record(pod)
-        claims[ConditionType.SUSPENDED] = summary.suspended(_turn(seen, spec, active, tally))
-    counted = seen.status.counters.suspensions + tally.counters["suspensions"]
+        if held and not spec.cancel:
+            claims[ConditionType.SUSPENDED] = summary.suspended(spec, seen.now, _suspending(seen, active, tally))
+    suspensions = seen.status.counters.suspensions + tally.counters["suspensions"]
     told = {
-        "message": message[:MESSAGE_LONGEST],
+        "message": progressing[2][:MESSAGE_LONGEST],
         "recorded": tally.recorded,
-        "counters": seen.status.counters.model_copy(update={"suspensions": counted}),
+        "counters": seen.status.counters.model_copy(update={"suspensions": suspensions}),
     }
     status = summary.with_phase(_with(seen.status.model_copy(update=told), seen, claims))
-    delete = _deletes(seen, status) if spec.suspend else ()
-    return Plan(status=status, delete=delete, events=tuple(tally.events), retry_at=seen.retry_at)
+    if stall is not None and not conditions.holds(seen.status, ConditionType.STALLED):
+        tally.events.append(Event("Warning", *stall))
+    delete = _deletes(seen, status, grace=CANCEL_GRACE if spec.cancel else None) if held or spec.cancel else ()
+    return Plan(
+        status=status,
+        delete=delete,
+        events=tuple(tally.events),
+        wake_at=clock.suspended_until(spec, seen.now),
+        retry_at=seen.retry_at,
+    )
 
 
 def _at_rest(seen: Observation) -> Plan:
     """An ended job: pods that are left or came late are recorded and deleted, UIDs of those gone are struck out."""
+    assert seen.spec is not None
     tally = open_tally(seen)
     for pod in seen.pods:
         tally.record(pod)
-    status = seen.status.model_copy(update={"recorded": tally.recorded})
-    return Plan(status=status, delete=_deletes(seen, status))
+    claims = {ConditionType.ITEMS_STALE: summary.items_stale(seen.stale)}
+    if seen.lost is not None:
+        claims[ConditionType.ARTIFACTS_MISSING] = summary.artifacts_missing(seen.name, seen.lost)
+    told = {"recorded": tally.recorded, "handled": requests.handled(seen)}
+    status = _with(seen.status.model_copy(update=told), seen, claims)
+    missing = conditions.find(status, ConditionType.ARTIFACTS_MISSING)
+    events = requests.nothing_to_do(seen)
+    if missing is not None and missing.status == "True":
+        if not conditions.holds(seen.status, ConditionType.ARTIFACTS_MISSING):
+            events.append(Event("Warning", "ArtifactsMissing", missing.message))
+        status = summary.summarise(seen.name, seen.spec, status)
+    ttl, finished = seen.spec.ttl_seconds_after_finished, clock.moment(status.time.finished)
+    gone_at = finished + ttl if ttl is not None and finished is not None else None
+    return Plan(
+        status=status,
+        delete=_deletes(seen, status),
+        events=tuple(events),
+        remove=gone_at is not None and gone_at <= seen.now,
+        wake_at=gone_at if gone_at is not None and gone_at > seen.now else None,
+    )
 
 
 def _at_work(seen: Observation) -> list[PodRecord]:
@@ -129,40 +267,122 @@ def _at_work(seen: Observation) -> list[PodRecord]:
     return [pod for pod in seen.pods if not pod.terminal and not is_dead(pod, seen.now)]
 
 
-def _failed(resolved: ResolvedJob, ledger: Ledger, done: Collection[UnitKey]) -> set[UnitKey]:
-    """Units that failed for good, by themselves or because one upstream did."""
-    failed = set(ledger.given_up)
-    for stage in sorted(resolved.stages, key=lambda stage: stage.depth):
-        for before in stage.after:
-            downstream = {(stage.index, item) for where, item in failed if where == before}
-            failed |= downstream.difference(done)
-    return failed
+def _outdated(case: Case, pod: PodRecord) -> bool:
+    """Whether a pod has nothing left to make, something that is wanted otherwise now, or waits in vain for the past."""
+    wanted = case.wanted(pod)
+    if len(wanted) < len(pod.units) or all(unit in case.standing.outcomes for unit in wanted):
+        return True
+    today = case.seen.templates.get(pod.stage, pod.template)
+    return stalls.in_vain(pod) and pod.template != today
 
 
-def _launches(
-    case: Case, ledger: Ledger, tally: Tally, failed: Collection[UnitKey], active: Sequence[PodRecord]
-) -> tuple[PodCreate, ...]:
-    """Pods for what is missing and may start, as far as slots are free."""
-    seen, resolved = case.seen, case.resolved
-    ready = launch.ready(resolved, case.done, failed, busy_units(resolved, active), tally.retry_at, seen.now)
-    slots = max(case.spec.parallelism - len(active), 0)
-    return launch.pods_for(resolved, case.spec, seen.uid, ready, slots, ledger.attempts, seen.pods)
+def _restart(seen: Observation, active: Collection[PodRecord], tally: Tally) -> None:
+    """Replace the active pods if somebody asked for it."""
+    if seen.restart_request is None:
+        return
+    running = [pod for pod in active if pod.uid not in tally.recorded]
+    if not running:
+        tally.events.append(Event("Normal", "NothingToRestart", "no pod is at work"))
+        return
+    for pod in running:
+        tally.stop(seen, pod)
+    told = f"{counted(len(running), 'pod')} replaced on request; their units carry on"
+    tally.counters["restarts"] += 1
+    tally.events.append(Event("Normal", "Restarted", told))
 
 
-def _turn(seen: Observation, spec: JobSpec, active: Sequence[PodRecord], tally: Tally) -> summary.Suspension:
+def _turn(case: Case, halt: _Halt, active: Sequence[PodRecord], tally: Tally) -> Suspension:
     """Where the job is between running and suspended; the way there and the way back are counted, once each."""
-    before = conditions.find(seen.status, ConditionType.SUSPENDED)
-    was = before is not None and before.reason in ("Suspended", "Suspending")
-    if spec.suspend:
-        if before is not None and not was:
-            tally.counters["suspensions"] += 1
-            told = f"suspended; {summary.counted(len(active), 'pod')} to stop"
-            tally.events.append(Event("Normal", "Suspending", told))
-        return summary.Suspension.STOPPING if active else summary.Suspension.SUSPENDED
-    if was or seen.resume_request is not None:
+    seen = case.seen
+    if halt.held:
+        return _suspending(seen, active, tally)
+    if halt.everything:
+        return Suspension.NONE
+    if _was_suspended(seen) or (requests.grants_resume(seen) and _resumable(seen)):
         tally.counters["resumes"] += 1
-        tally.events.append(Event("Normal", "Resumed", "resumed; what is missing is made"))
-    return summary.Suspension.NONE
+        kept, left = len(case.standing.outcomes), case.remaining
+        tally.events.append(Event("Normal", "Resumed", f"resumed: {kept} kept, {left} to make"))
+    elif seen.resume_request is not None and requests.grants_resume(seen):
+        tally.events.append(Event("Normal", "NothingToResume", "the job is at work and nothing of it has failed"))
+    return Suspension.NONE
+
+
+def _suspending(seen: Observation, active: Sequence[PodRecord], tally: Tally) -> Suspension:
+    before = conditions.find(seen.status, ConditionType.SUSPENDED)
+    if before is not None and not _was_suspended(seen):
+        tally.counters["suspensions"] += 1
+        told = f"suspended; {counted(len(active), 'pod')} to stop"
+        tally.events.append(Event("Normal", "Suspending", told))
+    return Suspension.STOPPING if active else Suspension.SUSPENDED
+
+
+def _was_suspended(seen: Observation) -> bool:
+    before = conditions.find(seen.status, ConditionType.SUSPENDED)
+    return before is not None and before.reason in ("Suspended", "Suspending")
+
+
+def _resumable(seen: Observation) -> bool:
+    """Whether the job, as status left it, waited for somebody to have it carry on."""
+    status = seen.status
+    return (
+        conditions.holds(status, ConditionType.FINISHED)
+        or conditions.holds(status, ConditionType.STALLED)
+        or any(stage.failed or stage.failures for stage in status.stages)
+    )
+
+
+def _note_missing_files(case: Case, tally: Tally) -> None:
+    """Tell once of each unit that fails because a file it needs is not there."""
+    stages = {stage.name: stage for stage in case.seen.status.stages}
+    for stage in case.job.stages:
+        known = IndexSet.parse(stages.get(stage.name, StageStatus(name=stage.name)).failed)
+        for unit in stage.units:
+            if unit.missing and (stage.index, unit.item) in case.failed and unit.item not in known:
+                tally.failed(
+                    RecentFailure(
+                        stage=stage.name,
+                        unit=case.job.item_id(stage.index, unit.item),
+                        reason="InputMissing",
+                        message=f"there is no file {unit.missing}: put it there, or name another"[:MESSAGE_LONGEST],
+                        attempt=0,
+                        time=rfc3339(case.seen.now),
+                    ),
+                    "failed",
+                )
+
+
+def _round(ledger: Ledger, units: int) -> Event:
+    told = f"round {ledger.round} of {ledger.retry.rounds} over {counted(units, 'unit')} still missing"
+    return Event("Normal", "RoundStarted", told)
+
+
+def _transitions(seen: Observation, status: JobStatus, ending: Ending | None) -> list[Event]:
+    """What is told once, when it becomes so."""
+    events = []
+    if ending is not None and not conditions.holds(seen.status, ConditionType.FINISHED):
+        events.append(summary.farewell(status, ending))
+    for kind, type_ in _TOLD:
+        now, before = conditions.find(status, kind), conditions.find(seen.status, kind)
+        if now is None or now.status != "True":
+            continue
+        if before is None or before.status != "True" or before.reason != now.reason:
+            reason, message = (now.reason, now.message) if kind is ConditionType.STALLED else (kind.value, now.message)
+            events.append(Event(type_, reason, message))
+    if seen.status.observed_generation != seen.generation:
+        events += [Event("Warning", "PodTemplateOverridden", warning) for warning in seen.warnings]
+    return events
+
+
+_TOLD: Final = (
+    (ConditionType.STALLED, "Warning"),
+    (ConditionType.AWAITING_APPROVAL, "Normal"),
+    (ConditionType.ITEMS_STALE, "Warning"),
+)
+
+
+def _with_clock(status: JobStatus, seen: Observation, *, running: bool) -> JobStatus:
+    times = clock.tick(status.time, seen.now, running=running, anew=_anew(seen))
+    return status.model_copy(update={"time": times})
 
 
 def _with(status: JobStatus, seen: Observation, claims: conditions.Claims) -> JobStatus:
@@ -172,14 +392,30 @@ def _with(status: JobStatus, seen: Observation, claims: conditions.Claims) -> Jo
     return status.model_copy(update={"conditions": made + kept})
 
 
-def _deletes(seen: Observation, status: JobStatus) -> tuple[PodDelete, ...]:
-    """Pods that are counted, or whose end is not to be counted."""
+def _deletes(seen: Observation, status: JobStatus, *, grace: int | None = None) -> tuple[PodDelete, ...]:
+    """Pods that are counted, or whose end is not to be counted; the last few that failed stay to be looked at."""
     recorded = set(status.recorded)
-    return tuple(PodDelete(pod.name, pod.uid) for pod in seen.pods if pod.uid in recorded and pod.gone_by is None)
+    going = [pod for pod in seen.pods if pod.uid in recorded and pod.gone_by is None]
+    failed = sorted((pod for pod in going if _to_look_at(pod)), key=lambda pod: (pod.finished or 0.0, pod.uid))
+    kept = {pod.uid for pod in failed[-KEPT_FAILED:]}
+    return tuple(PodDelete(pod.name, pod.uid, grace) for pod in going if pod.uid not in kept)
 
 
-def _wake_at(seen: Observation, tally: Tally) -> float | None:
-    """The next moment at which something changes without an event: a delay ends, or a pod is taken for dead."""
-    moments = [*tally.retry_at.values()]
+def _to_look_at(pod: PodRecord) -> bool:
+    return pod.phase == "Failed" and not pod.disrupted and pod.exit_code is not None
+
+
+def _wake_at(case: Case, tally: Tally, active: Sequence[PodRecord], halt: _Halt, *, ended: bool) -> float | None:
+    """The next moment at which something changes without an event."""
+    seen, spec = case.seen, case.spec
+    moments = [*tally.retry_at.values(), *stalls.moments(active)]
     moments += [pod.gone_by + DEAD_AFTER for pod in seen.pods if pod.gone_by is not None and not pod.terminal]
+    if not ended:
+        limit = clock.deadline(spec, seen.status.time, seen.now)
+        moments += [at for at in (limit, clock.suspended_until(spec, seen.now)) if at is not None]
+        rate = sum(max(pod.gpus, 1) for pod in active if pod.started is not None)
+        if spec.limits.gpu_seconds is not None and rate:
+            moments.append(seen.now + (spec.limits.gpu_seconds - halt.spent) / rate)
+    elif spec.ttl_seconds_after_finished is not None:
+        moments.append(seen.now + spec.ttl_seconds_after_finished)
     return min((at for at in moments if at > seen.now), default=None)

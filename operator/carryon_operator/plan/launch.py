@@ -4,73 +4,137 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from carryon_core import durations
-from carryon_core.resolve import ResolvedJob, Unit
-from carryon_core.spec import Backoff, JobSpec
-from carryon_operator.plan.model import PodCreate, PodRecord, UnitKey
+from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
+from carryon_core.spec import Backoff
+from carryon_core.standing import UnitKey
+from carryon_operator.plan.case import Case
+from carryon_operator.plan.ledger import Ledger
+from carryon_operator.plan.model import PodCreate, PodRecord
 
 CREATES_AT_ONCE: Final = 500
 """Pods created in one reconcile, as the Kubernetes Job controller does."""
+EVERYTHING: Final = "*"
+"""In `spec.approved`: every item."""
 
 
-def ready(
-    resolved: ResolvedJob,
-    done: Container[UnitKey],
-    failed: Container[UnitKey],
-    busy: Container[UnitKey],
-    retry_at: Mapping[str, float],
-    now: float,
-) -> Iterator[Unit]:
-    """Missing units whose inputs are there, whose delay is over, and which no pod is at work on.
+@dataclass
+class Queue:
+    """Missing units that no pod is at work on and whose inputs are there.
+
+    Attributes:
+        ready: May start now, in the order in which they should.
+        delayed: Wait for the end of a delay.
+        exhausted: Wait for the next round.
+        unapproved: Stage name -> indexes of items that a person has to approve.
+    """
+
+    ready: list[Unit] = field(default_factory=list)
+    delayed: int = 0
+    exhausted: int = 0
+    unapproved: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def awaiting(self) -> int:
+        """Units that wait for a person's approval."""
+        return sum(map(len, self.unapproved.values()))
+
+
+def queue(case: Case, ledger: Ledger, busy: Container[UnitKey], retry_at: Mapping[str, float]) -> Queue:
+    """What could start, and what it waits for where it can't.
 
     Item by item, the later stages first: a reel's first clip is finished before its last image is begun, and what was
     begun is brought to its end before something new is.
     """
-    order = sorted(resolved.stages, key=lambda stage: -stage.depth)
-    for stage in order:
+    made = Queue()
+    for stage in sorted(case.job.stages, key=lambda stage: -stage.depth):
         for unit in stage.units:
             key = (unit.stage, unit.item)
-            if key in done or key in failed or key in busy:
+            if (
+                key in case.standing.outcomes
+                or key in case.failed
+                or key in busy
+                or not inputs_there(case, stage, unit)
+            ):
                 continue
-            if retry_at.get(unit.fingerprint, 0.0) > now:
-                continue
-            if all((before, unit.item) in done for before in stage.after):
-                yield unit
+            if not approved(case, stage, unit):
+                made.unapproved.setdefault(stage.name, []).append(unit.item)
+            elif ledger.exhausted(key):
+                made.exhausted += 1
+            elif retry_at.get(unit.fingerprint, 0.0) > case.seen.now:
+                made.delayed += 1
+            else:
+                made.ready.append(unit)
+    return made
+
+
+def inputs_there(case: Case, stage: ResolvedStage, unit: Unit) -> bool:
+    """Whether everything that a unit is made from is done; what gathers has a fingerprint by then."""
+    if not unit.fingerprint:
+        return False
+    if stage.gathers:
+        return True
+    done = case.standing.outcomes
+    if unit.previous and (stage.index, unit.item - 1) not in done:
+        return False
+    return all((before, 0 if case.job.stages[before].gathers else unit.item) in done for before in stage.after)
+
+
+def approved(case: Case, stage: ResolvedStage, unit: Unit) -> bool:
+    """Whether a unit may enter its stage, as far as that is a person's to say."""
+    if case.spec.stages[stage.index].approval is None:
+        return True
+    named = case.spec.approved.get(stage.name, ())
+    return EVERYTHING in named or case.job.item_id(stage.index, unit.item) in named
 
 
 def pods_for(
-    resolved: ResolvedJob,
-    spec: JobSpec,
-    job_uid: str,
-    units: Iterable[Unit],
-    slots: int,
-    attempts: Mapping[UnitKey, int],
-    pods: Sequence[PodRecord],
+    case: Case, ledger: Ledger, units: Sequence[Unit], active: Sequence[PodRecord], pods: Sequence[PodRecord]
 ) -> tuple[PodCreate, ...]:
-    """At most `slots` pods with up to `unitsPerPod` units of one stage each.
+    """Pods for units that may start, as far as `parallelism` has room: up to `unitsPerPod` units of one stage each.
 
-    Names are deterministic: two operators that decide the same create the same pod, and the second is told that it
-    exists.
+    Units that have used their own budget and are tried again in a round come one at a time if asked, each in a pod of
+    its own. Names are deterministic: two operators that decide the same create the same pod, and the second is told
+    that it exists.
     """
+    spec, retry = case.spec, case.spec.retry
+    slots = min(max(spec.parallelism - len(active), 0), CREATES_AT_ONCE)
+    alone = retry.one_at_a_time and any(ledger.extra(unit) for unit in case.busy(active))
     made: list[PodCreate] = []
     taken = {pod.name for pod in pods}
     batch: list[Unit] = []
-    slots = min(slots, CREATES_AT_ONCE)
+
+    def close() -> None:
+        if batch:
+            made.append(_pod(case.job, case.seen.uid, batch, ledger, taken))
+            batch.clear()
+
     for unit in units:
         if len(made) >= slots:
-            return tuple(made)
-        if batch and batch[0].stage != unit.stage:
-            made.append(_pod(resolved, job_uid, batch, attempts, taken))
-            batch = []
+            break
+        extra = ledger.extra((unit.stage, unit.item))
+        if extra and retry.one_at_a_time:
+            if alone:
+                continue
+            close()
+            if len(made) < slots:
+                batch.append(unit)
+                close()
+                alone = True
+            continue
+        if batch and (batch[0].stage != unit.stage or ledger.extra((batch[0].stage, batch[0].item)) != extra):
+            close()
+            if len(made) >= slots:
+                break
         batch.append(unit)
         if len(batch) == spec.units_per_pod:
-            made.append(_pod(resolved, job_uid, batch, attempts, taken))
-            batch = []
-    if batch and len(made) < slots:
-        made.append(_pod(resolved, job_uid, batch, attempts, taken))
+            close()
+    if len(made) < slots:
+        close()
     return tuple(made)
 
 
@@ -85,14 +149,19 @@ def delay(backoff: Backoff, used: int, key: str) -> float:
     return exact * (1 - 0.1 * random.Random(f"{key}:{used}").random())
 
 
-def _pod(
-    resolved: ResolvedJob, job_uid: str, units: Sequence[Unit], attempts: Mapping[UnitKey, int], taken: Container[str]
-) -> PodCreate:
-    stage = resolved.stages[units[0].stage]
-    ids = "\0".join(resolved.ids[unit.item] for unit in units)
+def _pod(job: ResolvedJob, job_uid: str, units: Sequence[Unit], ledger: Ledger, taken: Container[str]) -> PodCreate:
+    stage = job.stages[units[0].stage]
+    ids = "\0".join(job.item_id(stage.index, unit.item) for unit in units)
     digest = hashlib.sha256(f"{job_uid}\0{stage.name}\0{ids}".encode()).hexdigest()[:10]
-    attempt = 1 + max(attempts.get((unit.stage, unit.item), 0) for unit in units)
+    keys = [(unit.stage, unit.item) for unit in units]
+    attempt = 1 + max(ledger.attempts.get(key, 0) for key in keys)
     # A name is free again once its pod is gone; one that hangs on a dead node keeps its own.
-    while (name := f"{resolved.name}-{digest}-{attempt}") in taken:
+    while (name := f"{job.name}-{digest}-{attempt}") in taken:
         attempt += 1
-    return PodCreate(name=name, stage=stage.index, items=tuple(unit.item for unit in units), attempt=attempt)
+    return PodCreate(
+        name=name,
+        stage=stage.index,
+        items=tuple(unit.item for unit in units),
+        attempt=attempt,
+        round=max(ledger.extra(key) for key in keys),
+    )

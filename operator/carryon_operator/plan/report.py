@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
+from carryon_core.done import Outcome
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolve import ResolvedStage
 from carryon_core.status import (
     ACTIVE_SHOWN,
     FAILURES_SHOWN,
     ActivePod,
-    Handled,
+    GpuSeconds,
     ItemsStatus,
     JobStatus,
     Resolved,
@@ -18,58 +20,48 @@ from carryon_core.status import (
     Times,
     UnitCounts,
 )
+from carryon_operator.plan import requests
+from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
-from carryon_operator.plan.counting import Case, Tally
-from carryon_operator.plan.ledger import Ledger
-from carryon_operator.plan.model import PodRecord, UnitKey
+from carryon_operator.plan.counting import Tally
+from carryon_operator.plan.ledger import Ledger, by_count
+from carryon_operator.plan.model import PodRecord
 
 
-def busy_units(resolved: ResolvedJob, pods: Sequence[PodRecord]) -> set[UnitKey]:
-    """Units that some pod was given, in whatever version."""
-    index_of = {stage.name: stage.index for stage in resolved.stages}
-    return {
-        (index_of[pod.stage], resolved.index_of[item])
-        for pod in pods
-        if pod.stage in index_of
-        for item in pod.units
-        if item in resolved.index_of
-    }
-
-
-def report(
-    case: Case, ledger: Ledger, tally: Tally, failed: Collection[UnitKey], active: Sequence[PodRecord], *, ended: bool
-) -> JobStatus:
-    """The status, but for conditions and sentences.
+def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord], *, ended: bool) -> JobStatus:
+    """The status, but for conditions, sentences and the clock.
 
     Args:
         case: What the decision rests on.
         ledger: Attempts used.
         tally: What was counted now.
-        failed: Units that failed for good.
         active: Pods at work.
-        ended: Nothing is left to do.
+        ended: Nothing is left to do, or nothing more is to be done.
     """
-    seen, resolved, before = case.seen, case.resolved, case.seen.status
-    remaining = resolved.total - len(case.done) - len(failed)
+    seen, job, before = case.seen, case.job, case.seen.status
+    done = case.standing.outcomes
     counters = before.counters.model_dump()
+    added = {name: counters[name] + more for name, more in tally.counters.items()}
     status = before.model_copy(
         update={
             "observed_generation": seen.generation,
             "units": UnitCounts(
-                total=resolved.total,
-                succeeded=len(case.done),
-                failed=len(failed),
-                active=len(busy_units(resolved, active) - case.done - set(failed)),
-                remaining=remaining,
+                total=job.total,
+                succeeded=len(done),
+                failed=len(case.failed),
+                active=len(case.busy(active).difference(done, case.failed)),
+                remaining=case.remaining,
+                outcomes=dict(sorted(Counter(outcome.value for outcome in done.values()).items())),
             ),
-            "items": ItemsStatus(count=len(resolved.ids), digest=resolved.items_digest),
-            "stages": _stages(case, ledger, failed, active),
-            "counters": before.counters.model_copy(
-                update={name: counters[name] + added for name, added in tally.counters.items()}
-            ),
+            "items": ItemsStatus(count=len(job.ids), digest=job.items_digest, variant=job.variant, source=seen.source),
+            "stages": _stages(case, ledger, active),
+            "counters": before.counters.model_copy(update={**added, "round": ledger.round}),
             "recorded": tally.recorded,
             "recent_failures": [*reversed(tally.failures), *before.recent_failures][:FAILURES_SHOWN],
-            "handled": Handled(resume=seen.resume_request or before.handled.resume),
+            "handled": requests.handled(seen),
+            "gpu_seconds": GpuSeconds(
+                useful=before.gpu_seconds.useful + tally.useful, lost=before.gpu_seconds.lost + tally.lost
+            ),
             # What a spec says needs no echo; what was filled in stays fixed for this job.
             "resolved": Resolved(output=None if case.spec.output else before.resolved.output or seen.output),
         }
@@ -77,12 +69,22 @@ def report(
     return status.model_copy(update={"time": _times(case, status, ended)})
 
 
-def _stages(case: Case, ledger: Ledger, failed: Collection[UnitKey], active: Sequence[PodRecord]) -> list[StageStatus]:
+def _stages(case: Case, ledger: Ledger, active: Sequence[PodRecord]) -> list[StageStatus]:
+    done: dict[int, list[int]] = {}
+    skipped: dict[int, list[int]] = {}
+    failed: dict[int, list[int]] = {}
+    for (where, item), outcome in case.standing.outcomes.items():
+        done.setdefault(where, []).append(item)
+        if outcome is not Outcome.GENERATED:
+            skipped.setdefault(where, []).append(item)
+    for where, item in case.failed:
+        failed.setdefault(where, []).append(item)
     room = ACTIVE_SHOWN
     made = []
-    for stage in case.resolved.stages:
+    for stage in case.job.stages:
         pods = sorted((pod for pod in active if pod.stage == stage.name), key=lambda pod: (pod.created, pod.name))
-        made.append(_stage(case, ledger, failed, stage, pods, room))
+        sets = tuple(IndexSet(each.get(stage.index, ())) for each in (done, skipped, failed))
+        made.append(_stage(case, ledger, stage, sets, pods, room))
         room = max(room - len(pods), 0)
     return made
 
@@ -90,35 +92,36 @@ def _stages(case: Case, ledger: Ledger, failed: Collection[UnitKey], active: Seq
 def _stage(
     case: Case,
     ledger: Ledger,
-    failed: Collection[UnitKey],
     stage: ResolvedStage,
+    sets: tuple[IndexSet, ...],
     pods: Sequence[PodRecord],
     room: int,
 ) -> StageStatus:
     now = rfc3339(case.seen.now)
     old = next((kept for kept in case.seen.status.stages if kept.name == stage.name), StageStatus(name=stage.name))
-    done = IndexSet(item for where, item in case.done if where == stage.index)
-    lost = IndexSet(item for where, item in failed if where == stage.index)
-    whole = len(done) + len(lost) == len(stage.units)
+    done, skipped, failed = sets
+    whole = len(done) + len(failed) == len(stage.units)
     return StageStatus(
         name=stage.name,
         total=len(stage.units),
         succeeded=str(done),
-        failed=str(lost),
-        failures=ledger.failures_of(stage.index),
+        skipped=str(skipped),
+        failed=str(failed),
+        failures=by_count(ledger.attempts, stage.index),
+        fruitless=by_count(ledger.fruitless, stage.index),
         digest=stage.digest,
-        active=[_active_pod(pod, case.resolved) for pod in pods[:room]],
-        started=old.started or (now if pods or done or lost else None),
+        active=[_active_pod(pod, case, stage) for pod in pods[:room]],
+        started=old.started or (now if pods or done or failed else None),
         finished=(old.finished or now) if whole else None,
     )
 
 
-def _active_pod(pod: PodRecord, resolved: ResolvedJob) -> ActivePod:
-    indexes = (resolved.index_of[item] for item in pod.units if item in resolved.index_of)
+def _active_pod(pod: PodRecord, case: Case, stage: ResolvedStage) -> ActivePod:
+    indexes = (case.job.item_index(stage.index, item) for item in pod.units)
     return ActivePod(
         pod=pod.name,
         uid=pod.uid,
-        units=str(IndexSet(indexes)),
+        units=str(IndexSet(index for index in indexes if index is not None)),
         attempt=pod.attempt,
         since=rfc3339(pod.started or pod.created),
     )
@@ -127,8 +130,10 @@ def _active_pod(pod: PodRecord, resolved: ResolvedJob) -> ActivePod:
 def _times(case: Case, status: JobStatus, ended: bool) -> Times:
     now, before = rfc3339(case.seen.now), case.seen.status
     moved = (status.units, status.recorded, status.counters) != (before.units, before.recorded, before.counters)
-    return Times(
-        started=before.time.started or now,
-        last_activity=now if moved else before.time.last_activity,
-        finished=(before.time.finished or now) if ended else None,
+    return before.time.model_copy(
+        update={
+            "started": before.time.started or now,
+            "last_activity": now if moved else before.time.last_activity,
+            "finished": (before.time.finished or now) if ended else None,
+        }
     )

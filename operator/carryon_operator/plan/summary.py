@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
 
+from carryon_core.actions import Action, counted, verdict
 from carryon_core.spec import JobSpec
 from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, Phase, Resume
 from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Event
+from carryon_operator.plan.stalls import Stall
 
 
 class Suspension(Enum):
@@ -18,9 +21,49 @@ class Suspension(Enum):
     SUSPENDED = auto()
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things in words: "1 unit", "15 units"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+class Ending(StrEnum):
+    """How a job ended; the value is the reason in its conditions."""
+
+    SUCCEEDED = "AllUnitsDone"
+    WITHIN_POLICY = "SuccessPolicyHolds"
+    """Units failed, but no more of them than `success.minPercent` lets pass."""
+    FAILED = "UnitsFailed"
+    TIMED_OUT = "JobTimeout"
+    CANCELLED = "Cancelled"
+
+    @property
+    def kind(self) -> ConditionType:
+        """The condition that holds by it."""
+        if self is Ending.CANCELLED:
+            return ConditionType.CANCELLED
+        good = (Ending.SUCCEEDED, Ending.WITHIN_POLICY)
+        return ConditionType.SUCCEEDED if self in good else ConditionType.FAILED
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a decision found, for people.
+
+    Attributes:
+        ending: How the job ended, None while it has not.
+        stopping: Why its pods are being ended although it is not suspended, "" where they are not.
+        stall: What waits for a person.
+        moving: Some pod has started, and gets on.
+        delayed: Units whose next attempt is delayed.
+        awaiting: Stage name -> units that a person has to approve.
+        round: Over what is still missing.
+        stale: Reason and message where the items' source is not followed.
+    """
+
+    ending: Ending | None = None
+    suspension: Suspension = Suspension.NONE
+    stopping: str = ""
+    stall: Stall | None = None
+    moving: bool = False
+    delayed: int = 0
+    awaiting: dict[str, int] = field(default_factory=dict)
+    round: int = 0
+    stale: tuple[str, str] | None = None
 
 
 def accepted(units: int, stages: int) -> str:
@@ -28,86 +71,132 @@ def accepted(units: int, stages: int) -> str:
     return f"{counted(units, 'unit')} in {counted(stages, 'stage')}"
 
 
-def claims(
-    spec: JobSpec, status: JobStatus, *, ended: bool, suspension: Suspension, waiting: int, refused: str | None
-) -> conditions.Claims:
+def standing(status: JobStatus) -> str:
+    """How far a job is, in a few words."""
+    units = status.units
+    made = f"{units.succeeded} of {counted(units.total, 'unit')} done"
+    nothing = {outcome: count for outcome, count in units.outcomes.items() if outcome != "generated"}
+    if nothing:
+        made += f" ({', '.join(f'{count} {outcome}' for outcome, count in nothing.items())})"
+    if units.failed:
+        made += f", {units.failed} failed"
+    return made
+
+
+def claims(spec: JobSpec, status: JobStatus, now: float, situation: Situation) -> conditions.Claims:
     """What holds for an accepted job whose bucket could be read.
 
     Args:
         spec: Of the job.
         status: With its counts up to date.
-        ended: Every unit is done or failed for good, and no pod is left.
-        suspension: Where the job is on the way to being suspended.
-        waiting: Units whose next attempt is delayed.
-        refused: Why the API server took no pod, None where it did.
+        now: Seconds since the epoch.
+        situation: What was found.
     """
-    units = status.units
-    failed = ended and units.failed > 0
-    succeeded = ended and not failed
-    standing = f"{units.succeeded} of {counted(units.total, 'unit')} done"
-    if units.failed:
-        standing += f", {units.failed} failed"
-    return {
-        ConditionType.ACCEPTED: (True, "Accepted", accepted(units.total, len(status.stages))),
-        ConditionType.PROGRESSING: _progressing(spec, status, ended, suspension, waiting, refused),
-        ConditionType.SUSPENDED: (False, "Finished", "the job has ended") if ended else suspended(suspension),
-        ConditionType.SUCCEEDED: (succeeded, *(("AllUnitsDone", standing) if succeeded else _not_yet(ended, standing))),
-        ConditionType.FAILED: (failed, *(("UnitsFailed", standing) if failed else _not_yet(ended, standing))),
-        ConditionType.FINISHED: (ended, *(("Finished", standing) if ended else ("NotFinished", standing))),
+    told, ending = standing(status), situation.ending
+    made: dict[ConditionType, tuple[bool, str, str]] = {
+        ConditionType.ACCEPTED: (True, "Accepted", accepted(status.units.total, len(status.stages))),
+        ConditionType.PROGRESSING: _progressing(spec, status, situation),
+        ConditionType.SUSPENDED: (
+            (False, "Finished", "the job has ended") if ending else suspended(spec, now, situation.suspension)
+        ),
+        ConditionType.STALLED: (True, *situation.stall) if situation.stall else (False, "NotStalled", _NO_PERSON),
+        ConditionType.AWAITING_APPROVAL: _awaiting(situation),
+        ConditionType.ITEMS_STALE: items_stale(situation.stale),
+        ConditionType.ARTIFACTS_MISSING: (False, "AllThere", "as far as the bucket was looked at"),
     }
+    for kind in (ConditionType.SUCCEEDED, ConditionType.FAILED, ConditionType.CANCELLED):
+        if ending is not None and ending.kind is kind:
+            made[kind] = (True, ending.value, told)
+        else:
+            made[kind] = (False, "OtherwiseEnded" if ending else "NotFinished", told)
+    made[ConditionType.FINISHED] = (ending is not None, "Finished" if ending else "NotFinished", told)
+    return made
 
 
-def suspended(suspension: Suspension) -> tuple[bool, str, str]:
+_NO_PERSON = "nothing waits for a person"
+
+
+def suspended(spec: JobSpec, now: float, suspension: Suspension) -> tuple[bool, str, str]:
     """What holds of the condition Suspended, while the job has not ended."""
+    why = "spec.suspend is true" if spec.suspend else f"spec.suspendUntil is {spec.suspend_until}"
     match suspension:
         case Suspension.NONE:
             return False, "NotSuspended", "spec.suspend is false"
         case Suspension.STOPPING:
-            return False, "Suspending", "pods are stopping"
+            return False, "Suspending", f"{why}; pods are stopping"
         case Suspension.SUSPENDED:
-            return True, "Suspended", "spec.suspend is true, and no pod is at work"
+            return True, "Suspended", f"{why}, and no pod is at work"
 
 
-def _not_yet(ended: bool, standing: str) -> tuple[str, str]:
-    return ("OtherwiseEnded" if ended else "NotFinished", standing)
+def items_stale(stale: tuple[str, str] | None) -> tuple[bool, str, str]:
+    """What holds of the condition ItemsStale."""
+    return (True, *stale) if stale else (False, "UpToDate", "the items are those that the spec asks for")
 
 
-def _progressing(
-    spec: JobSpec, status: JobStatus, ended: bool, suspension: Suspension, waiting: int, refused: str | None
-) -> tuple[bool, str, str]:
-    if ended:
+def artifacts_missing(name: str, lost: int) -> tuple[bool, str, str]:
+    """What holds of the condition ArtifactsMissing of a job that is over, after a look at its bucket."""
+    if not lost:
+        return False, "AllThere", "every artifact was there at the last look"
+    return (
+        True,
+        "Removed",
+        f"the bucket no longer shows {counted(lost, 'unit')} that were done; the job stays as it is: to make them"
+        f" again, carryon resume {name}",
+    )
+
+
+def _awaiting(situation: Situation) -> tuple[bool, str, str]:
+    waiting = {} if situation.ending else situation.awaiting
+    if not waiting:
+        return False, "NothingToApprove", "no unit waits for approval"
+    listed = ", ".join(f"{counted(units, 'unit')} of stage {stage}" for stage, units in waiting.items())
+    stage = next(iter(waiting))
+    return True, "ApprovalRequired", f"{listed} wait until spec.approved.{stage} names their items"
+
+
+def _progressing(spec: JobSpec, status: JobStatus, situation: Situation) -> tuple[bool, str, str]:
+    active = status.units.active
+    if situation.ending:
         return False, "Finished", "nothing is left to do"
-    if suspension is not Suspension.NONE:
-        return False, "Suspended", "spec.suspend is true"
-    if refused is not None:
-        return False, "PodsRefused", f"the API server takes no pod: {refused}"
-    if spec.parallelism == 0 and not status.units.active:
+    if situation.stopping:
+        return False, "Stopping", situation.stopping
+    if situation.suspension is not Suspension.NONE:
+        return False, "Suspended", "the job is suspended"
+    if situation.stall is not None and not situation.moving:
+        return False, "Stalled", situation.stall[1]
+    if spec.parallelism == 0 and not active:
         return False, "ParallelismZero", "spec.parallelism is 0: raise it to let pods start"
-    if waiting and not status.units.active:
-        return True, "BackingOff", f"waiting before the next attempt: {counted(waiting, 'unit')}"
-    return True, "Working", f"at work: {counted(status.units.active, 'unit')}"
+    if not active and situation.delayed:
+        told = f"waiting before the next attempt: {counted(situation.delayed, 'unit')}"
+        return True, "BackingOff", told
+    if not active and situation.awaiting:
+        return False, "AwaitingApproval", _awaiting(situation)[2]
+    if situation.round:
+        return True, "InRound", f"round {situation.round} over what is still missing: {counted(active, 'unit')} at work"
+    return True, "Working", f"at work: {counted(active, 'unit')}"
 
 
 def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
     """The same status with progress, message, phase and what resuming would take."""
     units = status.units
-    message = f"{units.succeeded} of {counted(units.total, 'unit')} done"
-    if units.failed:
-        message += f", {units.failed} failed"
+    message = standing(status)
     if units.remaining:
         message += f", {units.remaining} remaining"
-    failed = conditions.holds(status, ConditionType.FAILED)
-    if failed and status.recent_failures:
-        last = status.recent_failures[0]
-        message += f'; {last.stage} "{last.unit}": {last.reason}: {last.message}'
+    for kind in (ConditionType.STALLED, ConditionType.AWAITING_APPROVAL):
+        condition = conditions.find(status, kind)
+        if condition is not None and condition.status == "True":
+            message += f"; {condition.message}"
+    failed = conditions.find(status, ConditionType.FAILED)
+    if failed is not None and failed.status == "True":
+        if failed.reason == Ending.TIMED_OUT:
+            message += f"; spec.timeouts.job ({spec.timeouts.job}) is over"
+        elif status.recent_failures:
+            last = status.recent_failures[0]
+            message += f'; {last.stage} "{last.unit}": {last.reason}: {last.message}'
     status = status.model_copy(
-        update={
-            "progress": f"{units.succeeded}/{units.total}",
-            "message": message[:MESSAGE_LONGEST],
-            "resume": _resume(name, spec, status),
-        }
+        update={"progress": f"{units.succeeded}/{units.total}", "message": message[:MESSAGE_LONGEST]}
     )
-    return with_phase(status)
+    return with_phase(status.model_copy(update={"resume": _resume(name, spec, status)}))
 
 
 def refused(name: str, status: JobStatus) -> JobStatus:
@@ -121,47 +210,47 @@ def with_phase(status: JobStatus) -> JobStatus:
     return status.model_copy(update={"phase": _phase(status)})
 
 
+_PHASES = (
+    (ConditionType.SUCCEEDED, Phase.SUCCEEDED),
+    (ConditionType.FAILED, Phase.FAILED),
+    (ConditionType.CANCELLED, Phase.CANCELLED),
+    (ConditionType.SUSPENDED, Phase.SUSPENDED),
+)
+
+
 def _phase(status: JobStatus) -> Phase:
+    """A chain: the first condition that fits names the phase."""
+    for kind, phase in _PHASES:
+        if conditions.holds(status, kind):
+            return phase
     suspended = conditions.find(status, ConditionType.SUSPENDED)
     progressing = conditions.find(status, ConditionType.PROGRESSING)
-    if conditions.holds(status, ConditionType.SUCCEEDED):
-        return Phase.SUCCEEDED
-    if conditions.holds(status, ConditionType.FAILED):
-        return Phase.FAILED
-    if suspended is not None and suspended.status == "True":
-        return Phase.SUSPENDED
+    reason = progressing.reason if progressing is not None else ""
     if suspended is not None and suspended.reason == "Suspending":
         return Phase.SUSPENDING
-    if progressing is not None and progressing.reason == "BackingOff":
+    if reason in ("Stalled", "NotAccepted"):
+        return Phase.STALLED
+    if reason == "AwaitingApproval":
+        return Phase.AWAITING_APPROVAL
+    if reason in ("BackingOff", "InRound"):
         return Phase.RETRYING
     started = status.units.active or status.units.succeeded or status.units.failed
     return Phase.RUNNING if started else Phase.PENDING
 
 
 def _resume(name: str, spec: JobSpec, status: JobStatus) -> Resume:
-    """A chain: the first sentence that fits stands."""
-    units = status.units
-    if conditions.holds(status, ConditionType.SUCCEEDED):
-        return Resume(possible=False, reason="every unit is done", action="nothing: add items or edit the job for more")
-    if conditions.holds(status, ConditionType.FAILED):
-        return Resume(
-            possible=True,
-            reason=f"{counted(units.failed, 'unit')} failed for good; {units.succeeded} done, which are kept",
-            action=f"correct what made them fail, then: carryon resume {name} ({units.failed} remaining)",
-        )
-    if spec.suspend:
-        return Resume(
-            possible=True,
-            reason=f"suspended; {counted(units.succeeded, 'unit')} done, which are kept",
-            action=f"carryon resume {name} ({units.remaining} remaining)",
-        )
-    if spec.parallelism == 0:
-        return Resume(possible=True, reason="spec.parallelism is 0", action="raise spec.parallelism")
-    return Resume(possible=False, reason="the job is at work", action="nothing: it carries on by itself")
+    found = verdict(Action.RESUME, spec, status, {}, name=name)
+    return Resume(possible=found.possible, reason=found.reason[:MESSAGE_LONGEST], action=found.action[:MESSAGE_LONGEST])
 
 
-def farewell(status: JobStatus) -> Event:
+def farewell(status: JobStatus, ending: Ending) -> Event:
     """The event at the end of a job."""
-    if conditions.holds(status, ConditionType.SUCCEEDED):
-        return Event("Normal", "Succeeded", f"done: {counted(status.units.total, 'unit')}")
-    return Event("Warning", "Failed", f"{status.units.failed} of {counted(status.units.total, 'unit')} failed for good")
+    units = status.units
+    match ending.kind:
+        case ConditionType.SUCCEEDED:
+            return Event("Normal", "Succeeded", f"done: {standing(status)}")
+        case ConditionType.CANCELLED:
+            return Event("Normal", "Cancelled", f"cancelled: {standing(status)}, which are kept")
+    if ending is Ending.TIMED_OUT:
+        return Event("Warning", "Failed", f"spec.timeouts.job is over: {standing(status)}")
+    return Event("Warning", "Failed", f"{units.failed} of {counted(units.total, 'unit')} failed for good")

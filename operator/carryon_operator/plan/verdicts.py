@@ -1,8 +1,8 @@
-"""What the end of a pod means for its units: the table of exit codes in docs/reference/exit-codes.md."""
+"""What the end of a pod means for its units: whose fault it was, and which of them used an attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,14 @@ from pydantic import ValidationError
 
 from carryon_core.messages import ExitCode, Termination, UnitOutcome, UnitReport
 from carryon_operator.plan.model import PodRecord
+
+DELETED: Final = "Deleted"
+"""Disruption: somebody deleted the pod, and the cluster does not say why."""
+OOM_KILLED: Final = "OOMKilled"
+UNRESPONSIVE: Final = "Unresponsive"
+"""Reason of a pod that the kubelet killed because its liveness probe failed."""
+STATED_BY_CLUSTER: Final = frozenset({"Evicted", "DeadlineExceeded"})
+"""Reasons of a pod's own status that say more about its end than its container's exit code does."""
 
 _OWN_DOING: Final = (
     ExitCode.SOME_FAILED,
@@ -19,6 +27,15 @@ _OWN_DOING: Final = (
     ExitCode.UNIT_TIMEOUT,
 )
 """The worker said what went wrong: that stands, even if the pod was being evicted at the time."""
+
+_STUCK: Final = (ExitCode.INTERRUPTED, ExitCode.STALLED)
+"""Without a cause that the cluster names, being told to stop is a liveness probe that failed."""
+
+_NODE_RESTARTED: Final = ((137, "ContainerStatusUnknown"), (255, "Unknown"))
+"""How kubelet and containerd show a container that was gone, or unknown, when they came back: the node restarted."""
+
+_NOT_STARTED: Final = ("StartError", "ContainerCannotRun")
+"""The image is there, but no worker can be started in it."""
 
 _REASONS: Final = {
     ExitCode.INTERRUPTED: ("Interrupted", "the worker was told to stop, by nobody the cluster knows of"),
@@ -31,12 +48,18 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class UnitFailure:
-    """One attempt at one unit that failed."""
+    """One attempt at one unit that failed.
+
+    Attributes:
+        permanent: Another attempt would end the same.
+        stuck: It ended for lack of movement.
+    """
 
     item: str
     reason: str
     message: str
     permanent: bool = False
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +68,18 @@ class Verdict:
 
     Attributes:
         failures: Units whose attempt counts.
-        disrupted: Work was lost through no fault of the pod's; costs no budget.
+        disruption: Why work was lost through no fault of the pod's, which costs no budget: CamelCase; "" if it was not.
+        durable: Units this attempt did not finish, but left something of that a later one goes on from.
     """
 
     failures: tuple[UnitFailure, ...] = ()
-    disrupted: bool = False
+    disruption: str = ""
+    durable: frozenset[str] = frozenset()
+
+    @property
+    def disrupted(self) -> bool:
+        """Work was lost through no fault of the pod's."""
+        return bool(self.disruption)
 
 
 def judge(pod: PodRecord, done: Container[str]) -> Verdict:
@@ -62,48 +92,101 @@ def judge(pod: PodRecord, done: Container[str]) -> Verdict:
     missing = [item for item in pod.units if item not in done]
     if not missing:
         return Verdict()
-    code = pod.exit_code
-    # Make sure that what the cluster did to a pod is not held against its units.
-    if (pod.disrupted or pod.gone_by is not None) and code not in _OWN_DOING:
-        return Verdict(disrupted=True)
     termination = _termination(pod)
     reports = {pod.units[r.index]: r for r in termination.units if 0 <= r.index < len(pod.units)}
-    if code == ExitCode.DONE:
-        return Verdict(tuple(UnitFailure(item, "ArtifactsMissing", _VANISHED) for item in missing))
-    if code in (ExitCode.SOME_FAILED, ExitCode.BAD_REQUEST):
-        return Verdict(tuple(_reported(item, reports.get(item), pod, termination) for item in missing))
-    return Verdict(_charged(missing, reports, pod, termination))
+    durable = frozenset(item for item in missing if item in reports and reports[item].durable)
+    disruption = _disruption(pod)
+    if disruption:
+        # Make sure that what the cluster did to a pod is held against none of its units but those it had failed before.
+        failed = tuple(_reported(item, reports[item], pod, termination) for item in _failed(missing, reports))
+        return Verdict(failed, disruption, durable)
+    return Verdict(_failures(missing, reports, pod, termination), durable=durable)
 
 
 _REASON_LONGEST: Final = 100
 _VANISHED: Final = "the worker reported the unit done, but the bucket does not show it"
 
 
+def _disruption(pod: PodRecord) -> str:
+    """Why the pod's end is not its own doing, "" if it is."""
+    # Make sure that a worker's own word stands, and that of the kernel about its memory.
+    if pod.exit_code in _OWN_DOING or pod.reason == OOM_KILLED:
+        return ""
+    # Make sure that what the cluster says it did is believed: evictions, preemptions, drains, lost nodes, Kueue.
+    if pod.disruption:
+        return pod.disruption
+    # Make sure that a pod which somebody deleted is no failure.
+    if pod.gone_by is not None:
+        return DELETED
+    # Make sure that a node which restarted under its pods is blamed for it.
+    if (pod.exit_code, pod.reason) in _NODE_RESTARTED:
+        return "NodeRestarted"
+    # Make sure that a pod which the kubelet would not take in (OutOfcpu, NodeAffinity, UnexpectedAdmissionError, or
+    # Evicted by a node under pressure) is tried elsewhere: none of it ran.
+    if pod.exit_code is None and pod.started is None and pod.reason:
+        return pod.reason[:_REASON_LONGEST]
+    return ""
+
+
+def _failures(
+    missing: Sequence[str], reports: Mapping[str, UnitReport], pod: PodRecord, termination: Termination
+) -> tuple[UnitFailure, ...]:
+    """The attempts that a pod used by its own fault."""
+    if pod.reason in STATED_BY_CLUSTER:
+        return _charged(missing, reports, pod, termination)
+    if pod.exit_code == ExitCode.DONE:
+        return tuple(UnitFailure(item, "ArtifactsMissing", _VANISHED) for item in missing)
+    if pod.exit_code in (ExitCode.SOME_FAILED, ExitCode.BAD_REQUEST):
+        return tuple(_reported(item, reports.get(item), pod, termination) for item in missing)
+    return _charged(missing, reports, pod, termination)
+
+
 def _reported(item: str, report: UnitReport | None, pod: PodRecord, termination: Termination) -> UnitFailure:
     """A worker that says which units failed: those without a report failed with the pod's own reason."""
     reason, message = _pod_reason(pod, termination)
+    stuck = pod.exit_code in _STUCK or pod.reason == UNRESPONSIVE
     if report is None or report.outcome != UnitOutcome.FAILED:
-        return UnitFailure(item, reason, message, permanent=pod.exit_code == ExitCode.BAD_REQUEST)
-    return UnitFailure(item, report.reason or reason, report.message or message, permanent=report.permanent)
+        return UnitFailure(item, reason, message, permanent=pod.exit_code == ExitCode.BAD_REQUEST, stuck=stuck)
+    # Of several units in a pod that stuck, the one at work did; those before it failed in their own ways.
+    stuck = stuck and report.reason in ("", reason)
+    return UnitFailure(item, report.reason or reason, report.message or message, report.permanent, stuck)
 
 
 def _charged(
-    missing: Sequence[str], reports: dict[str, UnitReport], pod: PodRecord, termination: Termination
+    missing: Sequence[str], reports: Mapping[str, UnitReport], pod: PodRecord, termination: Termination
 ) -> tuple[UnitFailure, ...]:
-    """A worker that ended in the middle: the units it names are charged, or else the one at work; others are free."""
-    named = [item for item in missing if item in reports and reports[item].outcome == UnitOutcome.FAILED]
-    if named:
-        return tuple(_reported(item, reports[item], pod, termination) for item in named)
-    return (UnitFailure(missing[0], *_pod_reason(pod, termination)),)
+    """A worker that ended in the middle: units that failed before are charged, and the one at work; others are free.
+
+    A worker that ended itself names the one at work as failed. One that was ended from outside names it as interrupted,
+    or can't say: then it is the first that is missing and did not fail before.
+    """
+    failed = _failed(missing, reports)
+    charged = [_reported(item, reports[item], pod, termination) for item in failed]
+    by_itself = pod.exit_code not in (None, ExitCode.INTERRUPTED) and pod.reason not in STATED_BY_CLUSTER
+    if charged and by_itself:
+        return tuple(charged)
+    left = [item for item in missing if item not in failed]
+    interrupted = [item for item in left if item in reports and reports[item].outcome == UnitOutcome.INTERRUPTED]
+    return (*charged, *(_reported(item, None, pod, termination) for item in (interrupted or left)[:1]))
+
+
+def _failed(missing: Sequence[str], reports: Mapping[str, UnitReport]) -> list[str]:
+    return [item for item in missing if item in reports and reports[item].outcome == UnitOutcome.FAILED]
 
 
 def _pod_reason(pod: PodRecord, termination: Termination) -> tuple[str, str]:
+    if pod.reason in STATED_BY_CLUSTER:
+        return pod.reason, pod.message or "the kubelet ended the pod"
     if termination.reason:
         return termination.reason, termination.message
-    if pod.reason == "OOMKilled":
+    if pod.reason == OOM_KILLED:
         return _REASONS[ExitCode.OUT_OF_MEMORY]
+    if pod.reason == UNRESPONSIVE:
+        return pod.reason, "the worker answered its liveness probe no more and was killed"
     if pod.exit_code is None:
         return pod.reason[:_REASON_LONGEST] or "PodFailed", pod.message or "the pod failed before its worker began"
+    if pod.reason in _NOT_STARTED:
+        return pod.reason, f"the worker can't be started in its image: {pod.message}"
     if pod.exit_code in _REASONS:
         return _REASONS[ExitCode(pod.exit_code)]
     ended = f"was killed by signal {pod.exit_code - 128}" if pod.exit_code > 128 else f"ended with {pod.exit_code}"

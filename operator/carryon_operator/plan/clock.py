@@ -1,0 +1,63 @@
+"""Times that a job is held to: when it is suspended until, how long it may take, and when it may be deleted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from carryon_core import durations
+from carryon_core.spec import JobSpec
+from carryon_core.status import Times
+from carryon_operator.plan.conditions import rfc3339
+
+
+def moment(text: str | None) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time; None where there is none, or something else."""
+    if not text:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+
+
+def suspended_until(spec: JobSpec, now: float) -> float | None:
+    """The time a job is suspended until, None where that is not ahead."""
+    until = moment(spec.suspend_until)
+    return until if until is not None and until > now else None
+
+
+def on_hold(spec: JobSpec, now: float) -> bool:
+    """Whether a job is to be suspended now."""
+    return spec.suspend or suspended_until(spec, now) is not None
+
+
+def elapsed(times: Times, now: float) -> float:
+    """Seconds on the clock of `timeouts.job`: since the job began, without those that it was suspended."""
+    since = moment(times.active_since)
+    return times.active_seconds + (max(now - since, 0.0) if since is not None else 0.0)
+
+
+def deadline(spec: JobSpec, times: Times, now: float) -> float | None:
+    """When a running job's time is over, None where it has no limit."""
+    if spec.timeouts.job is None:
+        return None
+    return now + durations.seconds(spec.timeouts.job) - elapsed(times, now)
+
+
+def tick(times: Times, now: float, *, running: bool, anew: bool) -> Times:
+    """The clock after this moment.
+
+    Args:
+        times: Before.
+        now: Seconds since the epoch.
+        running: Whether it runs from now on.
+        anew: It starts from zero.
+    """
+    if anew:
+        times = times.model_copy(update={"active_seconds": 0, "active_since": None})
+    if running and times.active_since is None:
+        return times.model_copy(update={"active_since": rfc3339(now)})
+    if not running and times.active_since is not None:
+        return times.model_copy(update={"active_seconds": int(elapsed(times, now)), "active_since": None})
+    return times

@@ -1,0 +1,109 @@
+"""What people ask for by annotation: resume, restart, retry. Each is acted on once; its echo in status says so."""
+
+from __future__ import annotations
+
+from carryon_core.ranges import IndexSet
+from carryon_core.resolve import ResolvedJob
+from carryon_core.standing import UnitKey
+from carryon_core.status import ConditionType, Handled, JobStatus
+from carryon_operator.plan import conditions
+from carryon_operator.plan.ledger import Ledger
+from carryon_operator.plan.model import Event, Observation
+
+
+class RequestError(ValueError):
+    """A request that can't be understood: a sentence for people."""
+
+
+def handled(seen: Observation) -> Handled:
+    """The echo, once everything that was asked for is acted on."""
+    before = seen.status.handled
+    return Handled(
+        resume=seen.resume_request or before.resume,
+        restart=seen.restart_request or before.restart,
+        retry=seen.retry_request or before.retry,
+    )
+
+
+def resume_refused(seen: Observation) -> str:
+    """Why a request to resume is not granted, "" where it is: a chain, the first sentence that fits stands."""
+    limit = seen.spec.limits.resumes if seen.spec else None
+    # Make sure that whoever resumes by machine comes to an end.
+    if limit is not None and seen.status.counters.resumes >= limit:
+        return f"spec.limits.resumes is reached ({seen.status.counters.resumes} of {limit}): raise it"
+    # Make sure that what was cancelled stays so until its spec says otherwise.
+    if seen.spec is not None and seen.spec.cancel:
+        return "spec.cancel is true: set it to false"
+    return ""
+
+
+def grants_resume(seen: Observation) -> bool:
+    """Whether a request to resume was made that is acted on now."""
+    return seen.resume_request is not None and not resume_refused(seen)
+
+
+def resume(seen: Observation, ledger: Ledger, retry_at: dict[str, float]) -> list[Event]:
+    """Give units that failed a new budget; delays and rounds begin anew."""
+    if seen.resume_request is None:
+        return []
+    if refusal := resume_refused(seen):
+        return [Event("Warning", "ResumeRefused", f"not resumed: {refusal}")]
+    ledger.forgive()
+    retry_at.clear()
+    return []
+
+
+def retry(seen: Observation, job: ResolvedJob, ledger: Ledger, retry_at: dict[str, float]) -> list[Event]:
+    """Give the units that a request names a new budget, whatever became of the others."""
+    if seen.retry_request is None:
+        return []
+    try:
+        units = parse_units(seen.retry_request, job)
+    except RequestError as error:
+        return [Event("Warning", "RetryRefused", f"nothing is retried: {error}")]
+    ledger.forgive(units)
+    for unit in units:
+        retry_at.pop(job.unit(*unit).fingerprint, None)
+    return [Event("Normal", "Retried", f"asked for: {seen.retry_request.partition('@')[0][:200]}")]
+
+
+def parse_units(text: str, job: ResolvedJob) -> set[UnitKey]:
+    """The units that "clip/7,clip/9-11" names, by indexes as in status; what follows an "@" is a time, for nobody.
+
+    Raises:
+        RequestError: It is malformed, or names what the job has not.
+    """
+    stages = {stage.name: stage for stage in job.stages}
+    named: set[UnitKey] = set()
+    for part in text.partition("@")[0].split(","):
+        name, slash, indexes = part.strip().partition("/")
+        if not slash or name not in stages:
+            has = ", ".join(stages)
+            raise RequestError(f'"{part}" is no unit: write STAGE/INDEX, such as {next(iter(stages))}/0; stages: {has}')
+        stage = stages[name]
+        if stage.gathers and job.item_index(stage.index, indexes) is not None:
+            named.add((stage.index, 0))
+            continue
+        try:
+            items = IndexSet.parse(indexes)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        if not items or items - IndexSet.span(len(stage.units)):
+            raise RequestError(f'"{part}": stage {name} has the indexes 0 to {len(stage.units) - 1}')
+        named.update((stage.index, item) for item in items)
+    return named
+
+
+def nothing_to_do(seen: Observation) -> list[Event]:
+    """What there is to say about requests to a job that has ended and stays so."""
+    events = []
+    if seen.restart_request is not None:
+        events.append(Event("Normal", "NothingToRestart", f"the job has ended: {_ending(seen.status)}"))
+    return events
+
+
+def _ending(status: JobStatus) -> str:
+    for kind in (ConditionType.SUCCEEDED, ConditionType.FAILED, ConditionType.CANCELLED):
+        if conditions.holds(status, kind):
+            return kind.value
+    return ConditionType.FINISHED.value
