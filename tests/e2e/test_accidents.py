@@ -198,10 +198,7 @@ def test_fifteen_units_of_which_three_fail_twice_one_always_and_one_is_evicted_f
     plane.apply(job)
     for eviction in range(4):
         until(lambda: begun_units(begun).count("clip/9") == eviction + 1, 60)  # noqa: B023
-        (pod,) = [
-            pod for pod in plane.pods("unlucky") if "deletionTimestamp" not in pod["metadata"] and _makes(pod, "9")
-        ]
-        plane.evict(pod["metadata"]["name"])
+        plane.evict(next(pod["metadata"]["name"] for pod in plane.pods("unlucky") if _is_making(pod, "9")))
     status = plane.wait_for("unlucky", finished, 120)["status"]
 
     units = {"total": 15, "succeeded": 14, "failed": 1, "active": 0, "remaining": 0, "outcomes": {"generated": 14}}
