@@ -103,8 +103,8 @@ class Subject:
         """Whether the spec keeps the job from working, by `suspend` or by a time that lies ahead."""
         if self.spec.suspend or self.spec.suspend_until is None:
             return self.spec.suspend
-        if self.now is not None:
-            return datetime.fromisoformat(self.spec.suspend_until).timestamp() > self.now
+        if self.now is not None and (until := _moment(self.spec.suspend_until)) is not None:
+            return until > self.now
         turn = next((each for each in self.status.conditions if each.type == ConditionType.SUSPENDED), None)
         return turn is not None and (turn.status == "True" or turn.reason == "Suspending")
 
@@ -117,6 +117,14 @@ class Subject:
         """Whether a request was made that the operator has not acted on."""
         request = self.annotations.get(annotation, "")[:REQUEST_LONGEST]
         return bool(request) and request != handled
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch; None where Kubernetes takes a text for a time that is none."""
+    try:
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except ValueError:
+        return None
 
 
 Rule: TypeAlias = Callable[[Subject], Verdict | None]

@@ -144,6 +144,16 @@ def test_an_image_means_the_command_the_node_was_told_and_any_other_is_refused(m
     machine.gone("imageless")
 
 
+def test_a_name_that_no_image_can_have_is_told_apart_from_one_that_is_missing(machine: Machine) -> None:
+    machine.create("misnamed", container={"image": "Not An Image", "command": None})
+    refused = machine.when("misnamed", waiting_as("InvalidImageName"))
+    assert waiting(refused)["message"] == (
+        'Failed to apply default image tag "Not An Image": it is no name of an image'
+    )
+    machine.delete("misnamed")
+    machine.gone("misnamed")
+
+
 def test_volumes_are_folders_and_mount_paths_lead_to_them(machine: Machine) -> None:
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "files"}, "data": {"a.txt": "from file"}}
     machine.request("POST", "/api/v1/namespaces/default/configmaps", settings)

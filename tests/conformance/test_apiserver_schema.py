@@ -32,6 +32,7 @@ def errors_of(spec: dict[str, Any], value: Any, old: Any = None) -> list[str]:
 
 
 STRING = {"type": "string"}
+TIME = {**STRING, "format": "date-time"}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,7 @@ STRING = {"type": "string"}
         ({**STRING, "pattern": "^a$"}, "a\n", "spec: Invalid value: \"a\\n\": spec in body should match '^a$'"),
         ({**STRING, "minLength": 2}, "a", 'spec: Invalid value: "a": spec in body should be at least 2 chars long'),
         ({**STRING, "maxLength": 2}, "abc", "spec: Too long: may not be more than 2 bytes"),
+        (TIME, "soon", 'spec: Invalid value: "soon": spec in body must be of type date-time: "soon"'),
         (
             {"type": "integer", "minimum": 1},
             0,
@@ -406,3 +408,26 @@ def test_printer_columns_read_jsonpath(path: str, found: list[Any]) -> None:
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }
     assert compile_path(path)(value) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("2026-12-01T06:00:00Z", True),
+        ("2026-12-01t06:00:00.123z", True),
+        ("2026-12-01T06:00:00+02:00", True),
+        ("2026-12-01T06:00:00", False),
+        ("2026-12-01 06:00:00Z", False),
+        ("2026-12-01", False),
+        ("2026-13-01T06:00:00Z", False),
+        ("2026-12-01T24:00:00Z", False),
+        ("2026-W49-2T06:00:00Z", False),
+        ("", False),
+    ],
+)
+def test_a_time_is_what_kubernetes_takes_for_one(text: str, taken: bool) -> None:
+    assert (errors_of(TIME, text) == []) is taken
+
+
+def test_formats_that_a_server_does_not_know_are_ignored() -> None:
+    assert errors_of({**STRING, "format": "moon-phase"}, "full") == []

@@ -124,6 +124,12 @@ class Container:
                 continue
             if launch is not None or self._stopping.is_set():
                 return launch if not self._stopping.is_set() else None
+            if not environment.is_image(self.status.image):
+                message = f'Failed to apply default image tag "{self.status.image}": it is no name of an image'
+                self._wait_as("InvalidImageName", message)
+                self._event("Warning", "InspectFailed", message)
+                await self._pause(pull_delay)
+                continue
             message = (
                 f'image "{self.status.image}" can\'t be pulled: this machine runs processes, not images. Give '
                 f'container "{self._name}" a command, or use an image that the node was told about with --image'

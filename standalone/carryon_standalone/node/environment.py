@@ -27,6 +27,12 @@ INHERITED: Final = frozenset(
 """Variables of the node that containers see; everything else, credentials above all, stays with the node."""
 
 _REFERENCE: Final = re.compile(r"\$(?:\$|\(([^()]*)\))")
+_IMAGE: Final = re.compile(
+    # Registry, path, tag, digest: the grammar of distribution/reference.
+    r"([a-zA-Z0-9.-]+(:[0-9]+)?/)?"
+    r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?"
+)
 _FIELD_MAP: Final = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
 
 
@@ -163,3 +169,8 @@ def command(container: Object, images: Mapping[str, Sequence[str]], known: Mappi
     if not program:
         return None
     return [expand(part, known) for part in (*program, *(container.get("args") or ()))]
+
+
+def is_image(name: str) -> bool:
+    """Whether a name can be that of an image; a kubelet tries no pull where it can't."""
+    return _IMAGE.fullmatch(name) is not None
