@@ -45,8 +45,8 @@ FILM: list[dict[str, Any]] = [
 
 
 @lru_cache(maxsize=256)
-def _resolved(spec: str) -> ResolvedJob:
-    return resolve("default", "reel", JobSpec.model_validate_json(spec))
+def _resolved(spec: str, files: tuple[tuple[str, str | None], ...]) -> ResolvedJob:
+    return resolve("default", "reel", JobSpec.model_validate_json(spec), files=dict(files))
 
 
 @dataclass
@@ -74,13 +74,18 @@ class World:
     made: dict[str, int] = field(default_factory=dict)
     retry_at: dict[str, float] = field(default_factory=dict)
     outage: str | None = None
+    lost: int | None = None
+    stale: tuple[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+    files: dict[str, str | None] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
     former: dict[str, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     _uids: Any = field(default_factory=lambda: count(1))
 
     @property
     def resolved(self) -> ResolvedJob:
-        return _resolved(self.spec.model_dump_json(by_alias=True, exclude_none=True))
+        return _resolved(self.spec.model_dump_json(by_alias=True, exclude_none=True), tuple(self.files.items()))
 
     def edit(self, **fields: Any) -> None:
         self.spec = JobSpec.model_validate({**self.spec.model_dump(by_alias=True, exclude_none=True), **fields})
@@ -126,6 +131,10 @@ class World:
                 if each in by_fingerprint
             },
             outage=self.outage,
+            lost=self.lost,
+            stale=self.stale,
+            warnings=self.warnings,
+            templates=self.templates,
             retry_at=self.retry_at,
         )
 
@@ -155,6 +164,7 @@ class World:
                 phase="Running",
                 created=self.now,
                 started=self.now,
+                template=self.templates.get(stage.name, ""),
             )
         for gone in plan.delete:
             pod = self.pods[gone.name]

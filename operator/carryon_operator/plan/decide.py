@@ -361,6 +361,8 @@ def _transitions(seen: Observation, status: JobStatus, ending: Ending | None) ->
     events = []
     if ending is not None and not conditions.holds(seen.status, ConditionType.FINISHED):
         events.append(summary.farewell(status, ending))
+    elif ending is not None and requests.grants_resume(seen):
+        events.append(Event("Normal", "NothingToResume", summary.standing(status)))
     for kind, type_ in _TOLD:
         now, before = conditions.find(status, kind), conditions.find(seen.status, kind)
         if now is None or now.status != "True":
