@@ -191,6 +191,9 @@ class World:
         """Pods at work whose node was not given up."""
         return [pod for pod in self.working() if pod.gone_by is None or self.now <= pod.gone_by + DEAD_AFTER]
 
+    def alive_uids(self) -> list[str]:
+        return [pod.uid for pod in self.alive()]
+
     def finish(self, pod: PodRecord, units: int | None = None) -> None:
         """The worker publishes its units (the first so many), and ends well if that was all."""
         for fingerprint in pod.fingerprints[:units]:

@@ -10,16 +10,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from carryon_core import names
+from carryon_core.done import Outcome
 from carryon_core.ranges import IndexSet
-from carryon_core.status import JobStatus, Phase
-from carryon_operator.plan.decide import decide
-from worlds import TWO_STAGES, World, job_spec
+from carryon_core.standing import stand
+from carryon_core.status import FAILURES_SHOWN, ConditionType, JobStatus, Phase
+from carryon_operator.plan import conditions
+from carryon_operator.plan.decide import KEPT_FAILED, decide
+from carryon_operator.plan.model import Waiting
+from worlds import FILM, World, job_spec
 
 ENDS = [0, 1, 10, 11, 12, 13, 14, 15, 137, 143, None]
 
 
+STAGES = [
+    {**FILM[0], "success": {"minPercent": 50}},
+    {**FILM[1], "success": {"minPercent": 50}, "approval": "Required"},
+    FILM[2],
+]
+EXPLAINED = (
+    ConditionType.SUSPENDED,
+    ConditionType.STALLED,
+    ConditionType.AWAITING_APPROVAL,
+    ConditionType.FINISHED,
+)
+"""One of these says what a job waits for that does not get on by itself."""
+
+
 class AnyHistory(RuleBasedStateMachine):
-    """Random lives of a job of two stages: pods end in every way there is, people edit, the bucket goes away."""
+    """Random lives of a film: pods end in every way there is, people edit and ask, the bucket goes away."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +46,14 @@ class AnyHistory(RuleBasedStateMachine):
         self.remade: set[str] = set()
         self.counted = count()
         self.world = World(
-            spec=job_spec(stages=TWO_STAGES, items=self.items(), parallelism=3, unitsPerPod=2, retry={"perUnit": 2})
+            spec=job_spec(
+                stages=STAGES,
+                items=self.items(),
+                parallelism=3,
+                unitsPerPod=2,
+                retry={"perUnit": 2, "rounds": 1},
+                approved={"clip": ["a", "b", "c"]},
+            )
         )
 
     def items(self) -> dict[str, object]:
@@ -37,7 +62,10 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def reconcile(self) -> None:
         if not self.refused:
+            before = set(self.world.alive_uids())
             self.world.step()
+            begun = [pod for pod in self.world.alive() if pod.uid not in before]
+            assert not begun or len(self.world.alive()) <= self.world.spec.parallelism
             return
         plan = decide(replace(self.world.observe(), problem=("SecretNotFound", "there is no Secret")))
         assert (plan.create, plan.delete, plan.discard) == ((), (), ())
@@ -70,6 +98,22 @@ class AnyHistory(RuleBasedStateMachine):
             pod = living[index % len(living)]
             self.world.pods[pod.name] = replace(pod, gone_by=self.world.now + 30)
 
+    @rule(index=st.integers(0, 5), reason=st.sampled_from(["ImagePullBackOff", "Unschedulable", "SchedulingGated", ""]))
+    def pod_waits_or_starts(self, index: int, reason: str) -> None:
+        if working := [pod for pod in self.world.working() if pod.gone_by is None]:
+            pod = working[index % len(working)]
+            waits = Waiting(reason, "why", self.world.now) if reason else None
+            started = None if reason else self.world.now
+            self.world.pods[pod.name] = replace(pod, waiting=waits, started=started)
+
+    @rule(index=st.integers(0, 5), outcome=st.sampled_from(Outcome))
+    def worker_finds_nothing_to_make(self, index: int, outcome: Outcome) -> None:
+        if working := self.world.working():
+            for fingerprint in working[index % len(working)].fingerprints[:1]:
+                if fingerprint not in self.world.done:
+                    self.world.outcomes[fingerprint] = outcome
+                    self.world.publish(fingerprint)
+
     @rule(index=st.integers(0, 11))
     def artifact_is_deleted(self, index: int) -> None:
         if done := sorted(self.world.done - self.world.broken):
@@ -81,6 +125,28 @@ class AnyHistory(RuleBasedStateMachine):
     def suspend_or_resume(self, suspend: bool) -> None:
         if self.world.spec.suspend != suspend:
             self.world.edit(suspend=suspend)
+
+    @rule(cancel=st.booleans())
+    def cancel_or_not(self, cancel: bool) -> None:
+        if self.world.spec.cancel != cancel:
+            self.world.edit(cancel=cancel)
+
+    @rule(approved=st.sampled_from([[], ["a"], ["*"]]))
+    def stage_is_approved(self, approved: list[str]) -> None:
+        self.world.edit(approved={"clip": approved})
+
+    @rule(seed=st.integers(0, 2), index=st.integers(0, 5))
+    def unit_is_redone(self, seed: int, index: int) -> None:
+        item = self.ids[index % len(self.ids)]
+        self.world.edit(overrides=[{"stage": "image", "item": item, "params": {"seed": seed}}])
+
+    @rule(limit=st.sampled_from([None, 1, 100, 10_000]))
+    def gpu_seconds_are_limited(self, limit: int | None) -> None:
+        self.world.edit(limits={"gpuSeconds": limit})
+
+    @rule(limit=st.sampled_from([None, "1m", "1h"]))
+    def time_is_limited(self, limit: str | None) -> None:
+        self.world.edit(timeouts={"job": limit})
 
     @rule(parallelism=st.sampled_from([0, 1, 3, 5]))
     def parallelism_is_edited(self, parallelism: int) -> None:
@@ -100,11 +166,11 @@ class AnyHistory(RuleBasedStateMachine):
     def item_is_removed(self, at: int) -> None:
         if len(self.ids) > 2:
             del self.ids[at % len(self.ids)]
-            self.world.edit(items=self.items())
+            self.world.edit(items=self.items(), overrides=[])
 
     @rule(revision=st.sampled_from(["1", "2"]))
     def stage_is_edited(self, revision: str) -> None:
-        self.world.edit(stages=[{**TWO_STAGES[0], "revision": revision}, TWO_STAGES[1]])
+        self.world.edit(stages=[{**STAGES[0], "revision": revision}, *STAGES[1:]])
 
     @rule(refused=st.booleans())
     def secret_comes_and_goes(self, refused: bool) -> None:
@@ -113,6 +179,14 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def resume_is_requested(self) -> None:
         self.world.annotations[names.ANNOTATION_RESUME] = f"request {next(self.counted)}"
+
+    @rule()
+    def restart_is_requested(self) -> None:
+        self.world.annotations[names.ANNOTATION_RESTART] = f"request {next(self.counted)}"
+
+    @rule(units=st.sampled_from(["image/0-1", "clip/2", "reel/0", "reel/job", "nonsense", "clip/99"]))
+    def retry_is_requested(self, units: str) -> None:
+        self.world.annotations[names.ANNOTATION_RETRY] = f"{units}@{next(self.counted)}"
 
     @precondition(lambda self: self.world.status != JobStatus())
     @rule()
@@ -143,6 +217,26 @@ class AnyHistory(RuleBasedStateMachine):
             done, failed = IndexSet.parse(stage.succeeded), IndexSet.parse(stage.failed)
             assert not done & failed
             assert not (done | failed) - IndexSet.span(stage.total)
+            assert not IndexSet.parse(stage.skipped) - done
+
+    @invariant()
+    def counters_add_up(self) -> None:
+        units = self.world.status.units
+        assert units.succeeded + units.failed + units.remaining == units.total
+        assert sum(units.outcomes.values()) == units.succeeded
+
+    @invariant()
+    def status_keeps_to_its_bounds(self) -> None:
+        status = self.world.status
+        assert len(status.recent_failures) <= FAILURES_SHOWN
+        assert len(status.model_dump_json(by_alias=True)) < 50 * 1024
+
+    @invariant()
+    def a_phase_is_what_conditions_come_to(self) -> None:
+        ends = (ConditionType.SUCCEEDED, ConditionType.FAILED, ConditionType.CANCELLED)
+        held = [kind for kind in ends if conditions.holds(self.world.status, kind)]
+        assert len(held) <= 1
+        assert bool(held) == conditions.holds(self.world.status, ConditionType.FINISHED)
 
     @invariant()
     def nothing_succeeds_that_is_not_in_the_bucket(self) -> None:
@@ -150,13 +244,25 @@ class AnyHistory(RuleBasedStateMachine):
             self.world.status.phase == Phase.SUCCEEDED
             and self.world.status.observed_generation == self.world.generation
         ):
-            made = {unit.fingerprint for unit in self.world.resolved.units()}
-            assert made <= self.world.done
+            standing = stand(self.world.resolved, self.world.bucket)
+            stages = self.world.status.stages
+            failed = {(i, item) for i, stage in enumerate(stages) for item in IndexSet.parse(stage.failed)}
+            for unit in standing.job.units():
+                assert (unit.stage, unit.item) in standing.outcomes or (unit.stage, unit.item) in failed
 
     def teardown(self) -> None:
         world = self.world
         world.outage = None
-        world.edit(suspend=False, parallelism=3)
+        world.now += 100_000
+        for pod in world.working():
+            if pod.gone_by is not None:
+                world.end(pod, 11)
+            else:
+                world.pods[pod.name] = replace(pod, waiting=None)
+        self.it_rests_or_says_why()
+        world.edit(
+            suspend=False, cancel=False, parallelism=3, approved={"clip": ["*"]}, limits={}, timeouts={"job": None}
+        )
         for pod in world.working():
             if pod.gone_by is not None:
                 world.end(pod, 11)
@@ -165,8 +271,17 @@ class AnyHistory(RuleBasedStateMachine):
         world.run()
         assert world.status.phase == Phase.SUCCEEDED, world.status.message
         assert world.status.units.succeeded == world.status.units.total
-        assert not world.pods
-        assert not world.status.recorded
+        assert len(world.pods) <= KEPT_FAILED
+        assert set(world.status.recorded) == {pod.uid for pod in world.pods.values()}
+
+    def it_rests_or_says_why(self) -> None:
+        """Every job ends, or says what it waits for."""
+        world = self.world
+        world.run()
+        status = world.status
+        if status.phase == Phase.PENDING or world.spec.parallelism == 0:
+            return
+        assert any(conditions.holds(status, kind) for kind in EXPLAINED), status.message
 
 
 TestAnyHistory = AnyHistory.TestCase
