@@ -31,7 +31,7 @@ from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.looks import Looks
 from carryon_operator.plan.model import PodRecord
-from carryon_operator.pods import owner_key, project
+from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
 from carryon_operator.workers import work
 

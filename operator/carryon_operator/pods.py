@@ -1,18 +1,19 @@
-"""Worker pods: the body that asks for one, and the few fields that decisions need of one."""
+"""Worker pods: the body that asks for one, and what its worker is told."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final
 
-from carryon_core import durations, names
-from carryon_core.messages import AssignedUnit, Assignment, InputRef, StoreConfig
-from carryon_core.resolve import ResolvedJob
-from carryon_core.spec import JobSpec, Stage
-from carryon_operator.plan.model import PodCreate, PodRecord
+from carryon_core import durations, names, pod_template
+from carryon_core.fingerprint import digest
+from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
+from carryon_core.resolve import Unit
+from carryon_core.spec import JobSpec, RoundOverride
+from carryon_core.standing import Standing
+from carryon_operator.config import Config
+from carryon_operator.plan.model import PodCreate
 
 Body = dict[str, Any]
 
@@ -24,67 +25,111 @@ _CREDENTIALS: Final = (
 _USER: Final = 10001
 _GRACE_SECONDS: Final = 30
 _PROBE_MARGIN: Final = 60
-_TERMINAL: Final = ("Succeeded", "Failed")
-_ATTEMPT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_DIGEST_LENGTH: Final = 12
+_NO_OVERRIDE: Final = RoundOverride()
 
 
-def assignment(resolved: ResolvedJob, spec: JobSpec, store: StoreConfig, pod: PodCreate) -> Assignment:
-    """What the worker of this pod is to do."""
-    stage = resolved.stages[pod.stage]
+def assignment(standing: Standing, spec: JobSpec, store: StoreConfig, pod: PodCreate) -> Assignment:
+    """What the worker of this pod is to do. Takes a while for many units, or for one that gathers many."""
+    job = standing.job
+    stage = job.stages[pod.stage]
     stall = spec.timeouts.stall
     limit = spec.timeouts.unit
+    override = _override(spec, pod.round)
     return Assignment(
-        namespace=resolved.namespace,
-        job=resolved.name,
+        namespace=job.namespace,
+        job=job.name,
         stage=stage.name,
         attempt=pod.attempt,
         store=store,
         unit_timeout_seconds=durations.seconds(limit) if limit else None,
         stall_seconds=durations.seconds(stall) if stall else None,
-        units=[
-            AssignedUnit(
-                index=item,
-                item=resolved.ids[item],
-                fingerprint=stage.units[item].fingerprint,
-                seed=stage.units[item].seed,
-                generate=dict(stage.units[item].generate),
-                inputs={
-                    resolved.stages[before].name: InputRef(
-                        item=resolved.ids[item], fingerprint=resolved.unit(before, item).fingerprint
-                    )
-                    for before in stage.after
-                },
-            )
-            for item in pod.items
-        ],
+        knobs=override.model_dump(include={"offload", "tiling"}, exclude_none=True),
+        units=[_assigned(standing, stage.units[item]) for item in pod.items],
     )
 
 
-def build(
-    *,
-    resolved: ResolvedJob,
-    spec: JobSpec,
-    job_uid: str,
-    pod: PodCreate,
-    assigned: str,
-    image: str,
-    default_resources: Mapping[str, Any],
-) -> Body:
+def _assigned(standing: Standing, unit: Unit) -> AssignedUnit:
+    job = standing.job
+    return AssignedUnit(
+        index=unit.item,
+        item=job.item_id(unit.stage, unit.item),
+        fingerprint=unit.fingerprint,
+        seed=unit.seed,
+        generate=job.generate(unit),
+        inputs=standing.inputs(unit),
+        files=job.files(unit),
+    )
+
+
+def build(*, standing: Standing, spec: JobSpec, job_uid: str, pod: PodCreate, assigned: str, config: Config) -> Body:
     """The pod, ready to be created.
 
     Args:
-        resolved: The job's units: that they were resolved says that its podTemplate sets only what it may.
+        standing: The job's units: that they were resolved says that its podTemplates set only what they may.
         spec: The job's spec.
         job_uid: Its owner.
-        pod: Name, items and attempt.
+        pod: Name, items, attempt and round.
         assigned: Value of CARRYON_ASSIGNMENT.
-        image: Worker image where the stage names none.
-        default_resources: Of a stage that names none.
+        config: Of this operator.
     """
-    stage = spec.stages[pod.stage]
-    units = [resolved.unit(pod.stage, item) for item in pod.items]
-    # Only what check_template lets through; whatever both set is ours.
-    theirs = spec.pod_template or {}
+    job = standing.job
+    units = [job.unit(pod.stage, item) for item in pod.items]
+    made = _blueprint(spec, pod.stage, config, pod.round)
+    metadata = made["metadata"]
+    (container,) = made["spec"]["containers"]
+    assignment = {"name": names.ENV_ASSIGNMENT, "value": assigned}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": pod.name,
+            "namespace": job.namespace,
+            "labels": {**metadata["labels"], names.LABEL_JOB: job.name, names.LABEL_JOB_UID: job_uid},
+            "annotations": {
+                **metadata["annotations"],
+                names.ANNOTATION_UNITS: _as_json(job.item_id(unit.stage, unit.item) for unit in units),
+                names.ANNOTATION_FINGERPRINTS: _as_json(unit.fingerprint for unit in units),
+                names.ANNOTATION_ATTEMPT: str(pod.attempt),
+                names.ANNOTATION_TEMPLATE: digest(made)[:_DIGEST_LENGTH],
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": names.KIND,
+                    "name": job.name,
+                    "uid": job_uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {**made["spec"], "containers": [{**container, "env": [*container["env"], assignment]}]},
+    }
+
+
+def template_digest(spec: JobSpec, stage: int, config: Config, in_round: int) -> str:
+    """Digest of what pods of a stage are made with besides their units: 12 hex digits.
+
+    A pod that waits in vain (for an image, for a node) is worth replacing only where this has changed.
+
+    Raises:
+        SpecError: A podTemplate sets what it may not.
+    """
+    return digest(_blueprint(spec, stage, config, in_round))[:_DIGEST_LENGTH]
+
+
+def _override(spec: JobSpec, in_round: int) -> RoundOverride:
+    """What pods of a round get instead of what their stage says; the last one holds for all rounds that follow."""
+    overrides = spec.retry.round_overrides
+    return overrides[min(in_round, len(overrides)) - 1] if in_round and overrides else _NO_OVERRIDE
+
+
+def _blueprint(spec: JobSpec, index: int, config: Config, in_round: int) -> Body:
+    """Labels, annotations and spec of a stage's pods in a round: all but what is of the single pod."""
+    stage, override = spec.stages[index], _override(spec, in_round)
+    # Only what may be set; whatever both set is ours.
+    theirs = pod_template.of_stage(spec, index)
     metadata, wishes = theirs.get("metadata", {}), theirs.get("spec", {})
     grace = wishes.get("terminationGracePeriodSeconds", _GRACE_SECONDS)
     body: Body = {
@@ -100,87 +145,34 @@ def build(
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(spec, stage, wishes, assigned, image, default_resources, grace)],
+        "containers": [_container(spec, index, config, override, wishes, grace)],
         "volumes": [*wishes.get("volumes", ()), {"name": names.VOLUME_SCRATCH, "emptyDir": {}}],
     }
-    if stage.node_selector:
-        body["nodeSelector"] = {**wishes.get("nodeSelector", {}), **stage.node_selector}
-    if stage.tolerations:
-        body["tolerations"] = [t.model_dump(by_alias=True, exclude_none=True) for t in stage.tolerations]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": pod.name,
-            "namespace": resolved.namespace,
-            "labels": {
-                **metadata.get("labels", {}),
-                names.MANAGED_BY: names.MANAGED_BY_CARRYON,
-                names.LABEL_JOB: resolved.name,
-                names.LABEL_JOB_UID: job_uid,
-                names.LABEL_STAGE: stage.name,
-            },
-            "annotations": {
-                **metadata.get("annotations", {}),
-                names.ANNOTATION_UNITS: _as_json(resolved.ids[unit.item] for unit in units),
-                names.ANNOTATION_FINGERPRINTS: _as_json(unit.fingerprint for unit in units),
-                names.ANNOTATION_ATTEMPT: str(pod.attempt),
-            },
-            "ownerReferences": [
-                {
-                    "apiVersion": names.API_VERSION,
-                    "kind": names.KIND,
-                    "name": resolved.name,
-                    "uid": job_uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": body,
+    selector = stage.node_selector if override.node_selector is None else override.node_selector
+    if selector:
+        body["nodeSelector"] = {**wishes.get("nodeSelector", {}), **selector}
+    tolerations = stage.tolerations if override.tolerations is None else override.tolerations
+    if tolerations or override.tolerations is not None:
+        body["tolerations"] = [each.model_dump(by_alias=True, exclude_none=True) for each in tolerations or ()]
+    labels = {
+        **metadata.get("labels", {}),
+        names.MANAGED_BY: names.MANAGED_BY_CARRYON,
+        names.LABEL_STAGE: stage.name,
     }
-
-
-def _as_json(texts: Iterable[str]) -> str:
-    """A JSON list, not escaped: all annotations of a pod together may have 256 KiB."""
-    return json.dumps(list(texts), ensure_ascii=False)
+    if spec.queue_name is not None:
+        labels[names.LABEL_QUEUE] = spec.queue_name
+    return {"metadata": {"labels": labels, "annotations": dict(metadata.get("annotations", {}))}, "spec": body}
 
 
 def _container(
-    spec: JobSpec,
-    stage: Stage,
-    wishes: Mapping[str, Any],
-    assigned: str,
-    image: str,
-    default_resources: Mapping[str, Any],
-    grace: int,
+    spec: JobSpec, index: int, config: Config, override: RoundOverride, wishes: Mapping[str, Any], grace: int
 ) -> Body:
     theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
-    env: list[Body] = [
-        {"name": names.ENV_ASSIGNMENT, "value": assigned},
-        {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
-        {"name": names.ENV_SCRATCH, "value": names.SCRATCH},
-        {"name": "HOME", "value": names.SCRATCH},
-        {"name": "TMPDIR", "value": names.SCRATCH},
-        {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        {"name": names.ENV_BIND, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-    ]
-    secret = spec.output.credentials_secret if spec.output else None
-    if secret is not None:
-        env += [
-            {
-                "name": key,
-                "valueFrom": {
-                    "secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if free else {})}
-                },
-            }
-            for key, free in _CREDENTIALS
-        ]
+    env = _environment(spec, grace)
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
-        "image": stage.image or image,
+        "image": spec.stages[index].image or config.worker_image,
         "env": [*(each for each in theirs.get("env", ()) if each["name"] not in ours), *env],
         "ports": [{"name": "http", "containerPort": names.WORKER_PORT}],
         "securityContext": {
@@ -204,93 +196,55 @@ def _container(
             "timeoutSeconds": 5,
             "failureThreshold": max(int(patience // 10), 6),
         }
-    wanted = stage.resources.model_dump(exclude_none=True) if stage.resources is not None else default_resources
-    resources = {
-        kind: amounts
-        for kind in ("requests", "limits")
-        if (amounts := {**theirs.get("resources", {}).get(kind, {}), **wanted.get(kind, {})})
-    }
-    if resources:
+    if resources := _resources(spec, index, config, override, theirs.get("resources", {})):
         container["resources"] = resources
     return container
 
 
-def owner_key(record: PodRecord) -> str:
-    """UID of the job a pod belongs to."""
-    return record.job_uid
+def _environment(spec: JobSpec, grace: int) -> list[Body]:
+    """Variables of every worker, but for its assignment."""
+    env: list[Body] = [
+        {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
+        {"name": names.ENV_SCRATCH, "value": names.SCRATCH},
+        {"name": "HOME", "value": names.SCRATCH},
+        {"name": "TMPDIR", "value": names.SCRATCH},
+        {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": names.ENV_BIND, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
+    secret = spec.output.credentials_secret if spec.output else None
+    if secret is not None:
+        env += [
+            {
+                "name": key,
+                "valueFrom": {
+                    "secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if free else {})}
+                },
+            }
+            for key, free in _CREDENTIALS
+        ]
+    return env
 
 
-def project(raw: Mapping[str, Any]) -> PodRecord:
-    """What decisions need of a pod as the API server shows it; the rest is not kept.
-
-    The attempt ends with the worker: its exit code is the phase, even where another container that somebody injected
-    keeps the pod running. Labels and annotations may be anybody's: one that is damaged counts as missing.
-    """
-    metadata, status = raw["metadata"], raw.get("status") or {}
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    ended = _ended(status)
-    phase = status.get("phase") or "Pending"
-    if ended and phase not in _TERMINAL:
-        phase = "Failed" if ended.get("exitCode") else "Succeeded"
-    terminal = phase in _TERMINAL
-    return PodRecord(
-        namespace=metadata["namespace"],
-        name=metadata["name"],
-        uid=metadata["uid"],
-        job_uid=_owner(metadata),
-        stage=labels.get(names.LABEL_STAGE, ""),
-        units=_texts(annotations.get(names.ANNOTATION_UNITS)),
-        fingerprints=_texts(annotations.get(names.ANNOTATION_FINGERPRINTS)),
-        attempt=_number(annotations.get(names.ANNOTATION_ATTEMPT)),
-        phase=phase,
-        created=_moment(metadata.get("creationTimestamp")) or 0.0,
-        started=_moment(status.get("startTime")),
-        finished=_moment(ended.get("finishedAt")),
-        gone_by=_moment(metadata.get("deletionTimestamp")),
-        disrupted=_disrupted(status),
-        exit_code=ended.get("exitCode") if terminal else None,
-        reason=(ended.get("reason") or status.get("reason") or "") if terminal else "",
-        message=(ended.get("message") or status.get("message") or "") if terminal else "",
-    )
+def _resources(
+    spec: JobSpec, index: int, config: Config, override: RoundOverride, theirs: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The podTemplate's, under the stage's or else the operator's for diffusers, under the round's; name by name."""
+    stage = spec.stages[index]
+    layers: list[Mapping[str, Any]] = [theirs]
+    if stage.resources is not None:
+        layers.append(stage.resources.model_dump(exclude_none=True))
+    elif stage.generate.diffusers is not None:
+        layers.append(config.default_resources)
+    if override.resources is not None:
+        layers.append(override.resources.model_dump(exclude_none=True))
+    amounts = {
+        kind: {name: amount for layer in layers for name, amount in layer.get(kind, {}).items()}
+        for kind in ("requests", "limits")
+    }
+    return {kind: each for kind, each in amounts.items() if each}
 
 
-def _owner(metadata: Mapping[str, Any]) -> str:
-    """UID of the job that controls the pod, empty if none does: whoever may label pods can't give one to a job."""
-    for owner in metadata.get("ownerReferences") or ():
-        group = owner.get("apiVersion", "").partition("/")[0]
-        if owner.get("controller") and (group, owner.get("kind")) == (names.GROUP, names.KIND):
-            return str(owner.get("uid", ""))
-    return ""
-
-
-def _ended(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    for container in status.get("containerStatuses") or ():
-        if container.get("name") == names.CONTAINER:
-            ended = (container.get("state") or {}).get("terminated")
-            if ended:
-                return dict(ended)
-    return {}
-
-
-def _disrupted(status: Mapping[str, Any]) -> bool:
-    return status.get("reason") == "NodeLost" or any(
-        condition.get("type") in ("DisruptionTarget", "TerminationTarget") and condition.get("status") == "True"
-        for condition in status.get("conditions") or ()
-    )
-
-
-def _texts(annotation: str | None) -> tuple[str, ...]:
-    """A JSON list of texts; an annotation that somebody damaged names no units."""
-    try:
-        value = json.loads(annotation or "[]")
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(map(str, value)) if isinstance(value, list) else ()
-
-
-def _number(annotation: str | None) -> int:
-    return int(annotation) if annotation and _ATTEMPT.fullmatch(annotation) else 1
-
-
-def _moment(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None
+def _as_json(texts: Iterable[str]) -> str:
+    """A JSON list, not escaped: all annotations of a pod together may have 256 KiB."""
+    return json.dumps(list(texts), ensure_ascii=False)

@@ -28,7 +28,7 @@ from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.resources import PODS
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.plan.model import PodRecord
-from carryon_operator.pods import owner_key, project
+from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
 from fake_apiserver import FakeApiServer, Fault, eventually
 
