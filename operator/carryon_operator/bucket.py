@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from carryon_core import layout
+from carryon_core.done import Outcome
+from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
+from carryon_core.standing import DoneUnit, stand
+from carryon_core.status import JobStatus, StageStatus
 from carryon_operator.plan.model import InvalidDone, PodRecord
 from carryon_store import Store
 from carryon_store.units import discard
@@ -16,68 +21,85 @@ _FEW = 16
 """Units looked at one by one; for more, listing their whole stage is cheaper."""
 
 
+class _Given(NamedTuple):
+    """A unit as a pod was given it."""
+
+    stage: str
+    item: str
+    fingerprint: str
+
+
 @dataclass
 class BucketMemory:
     """Verified knowledge about a job's units. What is not known to be true is looked at again, never assumed.
 
     Attributes:
-        done: Fingerprints of units that verified.
+        done: Fingerprint -> unit that verified.
         invalid: Fingerprint -> a done.json that did not.
-        swept_at: When the whole bucket was last looked at, on a monotonic clock; None before the first time.
-        swept_for: Generation of the job at that time.
+        swept_at: When the whole bucket was last looked at, on a monotonic clock; None before the first time, and since
+            the units changed.
         fresh: No pod ended since then.
         cache: Lets a sweep skip every done.json whose etag it has read before.
     """
 
-    done: set[str] = field(default_factory=set)
+    done: dict[str, DoneUnit] = field(default_factory=dict)
     invalid: dict[str, InvalidDone] = field(default_factory=dict)
     swept_at: float | None = None
-    swept_for: int | None = None
     fresh: bool = False
     cache: DoneCache = field(default_factory=DoneCache)
-    _working: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _working: dict[str, tuple[_Given, ...]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
-    _unsettled: set[str] = field(default_factory=set)
+    _unsettled: set[_Given] = field(default_factory=set)
 
     def note_pods(self, pods: Iterable[PodRecord]) -> None:
         """Remember which pods are at work; the units of those that ended or vanished must be looked at again."""
         present = {pod.uid: pod for pod in pods}
-        changed = [pod.fingerprints for uid, pod in present.items() if pod.terminal and uid not in self._ended]
-        changed += [fingerprints for uid, fingerprints in self._working.items() if uid not in present]
-        for fingerprints in changed:
-            self._unsettled.update(fingerprints)
+        changed = [_given(pod) for uid, pod in present.items() if pod.terminal and uid not in self._ended]
+        changed += [given for uid, given in self._working.items() if uid not in present]
+        for given in changed:
+            self._unsettled.update(given)
             self.fresh = False
-        self._working = {uid: pod.fingerprints for uid, pod in present.items() if not pod.terminal}
+        self._working = {uid: _given(pod) for uid, pod in present.items() if not pod.terminal}
         self._ended = {uid for uid, pod in present.items() if pod.terminal}
 
-    def sweep(self, store: Store, resolved: ResolvedJob, generation: int, now: float) -> None:
+    def note_edit(self) -> None:
+        """The job has other units now: what was known of those that are the same stays known."""
+        self.swept_at, self.fresh = None, False
+
+    def sweep(self, store: Store, resolved: ResolvedJob, now: float) -> None:
         """Look at everything: one listing per stage. Blocking.
 
         Raises:
             StoreError: The bucket gives no verdict; what was known of the stages not yet seen stays as it was.
         """
-        wanted = {unit.fingerprint for unit in resolved.units()}
-        self.done &= wanted
-        self.invalid = {fingerprint: bad for fingerprint, bad in self.invalid.items() if fingerprint in wanted}
-        for stage in resolved.stages:
+        for stage in self._known(resolved):
             self._sweep_stage(store, resolved, stage)
-        self.swept_at, self.swept_for, self.fresh = now, generation, True
+        wanted = {unit.fingerprint for unit in stand(resolved, self.done).job.units()}
+        self.done = {fingerprint: unit for fingerprint, unit in self.done.items() if fingerprint in wanted}
+        self.invalid = {fingerprint: bad for fingerprint, bad in self.invalid.items() if fingerprint in wanted}
+        self.swept_at, self.fresh = now, True
         self._unsettled.clear()
 
-    def settle(self, store: Store, resolved: ResolvedJob, by_fingerprint: Mapping[str, Unit]) -> None:
-        """Look at the units of pods that ended. Blocking.
+    def settle(self, store: Store, resolved: ResolvedJob) -> None:
+        """Look at the units of pods that ended, where they are still to be made as those pods were told. Blocking.
 
         Raises:
             StoreError: The bucket gives no verdict; the units stay unsettled.
         """
-        wanted = [by_fingerprint[each] for each in self._unsettled if each in by_fingerprint]
-        for stage in resolved.stages:
-            of_stage = [unit for unit in wanted if unit.stage == stage.index]
-            if len(of_stage) > _FEW:
+        stages = {given.stage for given in self._unsettled}
+        for stage in self._known(resolved, stages):
+            wanted = [
+                stage.units[index]
+                for given in self._unsettled
+                if given.stage == stage.name
+                and (index := resolved.item_index(stage.index, given.item)) is not None
+                and stage.units[index].fingerprint == given.fingerprint
+            ]
+            if len(wanted) > _FEW:
                 self._sweep_stage(store, resolved, stage)
                 continue
-            for unit in of_stage:
-                prefix = resolved.prefix(unit)
+            for unit in wanted:
+                prefix = _prefix(resolved, stage, unit)
                 self._enter(unit, prefix, verify_unit(store, prefix, unit.fingerprint, self.cache))
         self._unsettled.clear()
 
@@ -90,18 +112,80 @@ class BucketMemory:
         discard(store, bad.prefix, bad.etag)
         self.invalid.pop(bad.fingerprint, None)
 
+    def _known(self, resolved: ResolvedJob, names: Container[str] | None = None) -> Iterator[ResolvedStage]:
+        """The stages, or those of these names, each once all upstream of it were looked at.
+
+        Only then the units have their fingerprints that gather what is done, or come after such.
+        """
+        for stage in resolved.order:
+            if names is None or stage.name in names:
+                yield stand(resolved, self.done).job.stages[stage.index] if stage.open else stage
+
     def _sweep_stage(self, store: Store, resolved: ResolvedJob, stage: ResolvedStage) -> None:
-        by_prefix = {resolved.prefix(unit): unit for unit in stage.units}
+        by_prefix = {_prefix(resolved, stage, unit): unit for unit in stage.units if unit.fingerprint}
         prefix = layout.stage_prefix(resolved.namespace, resolved.name, stage.name)
         seen = verify(store, prefix, {at: unit.fingerprint for at, unit in by_prefix.items()}, self.cache)
         for at, unit in by_prefix.items():
             self._enter(unit, at, seen.done.get(at) or seen.invalid.get(at))
 
     def _enter(self, unit: Unit, prefix: str, verdict: Verdict) -> None:
-        self.done.discard(unit.fingerprint)
+        self.done.pop(unit.fingerprint, None)
         self.invalid.pop(unit.fingerprint, None)
         match verdict:
-            case DoneFacts():
-                self.done.add(unit.fingerprint)
+            case DoneFacts(unit=made):
+                self.done[unit.fingerprint] = made
             case Invalid(etag=etag, reason=reason):
                 self.invalid[unit.fingerprint] = InvalidDone(unit.fingerprint, prefix, etag, reason)
+
+
+def _given(pod: PodRecord) -> tuple[_Given, ...]:
+    # An annotation that somebody shortened names fewer: those are found by the next sweep.
+    return tuple(_Given(pod.stage, *each) for each in zip(pod.units, pod.fingerprints, strict=False))
+
+
+def _prefix(resolved: ResolvedJob, stage: ResolvedStage, unit: Unit) -> str:
+    item = resolved.item_id(stage.index, unit.item)
+    return layout.unit_prefix(resolved.namespace, resolved.name, stage.name, item, unit.fingerprint)
+
+
+def made_units(status: JobStatus) -> int:
+    """Units that status says something was made of."""
+    return sum(len(_made(stage)) for stage in status.stages)
+
+
+def lost(store: Store, resolved: ResolvedJob, status: JobStatus) -> int:
+    """How many units that status calls succeeded are not done any more. Blocking.
+
+    Fingerprints of units that gather are those of the members that status names, so that a clip which is gone does not
+    take the reel with it, which is not. Units that made nothing are left out: most have no done.json.
+
+    Raises:
+        StoreError: The bucket gives no verdict.
+    """
+    told = {stage.name: stage for stage in status.stages}
+    claimed: dict[str, DoneUnit] = {}
+    missing = 0
+    for stage in resolved.order:
+        if stage.name not in told:
+            continue
+        if stage.open:
+            stage = stand(resolved, claimed).job.stages[stage.index]
+        skipped, made = IndexSet.parse(told[stage.name].skipped), _made(told[stage.name])
+        wanted = {
+            _prefix(resolved, stage, unit): unit.fingerprint
+            for unit in stage.units
+            if unit.item in made and unit.fingerprint
+        }
+        claimed.update((fingerprint, DoneUnit(Outcome.GENERATED)) for fingerprint in wanted.values())
+        claimed.update(
+            (unit.fingerprint, DoneUnit(Outcome.SKIPPED))
+            for unit in stage.units
+            if unit.item in skipped and unit.fingerprint
+        )
+        prefix = layout.stage_prefix(resolved.namespace, resolved.name, stage.name)
+        missing += len(wanted) - len(verify(store, prefix, wanted, DoneCache()).done)
+    return missing
+
+
+def _made(stage: StageStatus) -> IndexSet:
+    return IndexSet.parse(stage.succeeded) - IndexSet.parse(stage.skipped)

@@ -13,32 +13,31 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from carryon_core import messages
 from carryon_core.errors import SpecError
+from carryon_core.messages import StoreConfig
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, Unit, parse_items, resolve
+from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus
+from carryon_core.status import JobStatus, StageStatus
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
+from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
 from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import NotFound
-from carryon_operator.kube.resources import SECRETS
+from carryon_operator.kube.errors import ApiError, NotFound
+from carryon_operator.kube.resources import CONFIG_MAPS, SECRETS
+from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
 from carryon_operator.output import credentials, destination
 from carryon_operator.plan.decide import is_over
 from carryon_operator.plan.model import Observation, PodRecord
-from carryon_store import NotFound as ObjectNotFound
-from carryon_store import Store, StoreError, Stores
-from carryon_store.records import get_items, put_items
+from carryon_operator.pods import template_digest
+from carryon_store import Credentials, Store, StoreError, Stores
 
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
-
-ITEMS_LONGEST: Final = 100_000
-"""Items of a job, at most: status can name no more."""
+_LATE_AGAIN: Final = 3600.0
+"""Seconds until a late look is tried again that got no answer, at most."""
 _ATTEMPTS: Final = re.compile(r"[1-9][0-9]{0,5}")
-_Former = tuple[tuple[str, Mapping[str, Any]], ...] | None
 
 
 @dataclass
@@ -48,41 +47,62 @@ class JobMemory:
     Attributes:
         retry_at: Fingerprint -> time before which the unit is not tried again.
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
-        refused: Why the API server would not take the last pod.
+        refused: Why the API server would not take the last pod, and `refusal` in one word.
         unanswered: Names of pods whose creation was asked for and never answered.
-        look: The last one at the bucket, which may go on after nobody waits for it.
-        resting: The job is over, and `resolved` holds nothing but the digest of its items.
+        store: The job's own, at `config`, with `keys`.
+        known: What looks found out.
+        look: The last one, which may go on after nobody waits for it.
+        templates: What pods would be made with now, and of which generation and round that is.
     """
 
     uid: str
-    bucket: BucketMemory = field(default_factory=BucketMemory)
     retry_at: Mapping[str, float] = field(default_factory=dict)
     wrote_at: float = -math.inf
     refused: str | None = None
+    refusal: str = "PodRefused"
     unanswered: set[str] = field(default_factory=set)
-    items_stored: str = ""
     store: Store | None = None
-    config: messages.StoreConfig | None = None
+    config: StoreConfig | None = None
+    keys: Credentials | None = None
     opened_at: float = -math.inf
     generation: int = -1
     spec: JobSpec | None = None
-    resolved: ResolvedJob | None = None
     problem: tuple[str, str] | None = None
-    by_fingerprint: Mapping[str, Unit] = field(default_factory=dict)
-    resting: bool = False
-    look: asyncio.Future[_Former] | None = None
+    known: Known = field(default_factory=Known)
+    look: asyncio.Future[Former] | None = None
+    templates: tuple[tuple[int, int], Mapping[str, str]] = ((-1, -1), field(default_factory=dict))
 
-    def rest(self) -> None:
+    @property
+    def bucket(self) -> BucketMemory:
+        """What is known of the job's bucket."""
+        return self.known.bucket
+
+    @property
+    def resolved(self) -> ResolvedJob | None:
+        """The job's units, as last resolved."""
+        return self.known.resolved
+
+    def rest(self, resting: ResolvedJob, now: float) -> None:
         """The job is over: keep what that is told by, and none of its units, which may be 100,000."""
-        if self.resolved is not None:
-            self.resolved = replace(self.resolved, ids=(), items="", stages=())
-        self.bucket, self.by_fingerprint, self.retry_at, self.store = BucketMemory(), {}, {}, None
-        self.resting = True
+        if self.known.resting:
+            return
+        former = self.known
+        self.known = Known(self.generation, resting, resting=True, following=former.following, late_at=now)
+        self.known.lost = former.lost
+        self.retry_at, self.store = {}, None
 
-    def forget_spec(self) -> None:
-        """Before it is read again: two generations are never held at once."""
-        self.spec, self.resolved, self.problem, self.by_fingerprint = None, None, None, {}
-        self.store, self.generation, self.resting = None, -1, False
+    def reopen(self) -> None:
+        """It is not over any more: find everything out anew."""
+        self.known = Known()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How a look ended: with the items that status refers to, or with why it gives no verdict, or what is wrong."""
+
+    former: Former = None
+    outage: str | None = None
+    problem: tuple[str, str] | None = None
 
 
 class Observer:
@@ -94,6 +114,7 @@ class Observer:
         self._looks = looks
         self._monotonic = monotonic
         self._stores = Stores()
+        self._looker = Looker(config, self._stores, monotonic)
 
     async def observe(
         self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
@@ -110,44 +131,142 @@ class Observer:
         Raises:
             Busy: Others look at that bucket now.
         """
-        await self._read_spec(raw, memory)
+        _read_spec(raw, memory)
         seen = self._first_sight(raw, pods, memory, now)
-        if memory.resting and seen.problem is None and not is_over(seen):
-            memory.forget_spec()
-            await self._read_spec(raw, memory)
-            seen = self._first_sight(raw, pods, memory, now)
-        if seen.problem is not None:
+        if seen.spec is None:
             return seen
-        if is_over(seen):
-            memory.rest()
-            return seen
-        try:
-            await self._open(seen, memory)
-        except SpecError as error:
-            return replace(seen, problem=(error.reason, error.message))
-        assert memory.config is not None
-        seen = replace(seen, output=memory.config.uri)
+        if is_over(replace(seen, resolved=memory.known.current(seen.generation) or _resting(seen))):
+            return await self._observe_over(raw, replace(seen, resolved=_resting(seen)), memory)
         # Make sure that a bucket is never looked at twice at a time for one job: what is known of it has one writer.
         if memory.look is not None and not memory.look.done():
-            return replace(seen, outage=self._too_long)
+            return self._without_verdict(seen, self._too_long)
+        if memory.known.resting:
+            memory.reopen()
+        problem = memory.known.hopeless(seen.generation)
+        if problem is not None and seen.spec.items.from_ is None:
+            return replace(seen, problem=problem)
+        try:
+            await self.open_store(seen.namespace, seen.spec, seen.status.resolved.output, memory)
+        except SpecError as error:
+            return replace(seen, problem=(error.reason, error.message))
         memory.bucket.note_pods(pods)
-        memory.look = self._looks.start(memory.config, partial(self._look, seen, memory, sweep))
+        source = await self._config_map(seen, memory)
+        memory.look = self._start(memory, partial(self._looker.look, source=source, sweep=sweep), seen)
+        found = await self._found(memory)
+        seen = self._first_sight(raw, pods, memory, now)
+        if found.outage is not None:
+            return self._without_verdict(seen, found.outage)
+        if found.problem is not None:
+            return replace(seen, problem=found.problem)
+        return self._complete(seen, memory, found.former)
+
+    def wakes_in(self, seen: Observation, memory: JobMemory) -> float | None:
+        """Seconds until a job wants to be looked at again although nothing happens; None if it does not."""
+        known, config = memory.known, self._config
+        moments = []
+        if seen.spec is not None and seen.spec.items.from_ is not None and known.following.checked_at is not None:
+            moments.append(known.following.checked_at + config.items_interval)
+        if known.resting:
+            moments.append(known.late_at + config.ended_verify_interval)
+        elif known.bucket.swept_at is not None:
+            moments.append(known.bucket.swept_at + config.verify_interval)
+        return min(moments) - self._monotonic() if moments else None
+
+    async def open_store(self, namespace: str, spec: JobSpec, filled_in: str | None, memory: JobMemory) -> None:
+        """Open a job's store, with the keys of its Secret: `memory.store` and `memory.config`.
+
+        Args:
+            namespace: Of the job.
+            spec: Of the job.
+            filled_in: Where its artifacts go if its spec does not say, `status.resolved.output`.
+            memory: Of the job.
+
+        Raises:
+            SpecError: The store is not allowed, or the Secret is missing or incomplete.
+        """
+        if memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS:
+            return
+        memory.config = destination(namespace, spec, filled_in, self._config)
+        secret = spec.output.credentials_secret if spec.output else None
+        memory.keys = None
+        if secret is not None:
+            try:
+                found = await self._client.get(SECRETS, secret.name, namespace=namespace)
+            except NotFound:
+                raise SpecError(
+                    "SecretNotFound",
+                    f'spec.output.credentialsSecret: there is no Secret "{secret.name}" in namespace'
+                    f' "{namespace}": create it, or name another',
+                ) from None
+            data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+            memory.keys = credentials(data, secret.name)
+        try:
+            memory.store = self._stores.open(memory.config, memory.keys)
+        except (StoreError, ValueError) as error:
+            raise SpecError("InvalidOutput", f"spec.output cannot be used: {error}") from None
+        memory.opened_at = self._monotonic()
+
+    async def _observe_over(self, raw: Mapping[str, Any], seen: Observation, memory: JobMemory) -> Observation:
+        """A job that is over: now and then its source is looked at, and whether its artifacts are still there."""
+        assert seen.spec is not None
+        assert seen.resolved is not None
+        if not memory.known.resting:
+            memory.rest(seen.resolved, self._monotonic())
+            memory.known.following.version = memory.known.following.version or seen.status.items.source
+        known, now = memory.known, self._monotonic()
+        follows = seen.spec.items.from_ is not None and known.following.due(
+            now, self._config.items_interval, asked(seen)
+        )
+        late = now - known.late_at >= self._config.ended_verify_interval
+        if (follows or late) and (memory.look is None or memory.look.done()):
+            former = await self._look_late(seen, seen.spec, memory, late=late)
+            if not known.resting and not is_over(replace(seen, resolved=known.resolved)):
+                return self._complete(self._first_sight(raw, seen.pods, memory, seen.now), memory, former)
+            memory.rest(seen.resolved, known.late_at)
+        following = memory.known.following
+        return replace(seen, stale=following.stale, source=following.version, lost=memory.known.lost)
+
+    async def _look_late(self, seen: Observation, spec: JobSpec, memory: JobMemory, *, late: bool) -> Former:
+        """Look at what is due; what gives no answer is asked again later, and changes nothing."""
+        known = memory.known
+        try:
+            await self.open_store(seen.namespace, spec, seen.status.resolved.output, memory)
+        except SpecError as error:
+            known.following.stale = (UNREACHABLE, error.message) if spec.items.from_ is not None else None
+            self._postpone(seen, known, late=late)
+            return None
+        source = await self._config_map(seen, memory)
+        memory.look = self._start(memory, partial(self._looker.look_late, source=source, late=late), seen)
+        found = await self._found(memory)
+        if found.outage is not None or found.problem is not None:
+            self._postpone(seen, known, late=late)
+        return found.former
+
+    def _postpone(self, seen: Observation, known: Known, *, late: bool) -> None:
+        now, interval = self._monotonic(), self._config.ended_verify_interval
+        known.following.note(now, asked(seen))
+        if late:
+            known.late_at = now - interval + min(_LATE_AGAIN, interval)
+
+    def _start(self, memory: JobMemory, look: Callable[..., Former], seen: Observation) -> asyncio.Future[Former]:
+        assert memory.config is not None
+        assert memory.store is not None
+        access = Access(memory.config, memory.keys, memory.store)
+        return self._looks.start(memory.config, partial(look, seen, memory.known, access))
+
+    async def _found(self, memory: JobMemory) -> _Found:
+        """Wait for the look that was begun."""
+        assert memory.look is not None
         await asyncio.wait([memory.look], timeout=self._looks.longest)
         if not memory.look.done():
-            return replace(seen, outage=self._too_long)
+            return _Found(outage=self._too_long)
         try:
-            former = memory.look.result()
+            return _Found(memory.look.result())
+        except SpecError as error:
+            return _Found(problem=(error.reason, error.message))
         except StoreError as error:
             memory.store = None  # The keys may have been changed meanwhile: read them again.
-            return replace(seen, outage=str(error))
-        bucket = memory.bucket
-        return replace(
-            seen,
-            former_items=former,
-            done=frozenset(bucket.done),
-            invalid=dict(bucket.invalid),
-            swept=bucket.fresh,
-        )
+            return _Found(outage=str(error))
 
     @property
     def _too_long(self) -> str:
@@ -171,100 +290,100 @@ class Observer:
             now=now,
             pods=pods,
             refused=memory.refused,
+            refusal=memory.refusal,
             retry_at=memory.retry_at,
         )
 
-    async def _read_spec(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
-        """Resolve the spec, once a generation and off the event loop."""
-        metadata = raw["metadata"]
-        generation = metadata.get("generation", 0)
-        if memory.generation == generation:
-            return
-        memory.forget_spec()
-        try:
-            memory.spec = JobSpec.model_validate(raw.get("spec") or {})
-            memory.resolved = await asyncio.to_thread(resolve, metadata["namespace"], metadata["name"], memory.spec)
-        except SpecError as error:
-            memory.problem = (error.reason, error.message)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(("spec", *map(str, first["loc"])))
-            memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
-        else:
-            memory.by_fingerprint = {unit.fingerprint: unit for unit in memory.resolved.units()}
-        memory.generation = generation
+    def _without_verdict(self, seen: Observation, outage: str) -> Observation:
+        """The job while its bucket does not answer; its units may not even be known yet."""
+        return replace(seen, resolved=seen.resolved or _resting(seen), outage=outage)
 
-    async def _open(self, seen: Observation, memory: JobMemory) -> None:
-        """Open the job's store, with the keys of its Secret.
-
-        Raises:
-            SpecError: The store is not allowed, or the Secret is missing or incomplete.
-        """
-        if memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS:
-            return
+    def _complete(self, seen: Observation, memory: JobMemory, former: Former) -> Observation:
+        """The job with all that the look has found out."""
+        known, bucket = memory.known, memory.known.bucket
         assert seen.spec is not None
-        memory.config = destination(seen.namespace, seen.spec, seen.status.resolved.output, self._config)
-        secret = seen.spec.output.credentials_secret if seen.spec.output else None
-        keys = None
-        if secret is not None:
-            try:
-                found = await self._client.get(SECRETS, secret.name, namespace=seen.namespace)
-            except NotFound:
-                raise SpecError(
-                    "SecretNotFound",
-                    f'spec.output.credentialsSecret: there is no Secret "{secret.name}" in namespace'
-                    f' "{seen.namespace}": create it, or name another',
-                ) from None
-            data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
-            keys = credentials(data, secret.name)
-        try:
-            memory.store = self._stores.open(memory.config, keys)
-        except (StoreError, ValueError) as error:
-            raise SpecError("InvalidOutput", f"spec.output cannot be used: {error}") from None
-        memory.opened_at = self._monotonic()
-
-    def _look(self, seen: Observation, memory: JobMemory, sweep: bool) -> _Former:
-        """Everything that is read from the bucket. Blocking."""
-        store, resolved, bucket = memory.store, seen.resolved, memory.bucket
-        assert store is not None
-        assert resolved is not None
-        if sweep or self._sweep_due(seen, bucket):
-            bucket.sweep(store, resolved, seen.generation, self._monotonic())
-        else:
-            bucket.settle(store, resolved, memory.by_fingerprint)
-        if memory.items_stored != resolved.items_digest:
-            put_items(store, resolved.namespace, resolved.name, resolved.items)
-            memory.items_stored = resolved.items_digest
-        former = seen.status.items.digest
-        if former in ("", resolved.items_digest):
-            return None
-        try:
-            return parse_items(get_items(store, resolved.namespace, resolved.name, former))
-        except ObjectNotFound:
-            return ()
-
-    def _sweep_due(self, seen: Observation, bucket: BucketMemory) -> bool:
-        return (
-            bucket.swept_at is None
-            or bucket.swept_for != seen.generation
-            or seen.resume_request is not None
-            or self._monotonic() - bucket.swept_at >= self._config.verify_interval
+        assert memory.config is not None
+        assert known.resolved is not None
+        return replace(
+            seen,
+            output=memory.config.uri,
+            former_items=former,
+            done=dict(bucket.done),
+            invalid=dict(bucket.invalid),
+            swept=bucket.fresh,
+            stale=known.following.stale,
+            source=known.following.version,
+            templates=self._templates(seen, seen.spec, memory),
+            warnings=known.resolved.warnings,
         )
+
+    def _templates(self, seen: Observation, spec: JobSpec, memory: JobMemory) -> Mapping[str, str]:
+        """Stage name -> digest of what its pods would be made with now."""
+        of = (seen.generation, seen.status.counters.round)
+        if memory.templates[0] != of:
+            made = {
+                stage.name: template_digest(spec, index, self._config, of[1]) for index, stage in enumerate(spec.stages)
+            }
+            memory.templates = (of, made)
+        return memory.templates[1]
+
+    async def _config_map(self, seen: Observation, memory: JobMemory) -> Source | None:
+        """The ConfigMap that the items come from, if they do and it is time to look at it."""
+        assert seen.spec is not None
+        source = seen.spec.items.from_
+        if source is None or source.config_map_key_ref is None:
+            return None
+        ref = source.config_map_key_ref
+        if not memory.known.following.due(self._monotonic(), self._config.items_interval, asked(seen)):
+            return ConfigMapSource(ref, None)
+        try:
+            return ConfigMapSource(ref, await self._client.get(CONFIG_MAPS, ref.name, namespace=seen.namespace))
+        except NotFound:
+            return ConfigMapSource(ref, None)
+        except ApiError as error:
+            return ConfigMapSource(ref, None, str(error))
+
+
+def _resting(seen: Observation) -> ResolvedJob:
+    """What is kept of a job that is over, or not known yet."""
+    items = seen.status.items
+    return ResolvedJob(seen.namespace, seen.name, (), "", items.digest, (), variant=items.variant)
+
+
+def _read_spec(raw: Mapping[str, Any], memory: JobMemory) -> None:
+    """Read the spec, once a generation."""
+    generation = raw["metadata"].get("generation", 0)
+    if memory.generation == generation:
+        return
+    memory.spec, memory.problem, memory.store = None, None, None
+    try:
+        memory.spec = JobSpec.model_validate(raw.get("spec") or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("spec", *map(str, first["loc"])))
+        memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
+    memory.generation = generation
 
 
 def _read_status(raw: Mapping[str, Any]) -> JobStatus:
     """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
     try:
         status = JobStatus.model_validate(raw.get("status") or {})
-        if status.items.count > ITEMS_LONGEST:
+        if status.items.count > ITEMS_MOST:
             return JobStatus()
-        items = IndexSet.span(status.items.count)
+        units = IndexSet.span(max(status.items.count, 1))
         for stage in status.stages:
-            for indexes in (stage.succeeded, stage.failed, *stage.failures.values()):
-                if IndexSet.parse(indexes) - items:
-                    return JobStatus()
-            if not all(_ATTEMPTS.fullmatch(attempts) for attempts in stage.failures):
+            if not _sound(stage, units):
                 return JobStatus()
     except ValueError:
         return JobStatus()
     return status
+
+
+def _sound(stage: StageStatus, units: IndexSet) -> bool:
+    """Whether a stage's index sets are some, and name no units that there are not."""
+    counted = (*stage.failures.values(), *stage.fruitless.values())
+    for indexes in (stage.succeeded, stage.failed, stage.skipped, *counted):
+        if IndexSet.parse(indexes) - units:
+            return False
+    return all(map(_ATTEMPTS.fullmatch, (*stage.failures, *stage.fruitless)))

@@ -27,4 +27,5 @@ class Resource:
 PODS: Final = Resource("", "v1", "pods")
 EVENTS: Final = Resource("", "v1", "events")
 SECRETS: Final = Resource("", "v1", "secrets")
+CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 GENERATION_JOBS: Final = Resource(names.GROUP, names.VERSION, names.PLURAL)
