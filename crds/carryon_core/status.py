@@ -110,7 +110,8 @@ class StageStatus(Loose):
     digest: Short = Field(default="", description="Of the stage's generator: a change gives its units a new budget.")
     skipped: Indexes = Field(default="", description="Units of `succeeded` that made nothing, on purpose.")
     fruitless: dict[str, Indexes] = Field(
-        default_factory=dict, description="Attempts in a row that left nothing durable -> units."
+        default_factory=dict,
+        description="Attempts in a row that left nothing durable -> units where that is not the number in `failures`.",
     )
     active: Annotated[
         list[ActivePod], Field(max_length=ACTIVE_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})

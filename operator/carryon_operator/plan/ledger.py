@@ -95,12 +95,22 @@ class Ledger:
         self.given_up.discard(unit)
 
 
-def by_count(counts: Mapping[UnitKey, int], stage: int) -> dict[str, str]:
-    """Count -> index set of a stage's units, as status shows it."""
+def failures_of(ledger: Ledger, stage: int) -> dict[str, str]:
+    """Attempts used -> index set of a stage's units, as status shows it."""
+    return _by_count((item, used) for (where, item), used in ledger.attempts.items() if where == stage)
+
+
+def fruitless_of(ledger: Ledger, stage: int) -> dict[str, str]:
+    """Fruitless attempts in a row -> index set, of units where that is not the number of attempts they used."""
+    units = {unit for unit in (*ledger.fruitless, *ledger.attempts) if unit[0] == stage}
+    told = ((unit[1], ledger.fruitless.get(unit, 0)) for unit in units)
+    return _by_count((item, count) for item, count in told if count != ledger.attempts.get((stage, item), 0))
+
+
+def _by_count(counts: Iterable[tuple[int, int]]) -> dict[str, str]:
     items: dict[int, list[int]] = defaultdict(list)
-    for (where, item), count in counts.items():
-        if where == stage and count:
-            items[count].append(item)
+    for item, count in counts:
+        items[count].append(item)
     return {str(count): str(IndexSet(indexes)) for count, indexes in sorted(items.items())}
 
 
@@ -125,6 +135,7 @@ def open_ledger(seen: Observation, retry: Retry, job: ResolvedJob) -> Ledger:
 
         for count, indexes in kept.failures.items():
             ledger.attempts.update((unit, int(count)) for unit in units(indexes))
+            ledger.fruitless.update((unit, int(count)) for unit in units(indexes))
         for count, indexes in kept.fruitless.items():
             ledger.fruitless.update((unit, int(count)) for unit in units(indexes))
         failed.update(units(kept.failed))

@@ -24,7 +24,7 @@ from carryon_operator.plan import requests
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.counting import Tally
-from carryon_operator.plan.ledger import Ledger, by_count
+from carryon_operator.plan.ledger import Ledger, failures_of, fruitless_of
 from carryon_operator.plan.model import PodRecord
 
 
@@ -107,8 +107,8 @@ def _stage(
         succeeded=str(done),
         skipped=str(skipped),
         failed=str(failed),
-        failures=by_count(ledger.attempts, stage.index),
-        fruitless=by_count(ledger.fruitless, stage.index),
+        failures=failures_of(ledger, stage.index),
+        fruitless=fruitless_of(ledger, stage.index),
         digest=stage.digest,
         active=[_active_pod(pod, case, stage) for pod in pods[:room]],
         started=old.started or (now if pods or done or failed else None),
