@@ -1,0 +1,246 @@
+"""What a person can do to a job: approve, suspend until, cancel, redo, retry, let it go; and what rounds do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from carryon_core import names
+from plane import ApiError, Plane, claim, condition, failed, needs_kubectl, succeeded, units_done, until
+from reels import begun_units, film, reel, scenes, stage, versions
+
+CLIP = 'head -c 64 /dev/urandom > "$CARRYON_OUTPUT/clip.bin"'
+AT_ONCE = {"perUnit": 1, "rounds": 0, "backoff": {"initial": "1s"}}
+
+
+def test_units_wait_for_approval_and_go_on_one_by_one(plane: Plane, begun: Path) -> None:
+    job = film("gated", begun, items={"list": scenes(3)})
+    job["spec"]["stages"][1]["approval"] = "Required"
+    plane.apply(job)
+    seen = plane.wait_for("gated", lambda found: condition(found, "AwaitingApproval") and units_done(found) == 3)
+    assert seen["status"]["phase"] == "AwaitingApproval"
+    assert "3 units of stage clip wait" in seen["status"]["message"]
+    assert not condition(seen, "Stalled")
+    assert begun_units(begun) == ["image/scene-0", "image/scene-1", "image/scene-2"]
+
+    plane.patch("gated", {"spec": {"approved": {"clip": ["scene-1"]}}})
+    plane.wait_for("gated", lambda found: units_done(found) == 4 and condition(found, "AwaitingApproval"))
+    assert begun_units(begun)[0] == "clip/scene-1"
+    plane.patch("gated", {"spec": {"approved": {"clip": ["*"]}}})
+    status = plane.wait_for("gated", succeeded)["status"]
+    assert status["progress"] == "7/7"
+    assert set(Counter(begun_units(begun)).values()) == {1}, "approving makes nothing again"
+
+
+@needs_kubectl
+def test_a_job_suspended_until_a_time_goes_on_by_itself(plane: Plane, begun: Path) -> None:
+    job = reel("later", clips=2)
+    job["spec"]["stages"] = [stage("clip", begun, CLIP)]
+    until_then = datetime.now(UTC) + timedelta(seconds=8)
+    job["spec"]["suspendUntil"] = until_then.strftime("%Y-%m-%dT%H:%M:%SZ")
+    plane.apply(job)
+    plane.kubectl("wait", "gj/later", "--for=condition=Suspended", "--timeout=10s")
+    assert begun_units(begun) == []
+    plane.kubectl("wait", "gj/later", "--for=condition=Succeeded", "--timeout=60s")
+    assert datetime.now(UTC) > until_then - timedelta(seconds=1)
+    assert plane.get("later")["spec"]["suspendUntil"] == job["spec"]["suspendUntil"], "the operator never writes there"
+
+
+def test_cancel_ends_pods_at_once_and_can_be_taken_back(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    # It would take its time to end, if it was asked.
+    hangs = (
+        f"trap 'sleep 25' TERM; if [ \"$CARRYON_ITEM\" != 0 ] && [ ! -e {tmp_path}/go ]; then sleep 600; fi; " + CLIP
+    )
+    job = reel("cancelled", clips=3)
+    job["spec"]["stages"] = [stage("clip", begun, hangs)]
+    plane.apply(job)
+    plane.wait_for("cancelled", lambda found: units_done(found) == 1)
+    until(lambda: len(begun_units(begun)) == 3)
+    asked = datetime.now(UTC)
+    plane.patch("cancelled", {"spec": {"cancel": True}})
+    seen = plane.wait_for("cancelled", lambda found: condition(found, "Cancelled"), 20)
+    until(lambda: plane.pods("cancelled") == [], 20)
+    assert datetime.now(UTC) - asked < timedelta(seconds=20)
+    assert condition(seen, "Finished")
+    assert not condition(seen, "Succeeded")
+    assert seen["status"]["phase"] == "Cancelled"
+    assert seen["status"]["units"]["remaining"] == 2
+    assert seen["status"]["counters"]["failures"] == 0
+    kept = versions(plane.job_folder("cancelled"))
+    assert list(kept) == ["clip/0"]
+
+    (tmp_path / "go").touch()
+    plane.patch("cancelled", {"spec": {"cancel": False}})
+    plane.wait_for("cancelled", succeeded)
+    assert versions(plane.job_folder("cancelled"))["clip/0"] == kept["clip/0"]
+    assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 2, "clip/2": 2}
+
+
+def test_one_clip_is_made_again_with_a_new_seed_and_the_old_one_stays(plane: Plane, begun: Path) -> None:
+    job = film("redone", begun, items={"list": scenes(4)})
+    job["spec"]["stages"][1] = stage(
+        "clip", begun, 'echo "$CARRYON_ITEM $CARRYON_SEED" > "$CARRYON_OUTPUT/clip.txt"', after="image"
+    )
+    plane.apply(job)
+    plane.wait_for("redone", succeeded)
+    before, done = versions(plane.job_folder("redone")), begun_units(begun)
+    plane.patch("redone", {"spec": {"overrides": [{"stage": "clip", "item": "scene-2", "params": {"seed": 42}}]}})
+    plane.wait_for("redone", lambda found: succeeded(found) and len(begun_units(begun)) > len(done))
+    assert Counter(begun_units(begun)) - Counter(done) == Counter(["clip/scene-2", "reel/job"])
+    after = versions(plane.job_folder("redone"))
+    old, new = after["clip/scene-2"]
+    assert [old] == before["clip/scene-2"]
+    assert new.text == "scene-2 42\n"
+    assert new.done["seed"] == 42
+    assert new.text in after["reel/job"][-1].text
+
+    # Taking it back finds the first one done, and the first reel too.
+    plane.patch("redone", {"spec": {"overrides": []}})
+    generation = plane.get("redone")["metadata"]["generation"]
+    plane.wait_for("redone", lambda found: found["status"]["observedGeneration"] == generation and succeeded(found))
+    assert Counter(begun_units(begun)) - Counter(done) == Counter(["clip/scene-2", "reel/job"])
+
+
+def test_only_the_chosen_unit_is_retried(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    script = f'case "$CARRYON_ITEM" in 1|3) [ -e {tmp_path}/repaired ];; esac; ' + CLIP
+    job = reel("chosen", clips=5, retry=AT_ONCE)
+    job["spec"]["stages"] = [stage("clip", begun, script)]
+    plane.apply(job)
+    status = plane.wait_for("chosen", failed)["status"]
+    assert status["stages"][0]["failed"] == "1,3"
+    (tmp_path / "repaired").touch()
+    plane.annotate("chosen", names.ANNOTATION_RETRY, "clip/3@first")
+    plane.wait_for("chosen", lambda found: found["status"]["units"]["succeeded"] == 4 and failed(found))
+    status = plane.get("chosen")["status"]
+    assert status["handled"]["retry"] == "clip/3@first"
+    assert status["stages"][0]["failed"] == "1"
+    assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 1, "clip/2": 1, "clip/3": 2, "clip/4": 1}
+
+
+def test_a_job_goes_by_itself_when_its_time_after_the_end_is_over(plane: Plane, begun: Path) -> None:
+    job = reel("passing", clips=1, ttlSecondsAfterFinished=3)
+    job["spec"]["stages"] = [stage("clip", begun, CLIP)]
+    plane.apply(job)
+    plane.wait_for("passing", succeeded)
+    until(lambda: gone(plane, "passing"))
+    assert list(versions(plane.job_folder("passing"))) == ["clip/0"], "artifacts stay"
+
+
+def test_a_job_that_says_so_takes_its_artifacts_along(plane: Plane, begun: Path) -> None:
+    job = reel("tidy", clips=2, output={"uri": plane.output.as_uri(), "onDelete": "Delete"})
+    job["spec"]["stages"] = [stage("clip", begun, CLIP)]
+    plane.apply(job)
+    plane.wait_for("tidy", succeeded)
+    assert len(versions(plane.job_folder("tidy"))) == 2
+    plane.delete("tidy")
+    until(lambda: gone(plane, "tidy"))
+    assert [path for path in plane.job_folder("tidy").rglob("*") if path.is_file()] == []
+
+
+def gone(plane: Plane, name: str) -> bool:
+    try:
+        plane.get(name)
+    except ApiError as error:
+        return error.code == 404
+    return False
+
+
+def test_a_unit_that_needs_more_gets_it_in_its_round(plane: Plane, begun: Path) -> None:
+    """Two clips run out of memory on what they are given; a round gives more, one pod at a time."""
+    script = f'case "$CARRYON_ITEM" in 1|2) [ "$(cat {begun}.room)" = large ] || exit 13;; esac; ' + CLIP
+    node = plane.request("GET", "/api/v1/nodes")["items"][0]["metadata"]["name"]
+    label(plane, node, {"room": "large"})
+    retry = {
+        "perUnit": 1,
+        "rounds": 2,
+        "backoff": {"initial": "1s", "factor": 1},
+        "roundOverrides": [
+            {"resources": {"requests": {"memory": "20Mi"}}},
+            {"resources": {"requests": {"memory": "30Mi"}}, "nodeSelector": {"room": "large"}},
+        ],
+    }
+    job = reel("hungry", clips=3, retry=retry)
+    job["spec"]["stages"] = [stage("clip", begun, script, resources={"requests": {"memory": "10Mi", "cpu": "10m"}})]
+    Path(f"{begun}.room").write_text("small")
+    seen: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+    together = 0
+
+    def look() -> bool:
+        nonlocal together
+        found = [pod for pod in plane.pods("hungry") if pod["status"].get("phase") in ("Pending", "Running")]
+        for pod in found:
+            resources = pod["spec"]["containers"][0]["resources"]["requests"]
+            seen[pod["metadata"]["name"]] = (resources, pod["spec"].get("nodeSelector") or {})
+            if pod["spec"].get("nodeSelector") == {"room": "large"}:
+                Path(f"{begun}.room").write_text("large")
+        if seen and len(seen) > 3:
+            together = max(together, len(found))
+        return succeeded(plane.get("hungry"))
+
+    plane.apply(job)
+    until(look, 90)
+    assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 3, "clip/2": 3}
+    wanted = [({"memory": f"{megabytes}Mi", "cpu": "10m"}, {}) for megabytes in (10, 10, 10, 20, 20)]
+    wanted += [({"memory": "30Mi", "cpu": "10m"}, {"room": "large"})] * 2
+    assert sorted(seen.values(), key=str) == sorted(wanted, key=str)
+    assert together == 1, "rounds take one at a time"
+    status = plane.get("hungry")["status"]
+    assert (status["counters"]["failures"], status["counters"]["round"]) == (4, 2)
+    assert status["stages"][0]["failures"] == {}, "what is done has used nothing"
+    assert {each["reason"] for each in status["recentFailures"]} == {"OutOfMemory"}
+
+
+def label(plane: Plane, node: str, labels: dict[str, str | None]) -> None:
+    patch = {"metadata": {"labels": labels}}
+    plane.request("PATCH", f"/api/v1/nodes/{node}", patch, "application/merge-patch+json")
+
+
+def test_a_finished_job_whose_artifacts_were_removed_stays_finished(plane: Plane, begun: Path) -> None:
+    job = reel("expired", clips=4)
+    job["spec"]["stages"] = [stage("clip", begun, CLIP)]
+    plane.apply(job)
+    plane.wait_for("expired", succeeded)
+    for (version,) in versions(plane.job_folder("expired")).values():
+        for path in version.folder.iterdir():
+            path.unlink()
+    seen = plane.wait_for("expired", lambda found: condition(found, "ArtifactsMissing"))
+    assert succeeded(seen)
+    assert seen["status"]["progress"] == "4/4"
+    told = claim(seen, "ArtifactsMissing")["message"]
+    assert "4 units" in told
+    assert "carryon resume expired" in told
+    assert plane.pods("expired") == []
+
+    plane.annotate("expired", names.ANNOTATION_RESUME, "again")
+    plane.wait_for("expired", lambda found: len(begun_units(begun)) == 8 and succeeded(found))
+    assert not condition(plane.get("expired"), "ArtifactsMissing")
+
+
+def test_a_bucket_that_is_suddenly_half_empty_launches_nothing_until_resumed(
+    plane: Plane, begun: Path, tmp_path: Path
+) -> None:
+    waits = f'while [ "$CARRYON_ITEM" -gt 7 ] && [ ! -e {tmp_path}/go ]; do sleep 0.1; done; ' + CLIP
+    job = reel("halved", clips=10, parallelism=3)
+    job["spec"]["stages"] = [stage("clip", begun, waits)]
+    plane.apply(job)
+    plane.wait_for("halved", lambda found: units_done(found) == 8)
+    until(lambda: len(begun_units(begun)) == 10)
+    away = plane.job_folder("halved") / "clip"
+    for item in range(5):
+        (away / str(item)).rename(tmp_path / f"away-{item}")
+    seen = plane.wait_for("halved", lambda found: condition(found, "Stalled"))
+    told = claim(seen, "Stalled")
+    assert told["reason"] == "ArtifactsVanished"
+    assert "5 of 8" in told["message"]
+    assert len(begun_units(begun)) == 10
+    assert seen["status"]["resume"]["possible"]
+    assert "resume halved" in seen["status"]["resume"]["action"]
+
+    # It was the wrong folder: what comes back is found again.
+    for item in range(3):
+        (tmp_path / f"away-{item}").rename(away / str(item))
+    plane.wait_for("halved", lambda found: not condition(found, "Stalled"))
+    (tmp_path / "go").touch()
+    plane.wait_for("halved", succeeded)
+    assert Counter(begun_units(begun)) == Counter({f"clip/{item}": 1 + (item in (3, 4)) for item in range(10)})

@@ -1,0 +1,100 @@
+"""The examples run as they are, and a person's part in them is one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import yaml
+
+from plane import Plane, condition, needs_kubectl, succeeded, units_done
+from reels import versions
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(plane: Plane, name: str) -> subprocess.Popen[bytes]:
+    """`carryon run` of an example, at work."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "carryon_standalone", "run", str(EXAMPLES / f"{name}.yaml")],
+        env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def patch_shown_in(name: str) -> dict[str, Any]:
+    """The patch of the kubectl command in an example's first comment."""
+    header = (EXAMPLES / f"{name}.yaml").read_text().split("apiVersion")[0]
+    comment = "".join(line.lstrip("# ") for line in header.splitlines())
+    patch: dict[str, Any] = yaml.safe_load(comment.split("-p '", 1)[1].split("'", 1)[0])
+    return patch
+
+
+def test_a_blog_whose_topics_a_person_chooses(plane: Plane) -> None:
+    running = run(plane, "blog")
+    try:
+        waiting = plane.wait_for("blog", lambda job: condition(job, "AwaitingApproval") and units_done(job) == 2)
+        assert waiting["status"]["phase"] == "AwaitingApproval"
+        topics = {unit: made[0].text.splitlines() for unit, made in versions(plane.job_folder("blog")).items()}
+        assert set(topics) == {"topic/tea", "topic/bread"}
+        assert all(len(set(titles)) == 3 for titles in topics.values())
+
+        plane.patch("blog", patch_shown_in("blog"))
+        assert running.wait(timeout=120) == 0
+    finally:
+        running.kill()
+    made = versions(plane.job_folder("blog"))
+    assert len(made) == 10
+    for post, choice in (("tea", 2), ("bread", 1)):
+        title = topics[f"topic/{post}"][choice - 1].removeprefix(f"{choice}. ")
+        (finished,) = made[f"optimise/{post}"]
+        about = json.loads(finished.contents["about.json"])
+        assert finished.contents["post.md"].decode().startswith(f"# {title}\n")
+        assert about["title"] == title[:60]
+        assert set(about) == {"title", "description", "slug", "keywords"}
+        assert len(about["description"]) <= 155
+    written = made["optimise/tea"][0].contents["post.md"].decode()
+    assert "the the" not in written
+    assert "cup ," not in written
+
+    # Another choice makes that post again from its plan on, and nothing else.
+    other = {"overrides": [{"stage": "plan", "item": "tea", "params": {"choice": 3}}]}
+    plane.patch("blog", {"spec": other})
+    plane.wait_for("blog", succeeded)
+    again = versions(plane.job_folder("blog"))
+    assert {unit for unit in again if len(again[unit]) > 1} == {
+        f"{s}/tea" for s in ("plan", "write", "edit", "optimise")
+    }
+
+
+@needs_kubectl
+def test_a_film_whose_pictures_a_person_approves(plane: Plane) -> None:
+    running = run(plane, "film")
+    try:
+        plane.wait_for("film", lambda job: condition(job, "AwaitingApproval") and units_done(job) == 3)
+        plane.kubectl("patch", "gj", "film", "--type", "merge", "-p", json.dumps(patch_shown_in("film")))
+        assert running.wait(timeout=120) == 0
+    finally:
+        running.kill()
+    made = versions(plane.job_folder("film"))
+    assert set(made) == {f"{where}/{item}" for where in ("image", "clip") for item in ("dawn", "noon", "dusk")} | {
+        "reel/job"
+    }
+    (reel,) = made["reel/job"]
+    assert frames(reel.folder / reel.done["artifacts"][0]["key"]) == 3 * 16
+
+    # A new picture for the second scene: its clip, the one that begins where it ends, and the reel.
+    plane.carryon("redo", "film", "image/noon", "--seed", "5")
+    plane.wait_for("film", succeeded)
+    again = versions(plane.job_folder("film"))
+    assert {unit for unit in again if len(again[unit]) > 1} == {"image/noon", "clip/noon", "clip/dusk", "reel/job"}
+
+
+def frames(clip: Path) -> int:
+    with av.open(str(clip)) as container:
+        return sum(1 for _ in container.decode(video=0))
