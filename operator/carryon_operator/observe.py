@@ -37,7 +37,7 @@ _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
 _LATE_AGAIN: Final = 3600.0
 """Seconds until a late look is tried again that got no answer, at most."""
-_ATTEMPTS: Final = re.compile(r"[1-9][0-9]{0,5}")
+_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
 @dataclass
@@ -386,4 +386,4 @@ def _sound(stage: StageStatus, units: IndexSet) -> bool:
     for indexes in (stage.succeeded, stage.failed, stage.skipped, *counted):
         if IndexSet.parse(indexes) - units:
             return False
-    return all(map(_ATTEMPTS.fullmatch, (*stage.failures, *stage.fruitless)))
+    return all(map(_COUNT.fullmatch, (*stage.failures, *stage.fruitless)))
