@@ -60,10 +60,11 @@ def decide(seen: Observation) -> Plan:
     _restart(seen, active, tally)
 
     queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
-    gathering = any(case.job.stages[unit.stage].gathers for unit in queued.ready)
     idle = not active and not queued.ready and not queued.delayed
     ending = _ending(case, halt, active)
     begin_round = ending is None and not halt.everything and idle and queued.exhausted > 0
+    create = () if ending or halt.everything else launch.pods_for(case, ledger, queued.ready, active, seen.pods)
+    gathering = any(case.job.stages[wanted.stage].gathers for wanted in create)
     # Make sure that nothing vanished behind our back before a job ends, a round begins, or something is gathered.
     if not seen.swept and (ending in _BY_BUCKET or begin_round or gathering):
         return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at)
@@ -71,9 +72,9 @@ def decide(seen: Observation) -> Plan:
         ledger.round += 1
         tally.events.append(_round(ledger, queued.exhausted))
         queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
+        create = launch.pods_for(case, ledger, queued.ready, active, seen.pods)
 
     suspension = Suspension.NONE if ending else _turn(case, halt, active, tally)
-    create = () if ending or halt.everything else launch.pods_for(case, ledger, queued.ready, active, seen.pods)
     situation = Situation(
         ending=ending,
         suspension=suspension,
