@@ -1,4 +1,7 @@
-"""Start of a worker: signals first, then the assignment, then its units."""
+"""Start of a worker: signals first, then the assignment, then its units.
+
+`python -m carryon_worker check` makes nothing: see `carryon_worker.check`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
-    """Run the assignment of this process's environment; never returns."""
+    """Run the assignment of this process's environment, or what the command line asks for; never returns."""
+    if sys.argv[1:] == ["check"]:
+        from carryon_worker import check
+
+        sys.exit(check.main(sys.stdin, sys.stdout))
+    if sys.argv[1:]:
+        sys.exit("a worker takes no arguments, or `check`")
     # Before the imports that take time: from here on a request to stop waits to be read instead of killing.
     arriving = signals.catch()
     from carryon_core.messages import Termination

@@ -23,6 +23,7 @@ from carryon_core.messages import AssignedUnit, Assignment, StoreConfig, Termina
 from carryon_store import Store, open_store, units
 
 DEADLINE = 30.0
+SCRIPT = Path(__file__).parents[3] / "examples" / "tiny_pipeline.py"
 
 
 def eventually(holds: Callable[[], Any], seconds: float = DEADLINE) -> Any:
@@ -188,3 +189,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Folders of tiny pipelines with made-up weights."""
+    folder = tmp_path_factory.mktemp("models")
+    # One process for both: most of its time goes into imports.
+    build = (
+        "import pathlib, runpy, sys; script = runpy.run_path(sys.argv[1]); folder = pathlib.Path(sys.argv[2]);"
+        "[script['build'](script[name], folder / name, 3) for name in ('video', 'image')]"
+    )
+    subprocess.run([sys.executable, "-c", build, SCRIPT, folder], check=True, timeout=120)
+    return {name: str(folder / name) for name in ("video", "image")}

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-import pytest
 from PIL import Image
 
 from carryon_core.messages import ExitCode
 
-SCRIPT = Path(__file__).parents[3] / "examples" / "tiny_pipeline.py"
 PICTURE = {"prompt": "dunes at dawn, ünïcode", "height": 64, "width": 64, "num_inference_steps": 2}
 CLIP = {**PICTURE, "num_frames": 9, "guidance_scale": 1.0}
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    folder = tmp_path_factory.mktemp("models")
-    # One process for both: most of its time goes into imports.
-    build = (
-        "import pathlib, runpy, sys; script = runpy.run_path(sys.argv[1]); folder = pathlib.Path(sys.argv[2]);"
-        "[script['build'](script[name], folder / name, 3) for name in ('video', 'image')]"
-    )
-    subprocess.run([sys.executable, "-c", build, SCRIPT, folder], check=True, timeout=120)
-    return {name: str(folder / name) for name in ("video", "image")}
 
 
 def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, models: Mapping[str, str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -22,7 +24,31 @@ OURS: Final = frozenset(
     }
 )
 """Arguments that the worker sets itself."""
+UNSEEN: Final = object()
+"""Stands for a value that fits anything, because it is not known before the unit is made: a file, for example."""
 _SCALARS: Final = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+class Kind(StrEnum):
+    """What is wrong with a parameter."""
+
+    UNKNOWN = "unknown"
+    RESERVED = "reserved"
+    WRONG_KIND = "wrongKind"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One parameter that a pipeline can't be called with.
+
+    Attributes:
+        message: A sentence that says what to change.
+    """
+
+    parameter: str
+    kind: Kind
+    message: str
 
 
 def accepted(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
@@ -43,26 +69,42 @@ def accepted(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def check(pipeline: str, params: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]) -> None:
     """Make sure that a pipeline can be called with these parameters.
 
-    Types are compared only where the pipeline says plainly that it wants a number, a text or a truth value.
-
     Raises:
         BadRequest: It can't; names the parameter and what there is instead.
+    """
+    for problem in problems(pipeline, params, takes):
+        raise BadRequest(problem.message)
+
+
+def problems(pipeline: str, params: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]) -> Iterator[Problem]:
+    """Why a pipeline can't be called with these parameters.
+
+    Types are compared only where the pipeline says plainly that it wants a number, a text or a truth value.
+
+    Args:
+        pipeline: Its name.
+        params: Arguments by name; `UNSEEN` where a value is not known yet.
+        takes: What the pipeline accepts.
     """
     names = sorted(takes.keys() - OURS)
     for name, value in params.items():
         if name in OURS:
-            raise BadRequest(f"params.{name} is set by the worker: leave it out")
+            yield Problem(name, Kind.RESERVED, f"params.{name} is set by the worker: leave it out")
+            continue
         if name not in takes:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise BadRequest(f"{pipeline} has no argument {name}: {hint}it takes {', '.join(names)}")
+            message = f"{pipeline} has no argument {name}: {hint}it takes {', '.join(names)}"
+            yield Problem(name, Kind.UNKNOWN, message)
+            continue
         wanted = _scalars(takes[name].annotation)
-        if wanted and value is not None and not any(_fits(value, each) for each in wanted):
+        if wanted and value is not None and value is not UNSEEN and not any(_fits(value, each) for each in wanted):
             what = " or ".join(_SCALARS[each] for each in wanted)
-            raise BadRequest(f"params.{name} of {pipeline} must be {what}, not {type(value).__name__}")
+            message = f"params.{name} of {pipeline} must be {what}, not {type(value).__name__}"
+            yield Problem(name, Kind.WRONG_KIND, message)
     for name, parameter in takes.items():
         if parameter.default is parameter.empty and name not in params and name not in OURS:
-            raise BadRequest(f"{pipeline} needs params.{name}")
+            yield Problem(name, Kind.MISSING, f"{pipeline} needs params.{name}")
 
 
 def _scalars(annotation: Any) -> tuple[type, ...]:

@@ -36,12 +36,17 @@ def locate(model: str, session: Session) -> tuple[str, bool]:
     """
     if model.startswith("s3://"):
         return str(_download(model, session)), True
-    path = Path(unquote(urlsplit(model).path) if model.startswith("file://") else model).expanduser()
-    if path.is_dir():
-        return str(path), True
-    if path.is_absolute() or model.startswith(("file:", ".", "~")):
+    if folder := here(model):
+        return str(folder), True
+    if model.startswith(("/", "file:", ".", "~")):
         raise BadRequest(f"model {model}: there is no such folder on this worker; is its volume mounted?")
     return model, False
+
+
+def here(model: str) -> Path | None:
+    """The folder of this machine that a model is, if it is one."""
+    path = Path(unquote(urlsplit(model).path) if model.startswith("file://") else model).expanduser()
+    return path if path.is_dir() else None
 
 
 def _download(uri: str, session: Session) -> Path:
