@@ -6,9 +6,10 @@ refuses bad input with a sentence that says what to change.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from carryon_core import durations
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
@@ -476,13 +477,35 @@ class Output(Model):
     )
 
 
+def _time(text: str) -> str:
+    """An RFC 3339 time with its zone, in upper case: the server takes either."""
+    if datetime.fromisoformat(text.upper()).tzinfo is None:
+        raise ValueError("must be a time with its zone, such as 2026-12-01T06:00:00Z")
+    return text.upper()
+
+
 class JobSpec(Model):
     """What a GenerationJob asks for."""
 
-    suspend: bool = Field(default=False, description="true: stop the pods and free the GPUs; false: carry on.")
-    suspend_until: Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})] | None = Field(
-        default=None, description="Suspended until this time too, such as 2026-12-01T06:00:00Z."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.approved) || self.approved.all(name, self.stages.exists(s, s.name == name))",
+                "approved names a stage that is not in this job: use the names under spec.stages",
+                field=".approved",
+            ),
+            rule(
+                "!has(self.overrides) || self.overrides.all(o, self.stages.exists(s, s.name == o.stage))",
+                "an override names a stage that is not in this job: use the names under spec.stages",
+                field=".overrides",
+            ),
+        )
     )
+
+    suspend: bool = Field(default=False, description="true: stop the pods and free the GPUs; false: carry on.")
+    suspend_until: (
+        Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"}), AfterValidator(_time)] | None
+    ) = Field(default=None, description="Suspended until this time too, such as 2026-12-01T06:00:00Z.")
     cancel: bool = Field(
         default=False,
         description="true: stop at once, without waiting for checkpoints; the job is Finished until it is false again.",
@@ -511,6 +534,10 @@ class JobSpec(Model):
                     "a stage must not name itself in after: take its name out",
                 ),
                 rule(
+                    "self.all(s, !has(s.each) || s.each != 'job' || (has(s.after) && s.after.size() > 0))",
+                    "a stage with each: job gathers what the stages in its after made: name at least one there",
+                ),
+                rule(
                     "self.all(s, s.name != 'previous')",
                     "a stage must not be named previous, because inputs.previous is the item before: choose another",
                 ),
@@ -530,7 +557,8 @@ class JobSpec(Model):
             str,
             Annotated[
                 list[Annotated[str, text(128)]],
-                Field(max_length=1000, json_schema_extra={"x-kubernetes-list-type": "set"}),
+                # Not a set: the server would write every id down once more, in managedFields.
+                Field(max_length=1000, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
             ],
         ],
         Field(max_length=16),

@@ -125,12 +125,16 @@ def test_everything_in_the_spec_is_bounded() -> None:
         # Taken as they are, whatever they hold; no rule looks into them, and a request ends at 3 MiB.
         "spec.items.list[].params",
         "spec.stages[].generate.diffusers.params",
+        "spec.stages[].podTemplate",
+        "spec.overrides[].params",
         "spec.podTemplate",
     ]
     # Quantities: the server takes no bound beside int-or-string, and no rule reads them.
     assert paths(n for n in IN_SPEC if n.schema.get("x-kubernetes-int-or-string")) == [
         "spec.stages[].resources.requests.*",
         "spec.stages[].resources.limits.*",
+        "spec.retry.roundOverrides[].resources.requests.*",
+        "spec.retry.roundOverrides[].resources.limits.*",
     ]
 
 
@@ -149,6 +153,7 @@ def test_every_list_says_how_it_is_merged() -> None:
         "spec.items.list": ["id"],
         "spec.stages": ["name"],
         "spec.stages[].generate.command.env": ["name"],
+        "spec.overrides": ["stage", "item"],
         "status.stages": ["name"],
         "status.conditions": ["type"],
     }
@@ -183,10 +188,12 @@ def test_every_default_is_a_scalar_that_its_own_schema_accepts() -> None:
         assert wrapped.validate({"x": value}) == [], node.path
 
 
-def test_times_stand_in_the_status_alone() -> None:
+def test_times_are_checked_by_their_format_and_by_no_rule() -> None:
     """Where a format is date-time, CEL sees a timestamp and the server refuses all other text."""
     assert {node.schema["format"] for node in NODES if "format" in node.schema} == {"date-time"}
-    assert paths(node for node in IN_SPEC if "format" in node.schema) == []
+    times = [node for node in IN_SPEC if "format" in node.schema]
+    assert paths(iter(times)) == ["spec.suspendUntil"]
+    assert [node.path for node, _ in RULES if node in times] == []
 
 
 def test_the_status_has_no_rules_because_it_can_be_large() -> None:
@@ -223,6 +230,21 @@ def test_regular_expressions_are_of_the_kind_that_RE2_knows() -> None:
         assert copies <= 1000, pattern
 
 
+def listing(node: Node, rule: str) -> float:
+    """Steps of a rule that goes through lists, each as much as comparing two names of stages and a few more."""
+    stages = SCHEMA["properties"]["spec"]["properties"]["stages"]
+    fields = stages["items"]["properties"]
+    step = 4 * fields["name"]["maxLength"] * 0.1 + 10
+    spec = SCHEMA["properties"]["spec"]["properties"]
+    outer = {
+        "self.all(": fields["after"]["maxItems"] * stages["maxItems"],
+        "self.approved.all(": spec["approved"]["maxProperties"],
+        "self.overrides.all(": spec["overrides"]["maxItems"],
+    }
+    steps = step * stages["maxItems"] * max(most for start, most in outer.items() if start in rule)
+    return float(steps)
+
+
 def cost(node: Node, rule: str) -> float:
     """An upper bound of the server's estimate for one evaluation.
 
@@ -231,13 +253,10 @@ def cost(node: Node, rule: str) -> float:
     comparison and a few steps more.
     """
     longest = 4 * node.schema.get("maxLength", 0) * 0.1 + 1
-    each = 5.0 + longest * sum(len(pattern) * 0.25 + 1 for pattern in patterns(rule))
+    each: float = 5.0 + longest * sum(len(pattern) * 0.25 + 1 for pattern in patterns(rule))
     each += longest * len(re.findall(r"\.(?:contains|startsWith|endsWith)\(", rule))
     if re.search(r"\.(?:all|exists)\(", rule):
-        assert node.path == "spec.stages", "bound this rule's lists here"
-        stages, after = node.schema["maxItems"], node.schema["items"]["properties"]["after"]["maxItems"]
-        names_alike = 4 * node.schema["items"]["properties"]["name"]["maxLength"] * 0.1
-        each += stages * after * stages * (names_alike + 10)
+        each += listing(node, rule)
     elif "self." in rule and not patterns(rule):
         each += 4 * 1024 * 0.1 * rule.count("self.")
     return each
@@ -367,6 +386,21 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"output": {}},
         {"retry": {"perUnit": 0}},
         {"podTemplate": "x"},
+        {"items": {"from": {"uri": "s3://bucket/x.csv", "format": "xlsx"}}},
+        {"items": {"from": {"uri": "s3://bucket/x.csv", "format": "csv", "first": 0}}},
+        {"items": {"from": {"configMapKeyRef": {"name": "rows"}, "format": "csv"}}},
+        {"suspendUntil": "soon"},
+        {"suspendUntil": "2026-12-01T06:00:00"},
+        {"suspendUntil": "2026-12-01"},
+        {"approved": {"clip": "*"}},
+        {"overrides": [{"stage": "clip", "params": {}}]},
+        {"overrides": [{"stage": "clip", "item": "0", "params": [1]}]},
+        {"stages": [{**STAGE, "each": "row"}]},
+        {"stages": [{**STAGE, "success": {"minPercent": 101}}]},
+        {"stages": [{**STAGE, "approval": "Maybe"}]},
+        {"retry": {"roundOverrides": [{"offload": "disk"}]}},
+        {"limits": {"gpuSeconds": 0}},
+        {"ttlSecondsAfterFinished": -1},
     ],
     ids=json.dumps,
 )
@@ -385,8 +419,81 @@ def test_what_the_schema_refuses_the_types_refuse(spec: dict[str, Any]) -> None:
         {"stages": [{**STAGE, "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "4Gi"}}}]},
         {"seed": 2**53 - 1},
         {"parallelism": 0},
+        {"items": {"from": {"uri": "s3://bucket/x.csv", "format": "csv", "first": None}}},
+        {"items": {"from": {"configMapKeyRef": {"name": "rows", "key": "a.jsonl"}, "format": "jsonl"}}},
+        {"suspendUntil": None, "queueName": None, "ttlSecondsAfterFinished": None, "limits": {"resumes": None}},
+        {"suspendUntil": "2026-12-01t06:00:00.5+02:00"},
+        {"overrides": [{"stage": "clip", "item": "0", "params": {"seed": 7}}], "approved": {"clip": ["*"]}},
+        {"stages": [{**STAGE, "success": {"minPercent": 0}, "approval": "Required", "podTemplate": {"any": 1}}]},
+        {"retry": {"rounds": 0, "roundOverrides": [{"tiling": True, "offload": "model", "resources": None}]}},
     ],
     ids=json.dumps,
 )
 def test_what_the_schema_accepts_the_types_accept(spec: dict[str, Any]) -> None:
     assert verdicts(with_spec(**spec)) == (True, True)
+
+
+def sentences(**fields: Any) -> list[tuple[str, str]]:
+    structural, _ = Structural.compile(SCHEMA, "schema")
+    assert structural is not None
+    stored = json.loads(json.dumps(with_spec(**fields)))
+    structural.default(stored)
+    return [(e.field, re.sub(r'^Invalid value: ("[^"]*": )?', "", e.message)) for e in structural.validate(stored)]
+
+
+CSV = {"uri": "s3://bucket/rows.csv", "format": "csv"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "sentence"),
+    [
+        (
+            {"items": {"count": 1, "from": CSV}},
+            "spec.items",
+            "items takes exactly one of list, count and from: give one of them",
+        ),
+        (
+            {"items": {"from": {"format": "csv"}}},
+            "spec.items.from",
+            "items.from takes exactly one of uri and configMapKeyRef: give one of them",
+        ),
+        (
+            {"items": {"from": {**CSV, "uri": "https://example.org/rows.csv"}}},
+            "spec.items.from.uri",
+            "items.from.uri must be s3://bucket/key or file:///absolute/path",
+        ),
+        (
+            {"stages": [{**STAGE, "each": "job"}]},
+            "spec.stages",
+            "a stage with each: job gathers what the stages in its after made: name at least one there",
+        ),
+        (
+            {"stages": [{**STAGE, "name": "previous"}]},
+            "spec.stages",
+            "a stage must not be named previous, because inputs.previous is the item before: choose another",
+        ),
+        (
+            {"approved": {"clap": ["*"]}},
+            "spec.approved",
+            "approved names a stage that is not in this job: use the names under spec.stages",
+        ),
+        (
+            {"overrides": [{"stage": "clap", "item": "0", "params": {}}]},
+            "spec.overrides",
+            "an override names a stage that is not in this job: use the names under spec.stages",
+        ),
+        (
+            {"queueName": "My_Queue"},
+            "spec.queueName",
+            "must be the name of a Kueue LocalQueue: lower-case letters, digits and dashes",
+        ),
+    ],
+    ids=json.dumps,
+)
+def test_a_rule_that_is_broken_answers_with_its_sentence(spec: dict[str, Any], field: str, sentence: str) -> None:
+    assert sentences(**spec) == [(field, sentence)]
+
+
+def test_a_time_is_read_in_either_case() -> None:
+    spec = JobSpec.model_validate({**JOB["spec"], "suspendUntil": "2026-12-01t06:00:00z"})
+    assert spec.suspend_until == "2026-12-01T06:00:00Z"
