@@ -140,7 +140,13 @@ class World:
 
     def step(self) -> Plan:
         """Decide, and let the cluster do what was decided."""
-        plan = decide(self.observe())
+        return self.carry_out(self.observe())
+
+    def carry_out(self, seen: Observation) -> Plan:
+        """Decide by what was seen, perhaps a while ago, and let the cluster do what was decided."""
+        plan = decide(seen)
+        if plan.status != seen.status and seen.status != self.status:
+            return plan  # A conflict: the status that was seen is not the one that is there.
         self.retry_at = dict(plan.retry_at)
         self.status = plan.status
         self.events += [event.reason for event in plan.events]
@@ -148,7 +154,9 @@ class World:
             self.broken.discard(bad.fingerprint)
             self.done.discard(bad.fingerprint)
         for wanted in plan.create:
-            assert wanted.name not in self.pods
+            if wanted.name in self.pods:
+                assert seen.pods != tuple(self.pods.values()), "a name that is taken is chosen by nobody who knows"
+                continue
             assert plan.standing is not None
             job = plan.standing.job
             stage = job.stages[wanted.stage]
@@ -167,7 +175,9 @@ class World:
                 template=self.templates.get(stage.name, ""),
             )
         for gone in plan.delete:
-            pod = self.pods[gone.name]
+            pod = self.pods.get(gone.name)
+            if pod is None or pod.uid != gone.uid:
+                continue
             assert pod.uid in self.status.recorded, "a pod is deleted only once status has recorded it"
             if pod.terminal:
                 del self.pods[gone.name]

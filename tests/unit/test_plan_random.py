@@ -16,7 +16,7 @@ from carryon_core.standing import stand
 from carryon_core.status import FAILURES_SHOWN, ConditionType, JobStatus, Phase
 from carryon_operator.plan import conditions
 from carryon_operator.plan.decide import KEPT_FAILED, decide
-from carryon_operator.plan.model import Waiting
+from carryon_operator.plan.model import Observation, Waiting
 from worlds import FILM, World, job_spec
 
 ENDS = [0, 1, 10, 11, 12, 13, 14, 15, 137, 143, None]
@@ -45,6 +45,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.refused = False
         self.remade: set[str] = set()
         self.counted = count()
+        self.stale: Observation | None = None
         self.world = World(
             spec=job_spec(
                 stages=STAGES,
@@ -64,12 +65,27 @@ class AnyHistory(RuleBasedStateMachine):
         if not self.refused:
             before = set(self.world.alive_uids())
             self.world.step()
+            self.stale = self.world.observe()
             begun = [pod for pod in self.world.alive() if pod.uid not in before]
             assert not begun or len(self.world.alive()) <= self.world.spec.parallelism
             return
         plan = decide(replace(self.world.observe(), problem=("SecretNotFound", "there is no Secret")))
         assert (plan.create, plan.delete, plan.discard) == ((), (), ())
         self.world.status = plan.status
+
+    @precondition(lambda self: self.stale is not None)
+    @rule()
+    def reconcile_by_what_was_seen_a_while_ago(self) -> None:
+        # Own creates and deletes have always been seen, because no decision is made before.
+        assert self.stale is not None
+        busy = {(pod.stage, unit) for pod in self.world.alive() for unit in pod.units}
+        self.world.carry_out(replace(self.stale, retry_at=self.world.retry_at))
+        self.stale = None
+        assert busy <= {(pod.stage, unit) for pod in self.world.working() for unit in pod.units}
+
+    @rule()
+    def operator_restarts(self) -> None:
+        self.world.retry_at.clear()
 
     @rule(index=st.integers(0, 5), units=st.integers(1, 2))
     def worker_publishes(self, index: int, units: int) -> None:
