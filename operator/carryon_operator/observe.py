@@ -84,12 +84,17 @@ class JobMemory:
 
     def rest(self, resting: ResolvedJob, now: float) -> None:
         """The job is over: keep what that is told by, and none of its units, which may be 100,000."""
-        if self.known.resting:
-            return
-        former = self.known
-        self.known = Known(self.generation, resting, resting=True, following=former.following, late_at=now)
-        self.known.lost = former.lost
         self.retry_at, self.store = {}, None
+        former = self.known
+        if not former.resting:
+            self.known = Known(
+                self.generation,
+                resting,
+                following=former.following,
+                resting=True,
+                lost=former.lost,
+                late_at=now,
+            )
 
     def reopen(self) -> None:
         """It is not over any more: find everything out anew."""
