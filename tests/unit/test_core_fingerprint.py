@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from carryon_core.fingerprint import CONTRACT, canonical, digest, unit_fingerprint, unit_seed
+from carryon_core.fingerprint import CONTRACT, OpenFingerprint, canonical, digest, unit_fingerprint, unit_seed
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
@@ -93,7 +93,7 @@ def test_fingerprints_of_today_are_those_of_ever() -> None:
     assert digest({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     plain = unit_fingerprint(COMMAND, 0, None, {})
     assert plain == "9d770c3a32a445c36c38861483f9db7c09ebd5f49ce906bfeb2fee981a5344aa"
-    diffusers = {
+    diffusers: dict[str, Any] = {
         "diffusers": {"model": "s3://models/wan", "params": {"prompt": "a dune", "guidance_scale": 7.0, "eta": None}}
     }
     whole = unit_fingerprint(diffusers, 42, "b", {"image": plain})
@@ -133,3 +133,23 @@ def test_a_seed_fits_every_generator(seed: int, stage: str, item: str) -> None:
 def test_units_draw_different_seeds() -> None:
     drawn = {unit_seed(seed, stage, str(item)) for seed in (0, 1) for stage in ("a", "b") for item in range(500)}
     assert len(drawn) == 2_000
+
+
+texts = st.text(max_size=6)
+
+
+@given(
+    st.dictionaries(st.text(), values, max_size=3),
+    st.integers(0, 2**63 - 1),
+    st.none() | texts,
+    st.none() | st.tuples(texts, texts),
+    st.dictionaries(texts, texts | st.lists(texts, max_size=3), max_size=3),
+)
+def test_a_fingerprint_that_was_left_open_closes_to_the_same(
+    generate: Any, seed: int, revision: str | None, unit: tuple[str, str] | None, upstream: Any
+) -> None:
+    whole = unit_fingerprint(generate, seed, revision, upstream, unit)
+    left_open = OpenFingerprint(canonical(generate), seed, revision, unit)
+    assert left_open.close(upstream) == whole
+    # It can be closed again, with something else.
+    assert left_open.close({"x": "y"}) == unit_fingerprint(generate, seed, revision, {"x": "y"}, unit)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import unit_fingerprint, unit_seed
-from carryon_core.resolve import UNIT_LONGEST, ResolvedJob, parse_items, resolve
+from carryon_core.resolve import ITEMS_MOST, UNIT_LONGEST, ResolvedJob, file_uris, parse_items, resolve
 from carryon_core.spec import JobSpec
 
 
@@ -258,3 +258,374 @@ def test_parameters_without_end_are_refused(where: str) -> None:
         else refusal(diffusers("clip", deep=deep))
     )
     assert told == ("InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels")
+
+
+GOLDEN: dict[str, Any] = {
+    "seed": 7,
+    "items": [
+        {
+            "id": "dunes",
+            "params": {"prompt": 'sand, \u2028 "dawn"', "n": 7.0, "none": None, "size": {"w": 64, "h": [1, 2.5]}},
+        },
+        {"id": "ä/☃ sea", "params": {"prompt": "", "n": 1e3, "none": None, "size": {"w": 1, "h": []}}},
+    ],
+}
+GOLDEN_STAGES = (
+    stage(
+        "image",
+        generate={
+            "diffusers": {
+                "model": "s3://models/{{ job.name }}",
+                "pipeline": "ToyPipeline",
+                "dtype": "float32",
+                "params": {
+                    "prompt": "{{ item.prompt }} at dawn",
+                    "n": "{{ item.n }}",
+                    "x": "{{ item.none }}",
+                    "size": "{{ item.size }}",
+                    "all": "{{ inputs }}",
+                },
+                "output": {"fps": 12},
+            }
+        },
+    ),
+    stage(
+        "clip",
+        after=("image",),
+        revision='b "2" é',
+        generate={
+            "command": {
+                "args": ["make", "{{ item.index }}", "{{ inputs.image['m.png'] }}"],
+                "env": [{"name": "N", "value": "{{ item.n }}"}, {"name": "E"}],
+            }
+        },
+    ),
+    stage(
+        "last",
+        after=("clip", "image"),
+        generate={
+            "diffusers": {
+                "model": "m",
+                "params": {"image": "{{ inputs.image }}", "clip": "{{ inputs.clip }}", "in": "{{ inputs }}"},
+            }
+        },
+    ),
+)
+
+
+def test_what_was_made_before_this_version_is_not_made_again() -> None:
+    """Recorded at commit 1b756b4: a change here makes every artifact of every user anew."""
+    resolved = job(*GOLDEN_STAGES, **GOLDEN)
+    assert [unit.fingerprint[:16] for unit in resolved.units()] == [
+        *("a09d33c263bd9999", "f6c3577a6b22d73b"),
+        *("5184878ee7232706", "6b84c9ae7af01856"),
+        *("a0dcba04c9e64415", "ad8f19995345c4ab"),
+    ]
+    assert [unit.seed for unit in resolved.units()] == [
+        *(2567263434368353117, 4934947511969648052),
+        *(7704348278740266675, 5092691500825456740),
+        *(1795495262236706288, 813370731925816016),
+    ]
+    assert [each.digest for each in resolved.stages] == ["2c4bba6097eb1fb8", "f8ce096c71ed5af9", "27ded59fe3f32720"]
+    assert resolved.items_digest[:16] == "32551128a3e6eac2"
+
+
+def gathering(name: str, *args: str, after: tuple[str, ...], **fields: Any) -> dict[str, Any]:
+    return stage(name, *args, after=after, each="job", **fields)
+
+
+FILM = (
+    stage("image", "draw", "{{ item.prompt | default('') }}"),
+    stage("clip", "film", "{{ inputs.image }}", after=("image",)),
+    gathering("reel", "join", "{{ inputs.clip }}", after=("clip",)),
+)
+
+
+def test_a_stage_that_gathers_has_one_unit_whose_fingerprint_waits() -> None:
+    resolved = job(*FILM)
+    (unit,) = resolved.stages[2].units
+    assert resolved.total == 5
+    assert (unit.item, unit.fingerprint, unit.seed) == (0, "", unit_seed(0, "reel", "job"))
+    assert resolved.stages[2].gathers
+    assert not resolved.stages[1].gathers
+    assert resolved.generate(unit) == {"command": {"args": ["join", {"$input": {"stage": "clip", "name": None}}]}}
+    assert (resolved.item_id(2, 0), resolved.item_id(1, 1)) == ("job", "sea")
+    assert (resolved.item_index(2, "job"), resolved.item_index(2, "sea"), resolved.item_index(1, "sea")) == (0, None, 1)
+    with pytest.raises(ValueError, match='stage "reel", unit "job" has no fingerprint yet'):
+        resolved.prefix(unit)
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("{{ item.prompt }}", "a template names item.prompt, but a stage with `each: job` is made once, of all items"),
+        ("{{ item.prompt | default('') }}", "a template names item.prompt, but a stage with `each: job` is made once"),
+        ("{{ 'a' if item else 'b' }}", "a template names item, but a stage with `each: job` is made once"),
+        (
+            "{{ inputs.previous | default('') }}",
+            "a template names inputs.previous, but a stage with `each: job` has no",
+        ),
+        ("{{ inputs.image }}", "a template names inputs.image, but inputs has: clip"),
+    ],
+)
+def test_a_stage_that_gathers_names_no_item(argument: str, sentence: str) -> None:
+    reason, message = refusal(*FILM[:2], gathering("reel", argument, after=("clip",)))
+    assert reason == "InvalidTemplate"
+    assert message.startswith(f'stage "reel": {sentence}')
+
+
+def test_a_stage_that_gathers_nothing_is_refused() -> None:
+    assert refusal(stage("clip"), gathering("reel", after=())) == (
+        "InvalidStage",
+        'stage "reel" gathers, but nothing: name stages in its `after`',
+    )
+
+
+def test_a_scene_that_takes_the_one_before_depends_on_it_and_the_first_does_not() -> None:
+    scene = diffusers("scene", image="{{ inputs.previous | default(none) }}", prompt="{{ item.prompt|default('') }}")
+    items = [{"id": "a"}, {"id": "b"}, {"id": "c"}]
+    resolved = job(scene, items=items)
+    first, second, third = resolved.stages[0].units
+    assert [first.previous, second.previous, third.previous] == [False, True, True]
+    assert resolved.generate(first)["diffusers"]["params"] == {"image": None, "prompt": ""}
+    assert resolved.generate(second)["diffusers"]["params"]["image"] == {"$input": {"stage": "previous", "name": None}}
+    assert second.fingerprint == unit_fingerprint(
+        resolved.generate(second), second.seed, None, {"previous": first.fingerprint}
+    )
+    changed = job(scene, items=[items[0], {"id": "b", "params": {"prompt": "x"}}, items[2]])
+    before, after = resolved.stages[0].fingerprints, changed.stages[0].fingerprints
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, False]
+
+
+def test_only_units_that_use_the_one_before_wait_for_it() -> None:
+    scene = stage("scene", "{{ (inputs.previous | default('')) if item.goes_on | default(false) else 'new' }}")
+    resolved = job(scene, items=[{"id": "a"}, {"id": "b", "params": {"goes_on": True}}, {"id": "c"}])
+    assert [unit.previous for unit in resolved.units()] == [False, True, False]
+    assert resolved.generate(resolved.unit(0, 2)) == {"command": {"args": ["new"]}}
+
+
+def test_the_first_scene_must_say_what_it_takes_instead() -> None:
+    reason, message = refusal(stage("scene", "{{ inputs.previous }}"))
+    assert (reason, message) == (
+        "InvalidTemplate",
+        'stage "scene", item "dunes": a template names inputs.previous, but inputs has: nothing',
+    )
+
+
+HASH = "ab" * 32
+PHOTO = {"id": "a", "params": {"photo": {"file": "s3://bucket/a.png"}}}
+
+
+def with_files(*stages: dict[str, Any], items: Any, files: dict[str, str | None], **fields: Any) -> ResolvedJob:
+    spec = JobSpec.model_validate({"items": {"list": items}, "stages": list(stages), **fields})
+    assert file_uris(spec) == set(files)
+    return resolve("studio", "reel", spec, files=files)
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        diffusers("clip", image="{{ item.photo }}"),
+        diffusers("clip", image={"file": "s3://bucket/a.png"}),
+        diffusers("clip", image={"file": "s3://bucket/{{ item.id }}.png"}),
+        diffusers("clip", image={"deep": ["{{ item.photo }}"]}),
+        stage("clip", "{{ item.photo }}"),
+        stage("clip", generate={"command": {"args": ["x"], "env": [{"name": "A", "value": "{{ item.photo }}"}]}}),
+    ],
+    ids=["item", "stage", "templated", "deep", "argument", "variable"],
+)
+def test_a_file_counts_by_what_it_holds_and_not_by_where_it_lies(clip: dict[str, Any]) -> None:
+    uri = "s3://bucket/a.png"
+    resolved = with_files(clip, items=[PHOTO], files={uri: HASH})
+    unit = resolved.unit(0, 0)
+    assert (unit.missing, resolved.files(unit)) == ("", {uri: HASH})
+    assert json.dumps({"$file": {"uri": uri, "sha256": HASH}}) in json.dumps(resolved.generate(unit))
+    changed = with_files(clip, items=[PHOTO], files={uri: "cd" * 32})
+    assert changed.unit(0, 0).fingerprint != unit.fingerprint
+    assert changed.stages[0].digest == resolved.stages[0].digest
+
+
+def test_a_file_that_moved_makes_nothing_again() -> None:
+    clip = diffusers("clip", image="{{ item.photo }}")
+    moved = {"id": "a", "params": {"photo": {"file": "file:///inputs/other.png"}}}
+    before = with_files(clip, items=[PHOTO], files={"s3://bucket/a.png": HASH})
+    after = with_files(clip, items=[moved], files={"file:///inputs/other.png": HASH})
+    assert before.unit(0, 0).fingerprint == after.unit(0, 0).fingerprint
+
+
+def test_a_file_that_is_not_there_concerns_only_the_units_that_name_it() -> None:
+    clip = diffusers("clip", image="{{ item.photo | default(none) }}")
+    resolved = with_files(clip, items=[PHOTO, {"id": "b"}], files={"s3://bucket/a.png": None})
+    lost, fine = resolved.stages[0].units
+    assert (lost.missing, fine.missing) == ("s3://bucket/a.png", "")
+    assert lost.fingerprint
+    assert resolved.files(lost) == {}
+
+
+def test_files_that_no_template_names_are_not_looked_at() -> None:
+    spec = JobSpec.model_validate({"items": {"list": [PHOTO]}, "stages": [stage("clip")]})
+    assert file_uris(spec) == set()
+
+
+def test_a_pipelines_argument_named_file_is_no_file() -> None:
+    resolved = with_files(diffusers("clip", file="s3://bucket/a.png"), items=[PHOTO], files={})
+    assert resolved.generate(resolved.unit(0, 0))["diffusers"]["params"] == {"file": "s3://bucket/a.png"}
+    parameter = [{"id": "a", "params": {"file": "s3://bucket/a.png"}}]
+    named = with_files(diffusers("clip", x="{{ item.file }}"), items=parameter, files={})
+    assert named.generate(named.unit(0, 0))["diffusers"]["params"] == {"x": "s3://bucket/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("see {{ item.photo }}", "s3://bucket/a.png is a file: it must be the whole value, not a part of a text"),
+        ("{{ item.photo.size }}", "a template names item.photo.size, but item.photo is a file"),
+        ({"file": "a.png"}, 'the file "a.png" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "https://x/a.png"}, 'the file "https://x/a.png" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "file://a.png"}, 'the file "file://a.png" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "file://"}, 'the file "file://" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "s3://bucket"}, 'the file "s3://bucket" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "s3://b/a/../c"}, 'the uri of the file "s3://b/a/../c" must not contain ..: write the path out'),
+        (
+            {"file": "file:///a/%2E./c"},
+            'the uri of the file "file:///a/%2E./c" must not contain ..: write the path out',
+        ),
+        ({"$file": {"uri": "s3://b/c"}}, "params must not have the key $file, which stands for files"),
+        ({"$input": {"stage": "clip"}}, "params must not have the key $input, which stands for files"),
+    ],
+    ids=str,
+)
+def test_what_is_no_file_is_refused(value: Any, sentence: str) -> None:
+    reason, message = refusal(diffusers("clip", image=value), items=[PHOTO])
+    assert reason in ("InvalidTemplate", "InvalidParameter")
+    assert message.startswith(f'stage "clip", item "a": {sentence}')
+
+
+def override(item: str, stage: str = "clip", **params: Any) -> dict[str, Any]:
+    return {"stage": stage, "item": item, "params": params}
+
+
+def test_a_new_seed_for_one_clip_makes_that_clip_and_what_is_made_of_it_anew() -> None:
+    stages = (*FILM[:2], stage("post", after=("clip",)))
+    before, after = job(*stages), job(*stages, overrides=[override("sea", seed=5)])
+    assert after.unit(1, 1).seed == 5
+    changed = {key for key, value in prints(after).items() if value != prints(before)[key]}
+    assert changed == {("clip", "sea"), ("post", "sea")}
+    assert [each.digest for each in after.stages] == [each.digest for each in before.stages]
+
+
+def test_units_that_were_given_one_seed_by_hand_stay_apart() -> None:
+    same = stage("clip", "make")
+    alike = [override(item, name, seed=5) for item in ("sea", "dunes") for name in ("clip", "clap")]
+    resolved = job(same, {**same, "name": "clap"}, overrides=alike)
+    assert len(set(prints(resolved).values())) == 4
+
+
+def test_an_override_replaces_an_items_params_in_one_stage() -> None:
+    stages = (stage("image", "{{ item.prompt }}"), stage("clip", "{{ item.prompt }}", "{{ item.tone | default('') }}"))
+    items = [{"id": "a", "params": {"prompt": "sand"}}, {"id": "b", "params": {"prompt": "sea"}}]
+    resolved = job(*stages, items=items, overrides=[override("b", prompt="a wave", tone="dark", seed=3.0)])
+    assert resolved.generate(resolved.unit(0, 1))["command"]["args"] == ["sea"]
+    assert resolved.generate(resolved.unit(1, 1))["command"]["args"] == ["a wave", "dark"]
+    assert resolved.generate(resolved.unit(1, 0))["command"]["args"] == ["sand", ""]
+    assert resolved.unit(1, 1).seed == 3
+
+
+def test_an_override_may_bring_a_file() -> None:
+    clip = diffusers("clip", image="{{ item.photo | default(none) }}")
+    uri = "s3://bucket/b.png"
+    resolved = with_files(
+        clip, items=[{"id": "a"}, {"id": "b"}], files={uri: HASH}, overrides=[override("b", photo={"file": uri})]
+    )
+    assert [resolved.files(unit) for unit in resolved.units()] == [{}, {uri: HASH}]
+
+
+def test_the_one_unit_of_a_stage_that_gathers_takes_a_seed() -> None:
+    assert job(*FILM, overrides=[override("job", "reel", seed=9)]).unit(2, 0).seed == 9
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason", "sentence"),
+    [
+        ([override("sea", "clap")], "UnknownStage", "there is no such stage; use a name under spec.stages"),
+        ([override("lake")], "UnknownItem", "there is no such item; use the id of one under spec.items"),
+        ([override("sea", "reel")], "UnknownItem", 'a stage with `each: job` has one unit; write item: "job"'),
+        ([override("job", "reel", prompt="x")], "InvalidOverride", "sets prompt, but a stage with `each: job` has no"),
+        ([override("sea"), override("sea")], "DuplicateOverride", "stand there twice: put all params into one"),
+        ([override("sea", index=1)], "ReservedParameter", "params must not be named index"),
+        *(
+            (
+                [override("sea", seed=seed)],
+                "InvalidOverride",
+                "seed must be a whole number from 0 to 9223372036854775807",
+            )
+            for seed in (-1, 2**63, "5", 1.5, True, None)
+        ),
+        ([override("sea", x=float("inf"))], "InvalidOverride", "numbers must be finite"),
+    ],
+)
+def test_an_override_that_can_not_hold_is_refused(overrides: list[Any], reason: str, sentence: str) -> None:
+    told = refusal(*FILM, overrides=overrides)
+    assert told[0] == reason
+    assert sentence in told[1]
+
+
+@pytest.mark.parametrize(
+    ("approved", "told"),
+    [
+        ({"clap": ["*"]}, ("UnknownStage", 'approved names "clap", which is no stage: use a name under spec.stages')),
+        (
+            {"image": ["*"]},
+            (
+                "ApprovalNotRequired",
+                'approved names stage "image", which needs no approval: set its approval to Required, or take it out',
+            ),
+        ),
+    ],
+)
+def test_an_approval_that_nobody_waits_for_is_refused(approved: dict[str, Any], told: tuple[str, str]) -> None:
+    assert refusal(*FILM, approved=approved) == told
+
+
+def rows_job(rows: Any, **fields: Any) -> ResolvedJob:
+    source = {"from": {"uri": "s3://bucket/rows.csv", "format": "csv"}}
+    return resolve("studio", "reel", JobSpec.model_validate({"items": source, "stages": list(FILM), **fields}), rows)
+
+
+def test_items_from_data_make_what_the_same_items_from_a_list_make() -> None:
+    rows = [("dunes", {"prompt": "sand"}), ("sea", {})]
+    made, listed = rows_job(rows), job(*FILM)
+    assert prints(made) == prints(listed)
+    assert made.items_digest == listed.items_digest
+
+
+def test_an_override_of_a_row_that_is_not_there_now_is_ignored() -> None:
+    assert prints(rows_job([("a", {})], overrides=[override("gone", seed=1)])) == prints(rows_job([("a", {})]))
+
+
+def test_rows_are_looked_at_as_listed_items_are() -> None:
+    for rows, reason in (
+        ([("a", {}), ("a", {})], "DuplicateItem"),
+        ([("a", {"id": 1})], "ReservedParameter"),
+        ([(str(n), {}) for n in range(ITEMS_MOST + 1)], "TooManyItems"),
+        ([("a", {"x": float("nan")})], "InvalidParameter"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            rows_job(rows)
+        assert caught.value.reason == reason
+
+
+def test_warnings_about_pod_templates_come_with_the_job() -> None:
+    template = {"spec": {"restartPolicy": "Always"}}
+    resolved = job(stage("clip", podTemplate=template), podTemplate=template)
+    assert [warning.partition(" is ignored")[0] for warning in resolved.warnings] == [
+        "spec.podTemplate.spec.restartPolicy",
+        "spec.stages[clip].podTemplate.spec.restartPolicy",
+    ]
+    assert prints(resolved) == prints(job(stage("clip")))
+
+
+def test_what_is_left_of_a_job_that_is_over_is_the_digest_of_its_items() -> None:
+    resolved = job(*FILM)
+    left = resolved.without_units()
+    assert (left.items_digest, left.ids, list(left.units())) == (resolved.items_digest, (), [])
