@@ -57,9 +57,14 @@ def unit_prefix(namespace: str, job: str, stage: str, item: str, fingerprint: st
     return f"{stage_prefix(namespace, job, stage)}{encode_id(item)}/{fingerprint[:16]}/"
 
 
+def attempts_prefix(unit_prefix: str) -> str:
+    """Prefix of what is kept of the attempts at a unit."""
+    return f"{unit_prefix}attempts/"
+
+
 def attempt_log_key(unit_prefix: str, pod_uid: str) -> str:
     """Key of the last lines that an attempt at a unit wrote, which outlive its pod."""
-    return f"{unit_prefix}attempts/{pod_uid}.log"
+    return f"{attempts_prefix(unit_prefix)}{pod_uid}.log"
 
 
 def artifact_name(name: str, sha256: str) -> str:

@@ -276,7 +276,10 @@ def test_logs_f_ends_with_the_pods(plane: Plane, held: str, tmp_path: Path) -> N
 
 def test_logs_of_a_finished_job_say_that_there_are_none(carryon: Carryon, hello: str) -> None:
     refused = carryon("logs", hello, code=1)
-    assert refused.stderr == "there is no pod of hello now (hello is Succeeded); see `carryon describe hello`\n"
+    assert refused.stderr == (
+        "there is no pod of hello now (hello is Succeeded), and no log of hello is kept in its bucket;"
+        " see `carryon describe hello`\n"
+    )
 
 
 def test_units_have_their_artifacts_beside_them(carryon: Carryon, hello: str) -> None:

@@ -1,4 +1,7 @@
-"""The commands, as they are typed. What is slow to load is loaded by the command that needs it."""
+"""The commands, as they are typed. What is slow to load is loaded by the command that needs it.
+
+Those that act on a job are in `control`.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,29 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from carryon_standalone.cli import control
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
+from carryon_standalone.cli.options import (
+    Context,
+    Data,
+    Files,
+    Format,
+    Gpus,
+    Json,
+    Kubeconfig,
+    Name,
+    Namespace,
+    Output,
+    connect,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from carryon_standalone.cli.cluster import Cluster
     from carryon_standalone.supervisor import Ready
 
 app = typer.Typer(
@@ -27,29 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Generation jobs that carry on: kill anything, at any moment, and nothing that is finished is made again.",
 )
-
-
-class Format(StrEnum):
-    """How to print jobs."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Data folder of the control plane. [default: $CARRYON_HOME or ~/.carryon]")
-]
-Output = Annotated[Path | None, typer.Option("--output", help="Folder for artifacts of jobs that name no output.")]
-Gpus = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs to offer. [default: all]")]
-Kubeconfig = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Cluster to talk to. [default: $KUBECONFIG, else this machine's]")
-]
-Context = Annotated[str | None, typer.Option("--context", help="Context of the kubeconfig.")]
-Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Namespace. [default: the context's]")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Name = Annotated[str, typer.Argument(help="Name of the job.", show_default=False)]
-Files = Annotated[list[Path], typer.Argument(help="YAML files with GenerationJobs; - reads standard input.")]
 
 
 @app.command()
@@ -149,7 +140,7 @@ def get(
     """Show jobs."""
     from carryon_standalone.cli.printing import print_jobs, print_stream
 
-    cluster = _cluster(data, kubeconfig, context, namespace)
+    cluster = connect(data, kubeconfig, context, namespace)
     form = Format.JSON if as_json else form
     if not watch:
         jobs = cluster.jobs() if name is None else [cluster.job(name)]
@@ -173,52 +164,9 @@ def describe(
     from carryon_standalone.cli.jobview import JobView, now_utc
     from carryon_standalone.cli.printing import print_rich
 
-    cluster = _cluster(data, kubeconfig, context, namespace)
+    cluster = connect(data, kubeconfig, context, namespace)
     job = JobView.of(cluster.job(name))
     print_rich(render.describe(job, cluster.pods(name), now_utc()))
-
-
-@app.command()
-def pause(
-    name: Name,
-    as_json: Json = False,
-    data: Data = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """Stop the pods of a job and free the machine; finished work is kept."""
-    from carryon_standalone.cli.jobview import JobView
-
-    cluster = _cluster(data, kubeconfig, context, namespace)
-    before = JobView.of(cluster.job(name))
-    if before.holds("Finished"):
-        raise CommandError(f"{name} has ended ({before.phase}): there is nothing to pause")
-    job = cluster.patch(name, {"spec": {"suspend": True}})
-    _answer(job, as_json, f"{name} is asked to pause; carry on with `carryon resume {name}`")
-
-
-@app.command()
-def resume(
-    name: Name,
-    as_json: Json = False,
-    data: Data = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """Carry on with a paused or failed job: what is missing is made, failed units get a new budget."""
-    from carryon_core import names
-    from carryon_standalone.cli.cluster import now
-    from carryon_standalone.cli.jobview import JobView
-
-    cluster = _cluster(data, kubeconfig, context, namespace)
-    job = cluster.patch(
-        name, {"metadata": {"annotations": {names.ANNOTATION_RESUME: now()}}, "spec": {"suspend": False}}
-    )
-    ended_well = JobView.of(job).holds("Succeeded")
-    sentence = "had succeeded: its artifacts are looked at again" if ended_well else "carries on"
-    _answer(job, as_json, f"{name} {sentence}; follow it with `carryon get {name} -w`")
 
 
 @app.command()
@@ -226,22 +174,30 @@ def logs(
     name: Name,
     unit: Annotated[str | None, typer.Argument(help="One unit, as item or stage/item; all at work without it.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="The last lines of attempts that failed, from the bucket.")
+    ] = False,
     data: Data = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print the logs of a job's pods that are there now."""
+    """Print the logs of a job's pods; where they are gone, the last lines of attempts that failed."""
     from carryon_standalone.cli import logs as pod_logs
+    from carryon_standalone.cli.lookup import Job
 
-    cluster = _cluster(data, kubeconfig, context, namespace)
-    job = cluster.job(name)
-    pods = pod_logs.chosen(cluster.pods(name), unit)
-    if not pods:
+    cluster = connect(data, kubeconfig, context, namespace)
+    job = Job(cluster.job(name), cluster.secret)
+    pods = [] if previous else pod_logs.chosen(cluster.pods(name), unit)
+    if pods:
+        _until_interrupted(lambda: _print_lines(pod_logs.lines(cluster, pods, follow=follow)))
+        return
+    kept = list(pod_logs.saved(job, unit))
+    if not kept:
         whose = f"unit {unit} of {name}" if unit is not None else name
-        phase = (job.get("status") or {}).get("phase", "Pending")
-        raise CommandError(f"there is no pod of {whose} now ({name} is {phase}); see `carryon describe {name}`")
-    _until_interrupted(lambda: _print_lines(pod_logs.lines(cluster, pods, follow=follow)))
+        where = "" if previous else f"there is no pod of {whose} now ({name} is {job.view.phase}), and "
+        raise CommandError(f"{where}no log of {whose} is kept in its bucket; see `carryon describe {name}`")
+    _print_lines(iter(kept))
 
 
 @app.command()
@@ -256,7 +212,7 @@ def delete(
     """Delete a job and its pods; artifacts stay where they are."""
     from carryon_standalone.cli.jobview import JobView
 
-    cluster = _cluster(data, kubeconfig, context, namespace)
+    cluster = connect(data, kubeconfig, context, namespace)
     job = JobView.of(cluster.job(name))
     if not yes:
         if not sys.stdin.isatty():
@@ -277,10 +233,11 @@ def units(
 ) -> None:
     """Show each unit of a job, and its artifacts."""
     from carryon_standalone.cli import units as job_units
+    from carryon_standalone.cli.lookup import Job
     from carryon_standalone.cli.printing import print_units
 
-    cluster = _cluster(data, kubeconfig, context, namespace)
-    print_units(job_units.of_job(cluster.job(name), cluster.secret), as_json=as_json)
+    cluster = connect(data, kubeconfig, context, namespace)
+    print_units(job_units.of_job(Job(cluster.job(name), cluster.secret)), as_json=as_json)
 
 
 @app.command()
@@ -303,15 +260,8 @@ def validate(files: Files, namespace: Namespace = None, as_json: Json = False) -
     raise typer.Exit(FAILED if found else 0)
 
 
-def _cluster(data: Path | None, kubeconfig: Path | None, context: str | None, namespace: str | None) -> Cluster:
-    from carryon_standalone.cli.cluster import Cluster
-    from carryon_standalone.cli.target import choose
-
-    return Cluster(choose(kubeconfig=kubeconfig, context=context, namespace=namespace, data=data))
-
-
-def _answer(job: dict[str, Any], as_json: bool, sentence: str) -> None:
-    typer.echo(json.dumps(job, indent=2) if as_json else sentence)
+for command in control.COMMANDS:
+    app.command()(command)
 
 
 def _print_lines(lines: Iterator[str]) -> None:

@@ -40,6 +40,10 @@ class NotFound(CommandError):
     """There is no such object."""
 
 
+class Conflict(CommandError):
+    """Somebody else changed the object since it was read."""
+
+
 class Refused(CommandError):
     """The API server said no.
 
@@ -109,8 +113,13 @@ class Cluster:
         return job
 
     @_explained
-    def apply(self, job: Object) -> Object:
-        """Server-side apply: the file decides about the fields it names, others stay as they are."""
+    def apply(self, job: Object, *, dry_run: bool = False) -> Object:
+        """Server-side apply: the file decides about the fields it names, others stay as they are.
+
+        Args:
+            job: The job as it should be.
+            dry_run: Only let the server check it; the answer is then the job as it was given.
+        """
         metadata = job["metadata"]
         self._custom.patch_namespaced_custom_object(
             *self._path(metadata.get("namespace")),
@@ -121,7 +130,10 @@ class Cluster:
             force=True,
             _content_type=_APPLY,
             _request_timeout=_TIMEOUT,
+            **({"dry_run": "All"} if dry_run else {}),
         )
+        if dry_run:
+            return job
         # Asked for again, because the client drops the body of a 201.
         return self.job(metadata["name"], metadata.get("namespace"))
 
@@ -134,9 +146,9 @@ class Cluster:
         return patched
 
     @_explained
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, namespace: str | None = None) -> None:
         """Delete a job; its pods go with it."""
-        self._custom.delete_namespaced_custom_object(*self._path(), name, _request_timeout=_TIMEOUT)
+        self._custom.delete_namespaced_custom_object(*self._path(namespace), name, _request_timeout=_TIMEOUT)
 
     @_explained
     def pods(self, job: str) -> list[Object]:
@@ -151,6 +163,15 @@ class Cluster:
         """Data of a Secret, base64."""
         answer = self._core.read_namespaced_secret(
             name, self.namespace, _request_timeout=_TIMEOUT, _preload_content=False
+        )
+        data: Object = json.loads(answer.data).get("data") or {}
+        return data
+
+    @_explained
+    def config_map(self, name: str, namespace: str | None = None) -> Object:
+        """Data of a ConfigMap."""
+        answer = self._core.read_namespaced_config_map(
+            name, namespace or self.namespace, _request_timeout=_TIMEOUT, _preload_content=False
         )
         data: Object = json.loads(answer.data).get("data") or {}
         return data
@@ -236,6 +257,8 @@ class Cluster:
         message = status.get("message") or f"HTTP {error.status} {error.reason}"
         if error.status == 404:
             return NotFound(f"{message} (namespace {self.namespace})")
+        if error.status == 409 and status.get("reason") == "Conflict":
+            return Conflict(message)
         if error.status == 401:
             return CommandError(f"{self._host} does not accept the credentials of the kubeconfig")
         causes = (status.get("details") or {}).get("causes") or ()

@@ -23,8 +23,8 @@ Show = Callable[[Sequence[JobView]], None]
 
 def rests(job: JobView) -> bool:
     """Whether a job moves no further unless a person does something."""
-    suspended = job.suspend and job.holds("Suspended")
-    return job.refused is not None or job.holds("Finished") or suspended
+    waits = job.active == 0 and (job.holds("Stalled") or job.phase == "AwaitingApproval")
+    return job.refused is not None or job.holds("Finished") or job.holds("Suspended") or waits
 
 
 def until_rest(cluster: Cluster, jobs: Sequence[tuple[str, str]], console: Console) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -16,13 +16,20 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """One stage; index sets in the text form of status."""
+    """One stage; index sets in the text form of status.
+
+    Attributes:
+        skipped: Those of `succeeded` that made nothing, on purpose.
+        approved: Ids of items that may enter it; "*" means all, None: nobody is asked.
+    """
 
     name: str
     total: int
     succeeded: str
     failed: str
     pods: tuple[Mapping[str, Any], ...]
+    skipped: str = ""
+    approved: tuple[str, ...] | None = None
 
     @property
     def done(self) -> int:
@@ -35,6 +42,11 @@ class StageView:
         return len(IndexSet.parse(self.failed))
 
     @property
+    def complete(self) -> bool:
+        """Whether every unit is done or failed for good."""
+        return 0 < self.total == self.done + self.failures
+
+    @property
     def active(self) -> IndexSet:
         """Indexes at work, as far as status shows them."""
         made = IndexSet()
@@ -43,9 +55,14 @@ class StageView:
         return made - IndexSet.parse(self.succeeded) - IndexSet.parse(self.failed)
 
     def state(self, index: int) -> str:
-        """How a unit stands: done, failed, active or waiting."""
-        sets = {"done": IndexSet.parse(self.succeeded), "failed": IndexSet.parse(self.failed), "active": self.active}
-        return next((state for state, indexes in sets.items() if index in indexes), "waiting")
+        """How a unit stands: skipped, done, failed, active or waiting."""
+        return self.states().get(index, "waiting")
+
+    def states(self) -> dict[int, str]:
+        """How the units stand that do not just wait."""
+        sets = {"active": self.active, "failed": IndexSet.parse(self.failed)}
+        sets |= {"done": IndexSet.parse(self.succeeded), "skipped": IndexSet.parse(self.skipped)}
+        return {index: state for state, indexes in sets.items() for index in indexes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +70,8 @@ class UnitView:
     """One unit.
 
     Attributes:
-        state: done, failed, active or waiting, as status says.
+        state: done, skipped, failed, active, waiting, or waiting for approval, as status says; filtered, as done.json
+            says.
         artifacts: Paths or uris of its artifacts, as done.json says; empty until there is one.
     """
 
@@ -61,11 +79,19 @@ class UnitView:
     item: str
     state: str
     artifacts: tuple[str, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """What a job's status says about its present generation."""
+    """What a job's status says about its present generation.
+
+    Attributes:
+        suspend: Asked to be suspended, until a time that may have passed.
+        counts: Counters that are not zero, by name.
+        outcomes: Outcome -> units that ended so.
+        gpu_seconds: useful and lost.
+    """
 
     name: str
     namespace: str
@@ -85,6 +111,10 @@ class JobView:
     suspend: bool
     observed: bool
     output: str | None
+    suspend_until: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    gpu_seconds: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> JobView:
@@ -104,13 +134,20 @@ class JobView:
             created=moment(metadata.get("creationTimestamp")),
             started=moment(time.get("started")),
             finished=moment(time.get("finished")),
-            stages=tuple(_stage(stage["name"], stages.get(stage["name"], {})) for stage in spec.get("stages") or ()),
+            stages=tuple(
+                _stage(stage, stages.get(stage["name"], {}), spec.get("approved") or {})
+                for stage in spec.get("stages") or ()
+            ),
             failures=tuple(status.get("recentFailures") or ()),
             conditions=tuple(status.get("conditions") or ()),
             resume=status.get("resume") or {},
             suspend=bool(spec.get("suspend")),
             observed=(status.get("observedGeneration") or 0) >= metadata.get("generation", 0),
             output=(spec.get("output") or {}).get("uri") or (status.get("resolved") or {}).get("output"),
+            suspend_until=spec.get("suspendUntil"),
+            counts={name: count for name, count in (status.get("counters") or {}).items() if count},
+            outcomes={name: count for name, count in (units.get("outcomes") or {}).items() if count},
+            gpu_seconds={name: count for name, count in (status.get("gpuSeconds") or {}).items() if count},
         )
 
     def condition(self, kind: str) -> Mapping[str, Any]:
@@ -138,13 +175,15 @@ class JobView:
         return f"{self.output.rstrip('/')}/{prefix}"
 
 
-def _stage(name: str, status: Mapping[str, Any]) -> StageView:
+def _stage(stage: Mapping[str, Any], status: Mapping[str, Any], approved: Mapping[str, Any]) -> StageView:
     return StageView(
-        name=name,
+        name=stage["name"],
         total=status.get("total", 0),
         succeeded=status.get("succeeded") or "",
         failed=status.get("failed") or "",
         pods=tuple(status.get("active") or ()),
+        skipped=status.get("skipped") or "",
+        approved=tuple(approved.get(stage["name"]) or ()) if stage.get("approval") else None,
     )
 
 

@@ -12,6 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from carryon_core.actions import Action, Verdict
+from carryon_core.ranges import IndexSet
 from carryon_standalone.cli.jobview import JobView, StageView, UnitView, age, elapsed, moment, span
 
 _COLOURS: Final = {
@@ -21,7 +23,13 @@ _COLOURS: Final = {
     "Suspending": "yellow",
     "Suspended": "yellow",
     "Running": "cyan",
+    "AwaitingApproval": "magenta",
+    "Stalled": "red",
+    "Cancelled": "yellow",
 }
+_TOLD_WHEN_FALSE: Final = ("Accepted", "Progressing", "Suspended", "Succeeded", "Failed", "Finished")
+"""Conditions that are worth a line although they do not hold."""
+_FOLDED: Final = ("MESSAGE", "ARTIFACTS", "REASON")
 _BAR: Final = 36
 _FAILURES_IN_PROGRESS: Final = 3
 
@@ -87,10 +95,18 @@ def ending(job: JobView, now: datetime) -> tuple[str, ...]:
         said = [f"{job.name} can't be carried out as written: {job.refused}"]
     elif job.holds("Succeeded"):
         said = [f"{job.name} succeeded: {job.message} in {elapsed(job, now)}"]
+    elif job.holds("Cancelled"):
+        said = [f"{job.name} was cancelled: {job.message}"]
     elif job.holds("Finished"):
         said = [f"{job.name} failed: {job.message}"]
-    elif job.suspend:
-        said = [f"{job.name} is suspended: {job.message}"]
+    elif job.holds("Suspended"):
+        until = f" until {job.suspend_until}" if job.suspend_until and not job.suspend else ""
+        said = [f"{job.name} is suspended{until}: {job.message}"]
+    elif job.holds("AwaitingApproval"):
+        said = [f"{job.name} waits for approval: {job.condition('AwaitingApproval').get('message')}"]
+        said.append(f"to carry on: carryon approve {job.name} STAGE [ITEM...], or --all")
+    elif job.holds("Stalled"):
+        said = [f"{job.name} is stalled: {job.condition('Stalled').get('message')}"]
     else:
         said = [f"{job.name} goes on: {job.message}" if job.message else f"{job.name} goes on"]
     if not job.holds("Succeeded") and job.refused is None and job.resume.get("possible"):
@@ -107,6 +123,9 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> 
         "Message": job.message,
         "Age": age(job, now),
         "At work": elapsed(job, now),
+        "Outcomes": _counted(job.outcomes),
+        "Counters": _counted(job.counts),
+        "GPU seconds": _counted(job.gpu_seconds),
         "Artifacts": job.artifacts or "not known yet",
         "Resume": _resume_sentence(job),
     }
@@ -114,7 +133,8 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> 
         if value:
             head.add_row(Text(name, "bold"), escape(value))
     parts: list[RenderableType] = [head, Text("\nConditions", "bold")]
-    parts += [Text(f"  {condition_sentence(each, now)}") for each in job.conditions] or [Text("  none yet")]
+    told = [each for each in job.conditions if each.get("status") != "False" or each.get("type") in _TOLD_WHEN_FALSE]
+    parts += [Text(f"  {condition_sentence(each, now)}") for each in told] or [Text("  none yet")]
     parts += [Text("\nStages", "bold"), _stages_table(job.stages)]
     if job.failures:
         parts += [Text("\nRecent failures", "bold"), *(Text(f"  {failure_line(each)}") for each in job.failures)]
@@ -131,6 +151,11 @@ def condition_sentence(condition: Mapping[str, Any], now: datetime) -> str:
     return f"{prefix}{condition.get('type')}{when}: {condition.get('reason')}{message}"
 
 
+def _counted(counts: Mapping[str, int]) -> str:
+    """Numbers with their names: "13 generated, 2 skipped"."""
+    return ", ".join(f"{name} {count}" if name == "round" else f"{count} {name}" for name, count in counts.items())
+
+
 def _resume_sentence(job: JobView) -> str:
     if not job.resume:
         return ""
@@ -139,13 +164,15 @@ def _resume_sentence(job: JobView) -> str:
 
 
 def _stages_table(stages: Sequence[StageView]) -> Table:
-    table = _plain_table("  NAME", "DONE", "FAILED", "ACTIVE")
+    some_skipped = any(stage.skipped for stage in stages)
+    table = _plain_table("  NAME", "DONE", "FAILED", "ACTIVE", *(["SKIPPED"] if some_skipped else []))
     for stage in stages:
         table.add_row(
             f"  {stage.name}",
             f"{stage.done}/{stage.total}{_ranges(stage.succeeded)}",
             f"{stage.failures}{_ranges(stage.failed)}",
             f"{len(stage.active)}{_ranges(str(stage.active))}",
+            *([f"{len(IndexSet.parse(stage.skipped))}{_ranges(stage.skipped)}"] if some_skipped else []),
         )
     return table
 
@@ -173,12 +200,22 @@ def units_table(units: Sequence[UnitView]) -> Table:
     """Units with their artifacts, each on a line of its own."""
     table = _plain_table("UNIT", "STATE", "ARTIFACTS")
     for unit in units:
-        table.add_row(escape(f"{unit.stage}/{unit.item}"), unit.state, escape("\n".join(unit.artifacts)))
+        state = f"{unit.state}: {unit.reason}" if unit.reason else unit.state
+        table.add_row(escape(f"{unit.stage}/{unit.item}"), escape(state), escape("\n".join(unit.artifacts)))
+    return table
+
+
+def actions_table(verdicts: Mapping[Action, Verdict]) -> Table:
+    """What can be done, and why or why not."""
+    table = _plain_table("ACTION", "POSSIBLE", "REASON", "TO DO IT")
+    for action, made in verdicts.items():
+        possible = "yes" if made.possible else "already" if made.already else "no"
+        table.add_row(action.value, possible, escape(made.reason), escape(made.action))
     return table
 
 
 def _plain_table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading not in ("MESSAGE", "ARTIFACTS"))
+        table.add_column(heading, overflow="fold", no_wrap=heading not in _FOLDED)
     return table

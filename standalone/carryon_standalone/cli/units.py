@@ -2,86 +2,77 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from carryon_core.done import Done
-from carryon_core.errors import SpecError
-from carryon_core.messages import StoreConfig
-from carryon_core.resolve import resolve
-from carryon_core.spec import JobSpec
+from carryon_core.done import Done, Outcome
+from carryon_core.resolve import Unit
+from carryon_core.standing import Standing
 from carryon_standalone.cli.errors import CommandError
-from carryon_standalone.cli.jobview import JobView, UnitView
-from carryon_store import Credentials, Store, StoreError, open_store
+from carryon_standalone.cli.jobview import UnitView
+from carryon_standalone.cli.lookup import READERS, Job
+from carryon_store import Store, StoreError
 from carryon_store.units import read_done
 
-_READERS: Final = 16
+_MADE: Final = ("done", "skipped")
 
 
-def of_job(job: Mapping[str, Any], secret: Callable[[str], Mapping[str, str]]) -> list[UnitView]:
+def of_job(job: Job) -> list[UnitView]:
     """All units of a job, stage by stage.
-
-    Args:
-        job: As the API server gives it.
-        secret: Reads a Secret of the job's namespace.
 
     Raises:
         CommandError: The spec can't be resolved, or the bucket not read.
     """
-    view = JobView.of(job)
-    spec = JobSpec.model_validate(job["spec"])
+    standing = job.standing
+    states = [stage.states() for stage in job.view.stages]
+
+    def view(unit: Unit) -> UnitView:
+        stage = job.view.stages[unit.stage]
+        item = standing.job.item_id(unit.stage, unit.item)
+        state = states[unit.stage].get(unit.item, "waiting")
+        if state == "waiting" and _needs_approval(job, standing, unit, item):
+            state = "waiting for approval"
+        done = _done(job.store, standing, unit) if state in _MADE else None
+        if done is None:
+            return UnitView(stage.name, item, state, ())
+        if done.outcome is not Outcome.GENERATED:
+            state = done.outcome.value
+        assert job.store is not None
+        prefix = standing.job.prefix(unit)
+        artifacts = tuple(location(job.store, prefix + artifact.key) for artifact in done.artifacts)
+        return UnitView(stage.name, item, state, artifacts, done.reason)
+
     try:
-        resolved = resolve(view.namespace, view.name, spec)
-    except SpecError as error:
-        raise CommandError(f"{view.name} can't be carried out as written: {error.message}") from None
-    states = [[stage.state(index) for index in range(len(resolved.ids))] for stage in view.stages]
-    units = list(resolved.units())
-    prefixes = [resolved.prefix(unit) if states[unit.stage][unit.item] == "done" else None for unit in units]
-    try:
-        artifacts = _artifacts(_store(view, spec, secret), prefixes)
+        with ThreadPoolExecutor(READERS) as readers:
+            return list(readers.map(view, standing.job.units()))
     except StoreError as error:
-        raise CommandError(f"the artifacts of {view.name} can't be looked up: {error}") from None
-    return [
-        UnitView(view.stages[unit.stage].name, resolved.ids[unit.item], states[unit.stage][unit.item], found)
-        for unit, found in zip(units, artifacts, strict=True)
-    ]
+        raise CommandError(f"the artifacts of {job.view.name} can't be looked up: {error}") from None
 
 
-def _store(view: JobView, spec: JobSpec, secret: Callable[[str], Mapping[str, str]]) -> Store | None:
-    if view.output is None:
-        return None
-    output = spec.output
-    if output is None:
-        return open_store(StoreConfig(uri=view.output))
-    config = StoreConfig(uri=output.uri, endpoint=output.endpoint, region=output.region)
-    if output.credentials_secret is None:
-        return open_store(config)
-    data = {name: base64.b64decode(value).decode() for name, value in secret(output.credentials_secret.name).items()}
-    try:
-        keys = Credentials(data["AWS_ACCESS_KEY_ID"], data["AWS_SECRET_ACCESS_KEY"], data.get("AWS_SESSION_TOKEN"))
-    except KeyError as error:
-        raise CommandError(f'Secret "{output.credentials_secret.name}" has no {error.args[0]}: add it') from None
-    return open_store(config, keys)
-
-
-def _artifacts(store: Store | None, prefixes: Sequence[str | None]) -> list[tuple[str, ...]]:
-    def read(prefix: str | None) -> tuple[str, ...]:
-        if store is None or prefix is None:
-            return ()
-        done = read_done(store, prefix)
-        if not isinstance(done, Done):
-            return ()
-        return tuple(_location(store, prefix + artifact.key) for artifact in done.artifacts)
-
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(read, prefixes))
-
-
-def _location(store: Store, key: str) -> str:
+def location(store: Store, key: str) -> str:
+    """Where an object lies: a path for file:// stores, else a uri."""
     if store.uri.startswith("file://"):
         return str(Path(unquote(urlsplit(store.uri).path)) / key)
     return f"{store.uri}/{key}"
+
+
+def _needs_approval(job: Job, standing: Standing, unit: Unit, item: str) -> bool:
+    """Whether a unit has all it needs but a person's word."""
+    approved: Sequence[str] | None = job.view.stages[unit.stage].approved
+    if approved is None or "*" in approved or item in approved:
+        return False
+    before = standing.job.stages[unit.stage].after
+    if standing.job.stages[unit.stage].gathers:
+        return all(job.view.stages[stage].complete for stage in before)
+    return all(standing.job.upstream(stage, unit.item) in standing.outcomes for stage in before)
+
+
+def _done(store: Store | None, standing: Standing, unit: Unit) -> Done | None:
+    fingerprint = standing.job.unit(unit.stage, unit.item).fingerprint
+    if store is None or not fingerprint:
+        return None
+    found = read_done(store, standing.job.prefix(unit))
+    return found if isinstance(found, Done) else None

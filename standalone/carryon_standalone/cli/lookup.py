@@ -1,0 +1,183 @@
+"""A job's units as the API server and the bucket show them: ids, fingerprints, and where they lie. Reads only."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from carryon_core.done import Outcome
+from carryon_core.errors import SpecError
+from carryon_core.messages import StoreConfig
+from carryon_core.ranges import IndexSet
+from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
+from carryon_core.spec import JobSpec
+from carryon_core.standing import DoneUnit, Standing, stand
+from carryon_core.status import JobStatus
+from carryon_standalone.cli.errors import CommandError
+from carryon_standalone.cli.jobview import JobView
+from carryon_store import Credentials, NotFound, Store, StoreError, open_store, place_of
+from carryon_store.records import get_items
+
+READERS: Final = 16
+"""Threads that ask a bucket at the same time."""
+Secrets: TypeAlias = Callable[[str], Mapping[str, str]]
+"""Reads the data of a Secret in the job's namespace."""
+M = TypeVar("M", bound=BaseModel)
+Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the API server, and its bucket.
+
+    Attributes:
+        raw: As the API server gives it.
+        secrets: Reads Secrets of its namespace, for the keys of its bucket.
+    """
+
+    raw: Mapping[str, Any]
+    secrets: Secrets
+
+    @cached_property
+    def view(self) -> JobView:
+        """What people see of it."""
+        return JobView.of(self.raw)
+
+    @cached_property
+    def spec(self) -> JobSpec:
+        """Its spec.
+
+        Raises:
+            CommandError: It is of another version of Carryon.
+        """
+        return _parsed(JobSpec, self.raw["spec"], self.view.name)
+
+    @cached_property
+    def status(self) -> JobStatus:
+        """Its status; empty before the operator has looked."""
+        return _parsed(JobStatus, self.raw.get("status") or {}, self.view.name)
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations, the requests among them."""
+        found: Mapping[str, str] = self.raw["metadata"].get("annotations") or {}
+        return found
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """Ids of its items, in order."""
+        items = self.spec.items
+        if items.list_ is not None:
+            return [item.id for item in items.list_]
+        if items.count is not None:
+            return [str(number) for number in range(items.count)]
+        return [item for item, _ in self.rows or ()]
+
+    @cached_property
+    def rows(self) -> Rows | None:
+        """(id, params) of items that come from data, as the job's own copy in the bucket has them; else None.
+
+        Raises:
+            CommandError: There is no copy yet, or it can't be read.
+        """
+        if self.spec.items.from_ is None:
+            return None
+        digest, store = self.status.items.digest, self.store
+        if not digest or store is None:
+            raise CommandError(f"{self.view.name} has not read its items yet: see `carryon describe {self.view.name}`")
+        try:
+            return parse_items(get_items(store, self.view.namespace, self.view.name, digest))
+        except StoreError as error:
+            raise CommandError(f"the items of {self.view.name} can't be read: {error}") from None
+
+    @cached_property
+    def keys(self) -> Credentials | None:
+        """Keys of its bucket; None where the environment has them, or there is no Secret."""
+        output = self.spec.output
+        if output is None or output.credentials_secret is None:
+            return None
+        name = output.credentials_secret.name
+        data = {key: base64.b64decode(value).decode() for key, value in self.secrets(name).items()}
+        try:
+            return Credentials(data["AWS_ACCESS_KEY_ID"], data["AWS_SECRET_ACCESS_KEY"], data.get("AWS_SESSION_TOKEN"))
+        except KeyError as error:
+            raise CommandError(f'Secret "{name}" has no {error.args[0]}: add it') from None
+
+    @cached_property
+    def config(self) -> StoreConfig | None:
+        """Where its bucket is; None while nobody knows."""
+        if self.spec.output is not None:
+            output = self.spec.output
+            return StoreConfig(uri=output.uri, endpoint=output.endpoint, region=output.region)
+        return None if self.view.output is None else StoreConfig(uri=self.view.output)
+
+    @cached_property
+    def store(self) -> Store | None:
+        """Its bucket; None while nobody knows where it is."""
+        return None if self.config is None else open_store(self.config, self.keys)
+
+    def resolved(self, spec: JobSpec | None = None) -> ResolvedJob:
+        """Its units, by its own spec or by another.
+
+        Raises:
+            CommandError: It can't be resolved.
+        """
+        spec = spec or self.spec
+        try:
+            return resolve(self.view.namespace, self.view.name, spec, self.rows, self._digests(spec))
+        except SpecError as error:
+            raise CommandError(f"{self.view.name} can't be carried out as written: {error.message}") from None
+
+    @cached_property
+    def standing(self) -> Standing:
+        """Its units with their fingerprints, as far as what status calls done goes."""
+        resolved = self.resolved()
+        done: dict[str, DoneUnit] = {}
+        made = stand(resolved, done)
+        # A unit that gathers has its fingerprint once those before it are known to be done, and so on downwards.
+        for stage in sorted(resolved.stages, key=lambda stage: stage.depth):
+            view = self.view.stages[stage.index]
+            skipped = IndexSet.parse(view.skipped)
+            for index in IndexSet.parse(view.succeeded):
+                if index < len(stage.units) and (fingerprint := made.job.unit(stage.index, index).fingerprint):
+                    done[fingerprint] = DoneUnit(Outcome.SKIPPED if index in skipped else Outcome.GENERATED)
+            made = stand(resolved, done)
+        return made
+
+    def _digests(self, spec: JobSpec) -> dict[str, str | None]:
+        """SHA-256 of the files that params name, None where one is not there."""
+        uris = sorted(file_uris(spec, self.rows))
+        if not uris:
+            return {}
+        config = self.config
+        if config is None:
+            raise CommandError(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
+
+        def digest(uri: str) -> str | None:
+            place, key = place_of(uri, config)
+            try:
+                return open_store(place, self.keys).sha256(key)
+            except NotFound:
+                return None
+
+        try:
+            with ThreadPoolExecutor(READERS) as readers:
+                return dict(zip(uris, readers.map(digest, uris), strict=True))
+        except StoreError as error:
+            raise CommandError(f"files of {self.view.name} can't be looked at: {error}") from None
+
+
+def _parsed(kind: type[M], value: Mapping[str, Any], name: str) -> M:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise CommandError(
+            f"{name} holds what this version of carryon does not know ({where}): use the one that the cluster has"
+        ) from None
