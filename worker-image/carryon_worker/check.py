@@ -2,7 +2,7 @@
 
     python -m carryon_worker check < units.json
 
-reads {"units": [{"stage": "clip", "item": "dunes", "generate": {...}}]}, `generate` as a worker would get it, and writes
+reads {"units": [{"stage": "clip", "item": "dunes", "generate": {...}}]}, `generate` as workers get it, and writes
 
     {"findings": [{"stage": "clip", "parameter": "prompt", "problem": "truncated", "message": "...", "items": ["dunes"],
                    "count": 1}],

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from carryon_core.done import Outcome
 from carryon_core.messages import ExitCode
 
 PICTURE = {"prompt": "dunes at dawn, ünïcode", "height": 64, "width": 64, "num_inference_steps": 2}
@@ -96,6 +104,126 @@ def test_a_result_that_is_not_a_number_is_a_failure_and_no_black_picture(bench: 
     assert ended.code == ExitCode.SOME_FAILED
     assert ended.termination.units[0].reason == "NotANumber"
     assert bench.done(unit) is None
+
+
+def test_pictures_that_are_gathered_and_pictures_of_users_reach_the_pipeline(
+    bench: Any, models: Mapping[str, str]
+) -> None:
+    sources = [bench.unit(index, {}) for index in (1, 2)]
+    pictures = []
+    for unit, colour in zip(sources, ("navy", "gold"), strict=True):
+        made = io.BytesIO()
+        Image.new("RGB", (64, 64), colour).save(made, "PNG")
+        pictures.append(made.getvalue())
+        bench.publish(unit, "image", {"image.png": pictures[-1]})
+    refs = [{"stage": "image", "item": unit.item, "fingerprint": unit.fingerprint} for unit in sources]
+    gathered: Any = {"$input": {"stage": "image", "name": None}}
+    files: Any = [
+        {"$file": {"uri": (bench.root / f"{n}.png").as_uri(), "sha256": hashlib.sha256(content).hexdigest()}}
+        for n, content in enumerate(pictures)
+    ]
+    for n, content in enumerate(pictures):
+        (bench.root / f"{n}.png").write_bytes(content)
+    common = {"prompt": ["night", "day"], "num_inference_steps": 4, "strength": 0.3}
+    pipeline = "StableDiffusionImg2ImgPipeline"
+
+    def unit(index: int, image: Any, **more: Any) -> Any:
+        made = bench.unit(0, _diffusers(models["image"], {**common, "image": image}, pipeline=pipeline), **more)
+        return made.model_copy(update={"fingerprint": f"{index:064x}"})
+
+    units = [unit(10, gathered, inputs={"image": refs}), unit(11, files), unit(12, files[::-1])]
+    ended = bench.run(bench.assignment(*units), seconds=120)
+    assert ended.code == ExitCode.DONE, ended.stderr
+    gathered_first, from_files, turned_round = (bench.artifacts(unit) for unit in units)
+    assert gathered_first.keys() == {"image-0.png", "image-1.png"}
+    assert gathered_first == from_files
+    # The order counts.
+    assert from_files["image-0.png"] != turned_round["image-0.png"]
+
+
+def test_what_the_safety_checker_refuses_is_filtered_and_not_kept(
+    bench: Any, models: Mapping[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "careful"
+    subprocess.run([sys.executable, "-c", CAREFUL, models["image"], folder], check=True, timeout=120)
+    unit = bench.unit(0, _diffusers(str(folder), PICTURE))
+    ended = bench.run(bench.assignment(unit), seconds=120)
+    assert ended.code == ExitCode.DONE, ended.stderr
+    done = bench.done(unit)
+    assert (done.outcome, done.reason, done.artifacts) == (Outcome.FILTERED, "SafetyChecker", [])
+    assert [each.key for each in bench.store.list()] == [bench.prefix(unit) + "done.json"]
+
+
+CAREFUL = """
+import sys
+import diffusers, transformers
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+vision = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16)
+text = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=10)
+checker = StableDiffusionSafetyChecker(
+    transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+)
+# Everything is near enough to what must not be shown.
+checker.concept_embeds_weights.data.fill_(-10.0)
+processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
+    sys.argv[1], safety_checker=checker, feature_extractor=processor
+)
+pipeline.save_pretrained(sys.argv[2])
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kept"),
+    [
+        ({"nsfw_content_detected": None}, ["image-0.png", "image-1.png", "image-2.png"]),
+        ({"nsfw_content_detected": [False, False, False]}, ["image-0.png", "image-1.png", "image-2.png"]),
+        ({"nsfw_content_detected": np.array([False, True, False])}, ["image-0.png", "image-2.png"]),
+        ({"nsfw_detected": [True, True, False]}, ["image-2.png"]),
+        ({"nsfw_content_detected": [True, True, True]}, []),
+        ({"nsfw_content_detected": True}, []),
+        ({"nsfw_content_detected": [True]}, []),
+    ],
+)
+def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anyway(
+    tmp_path: Path, verdict: Any, kept: list[str]
+) -> None:
+    from carryon_core.spec import Diffusers
+    from carryon_worker.generators import diffusers
+
+    session: Any = SimpleNamespace(outputs=tmp_path, seed=7)
+    result = SimpleNamespace(images=np.zeros((3, 8, 8, 3)), **verdict)
+    made = diffusers._write(result, Diffusers(model="m"), session)
+    assert [output.name for output in made.outputs] == kept
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    assert made.outcome is (Outcome.GENERATED if kept else Outcome.FILTERED)
+
+
+def test_memory_knobs_of_a_round_are_used_and_recorded_where_they_can_be(bench: Any, models: Mapping[str, str]) -> None:
+    unit = bench.unit(0, _diffusers(models["image"], {**PICTURE, "height": 96, "width": 96}))
+    plain = bench.run(bench.assignment(unit), seconds=120)
+    assert plain.code == ExitCode.DONE
+    assert bench.done(unit).overrides == {}
+    tiled = unit.model_copy(update={"fingerprint": "f" * 64})
+    knobs = {"tiling": True, "offload": "model"}
+    ended = bench.run(bench.assignment(tiled, knobs=knobs), seconds=120)
+    assert ended.code == ExitCode.DONE, ended.stderr
+    on_gpu = torch.cuda.is_available()
+    assert bench.done(tiled).overrides == (knobs if on_gpu else {"tiling": True})
+    assert ("offload: model is asked for, but there is no GPU" in ended.stderr) is not on_gpu
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="offload needs a GPU")
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_offload_makes_the_same_picture(bench: Any, models: Mapping[str, str], offload: str) -> None:
+    unit = bench.unit(0, _diffusers(models["image"], PICTURE))
+    assert bench.run(bench.assignment(unit), seconds=120).code == ExitCode.DONE
+    other = unit.model_copy(update={"fingerprint": "f" * 64})
+    ended = bench.run(bench.assignment(other, knobs={"offload": offload}), seconds=120)
+    assert ended.code == ExitCode.DONE, ended.stderr
+    assert bench.done(other).overrides == {"offload": offload}
+    assert bench.artifacts(other) == bench.artifacts(unit)
 
 
 def _diffusers(model: str, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
