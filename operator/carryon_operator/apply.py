@@ -1,10 +1,13 @@
 """The only place with effects: a plan is carried out in the one order in which a crash at any point costs nothing.
 
 1. A done.json that does not verify goes before its unit is launched, or it would refuse the remake.
-2. Status is written once: verdicts and the UIDs they stand for in the same write.
-3. Pods are deleted that the written status has recorded, never before.
-4. Pods are created; what was created and not yet seen is an expectation. Last, so that a create that is refused hides
+2. Ends of logs of failed pods go into the bucket, while those pods are still there.
+3. Status is written once: verdicts and the UIDs they stand for in the same write.
+4. Pods are deleted that the written status has recorded, never before.
+5. Pods are created; what was created and not yet seen is an expectation. Last, so that a create that is refused hides
    nothing; and not held up by the pace of writes, so that a free slot is filled at once.
+
+Of a job that has ended, outdated artifacts go once that is written, and the job itself when its time is over.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from carryon_core import names
-from carryon_core.messages import ASSIGNMENT_INLINE
-from carryon_core.spec import Stage
-from carryon_operator import pods
+from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
+from carryon_core.spec import JobSpec, Output
+from carryon_core.standing import Standing
+from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.client import Body, Client
@@ -27,24 +33,25 @@ from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import GENERATION_JOBS, PODS
+from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory
 from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
+from carryon_operator.podstatus import project
+from carryon_operator.refusals import PodRefused, explain, is_final
+from carryon_store import Store, StoreError
+from carryon_store.pruning import prune
 from carryon_store.records import put_assignment
 
 WRITE_INTERVAL: Final = 1.0
 """Seconds between two writes of one job's status."""
 DELETES: Final = 500
 """Pods of one job that are deleted before other jobs have their turn."""
-_REFUSALS: Final = (400, 403, 413, 422)
-"""Statuses of a create that fails again until somebody changes something: the job, a quota, a policy, a right."""
+
+_KEEP_OUTDATED: Final[int] = Output.model_fields["keep_outdated"].default
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-class PodRefused(Exception):
-    """A pod that can't be created until somebody changes something: a sentence for people."""
 
 
 class Applier:
@@ -58,6 +65,7 @@ class Applier:
         pods: Informer[PodRecord],
         expectations: Expectations,
         recorder: EventRecorder,
+        looks: Looks,
         monotonic: Callable[[], float],
     ) -> None:
         self._config = config
@@ -66,6 +74,7 @@ class Applier:
         self._pods = pods
         self._expectations = expectations
         self._recorder = recorder
+        self._looks = looks
         self._monotonic = monotonic
         self._backoff = Backoff(1.0, 30.0)
 
@@ -76,22 +85,22 @@ class Applier:
             Seconds until the rest of it can be done, None if nothing is left.
 
         Raises:
-            ApiError, StoreError: Something did not work; the next reconcile starts over from what is then.
+            ApiError, StoreError, Busy: Something did not work; the next reconcile starts over from what is then.
         """
-        if plan.discard:
-            assert memory.store is not None
-            for bad in plan.discard:
-                log.warning(
-                    "%s/%s: %s does not verify (%s) and is removed", seen.namespace, seen.name, bad.prefix, bad.reason
-                )
-                await asyncio.to_thread(memory.bucket.discard, memory.store, bad)
+        for bad in plan.discard:
+            log.warning(
+                "%s/%s: %s does not verify (%s) and is removed", seen.namespace, seen.name, bad.prefix, bad.reason
+            )
+            await self._at_bucket(memory, partial(memory.bucket.discard, bad=bad))
         try:
             waits = [await self._report(raw, seen, plan, memory)]
         except NotFound:
             # Deleted, and the doorbell has not told yet: its pods go with it.
             self._jobs.remove(raw)
             return None
-        waits.append(await self._launch(raw, seen, plan.create, memory))
+        waits.append(await self._launch(raw, seen, plan, memory))
+        if plan.remove:
+            await self._remove(raw)
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def settle(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
@@ -115,13 +124,64 @@ class Applier:
             wait = memory.wrote_at + WRITE_INTERVAL - self._monotonic()
             if wait > 0:
                 return wait
+            await self._keep_tails(seen, plan, memory)
             await self._write(raw, changes)
             memory.wrote_at = self._monotonic()
         memory.retry_at = plan.retry_at
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
         await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
+        if plan.prune:
+            await self._prune(seen, plan, memory)
         return 0.0 if len(plan.delete) > DELETES else None
+
+    async def _at_bucket(self, memory: JobMemory, work: Callable[[Store], T]) -> T:
+        """Do something with the job's bucket, in a thread of those that are for it.
+
+        Raises:
+            StoreError, Busy: It did not work, or can't be begun now.
+        """
+        assert memory.store is not None
+        assert memory.config is not None
+        return await self._looks.run(memory.config, partial(work, memory.store))
+
+    async def _keep_tails(self, seen: Observation, plan: Plan, memory: JobMemory) -> None:
+        """Keep what failed pods logged last. Worth a try, and no more: no verdict waits for it."""
+        for batch in tails.batches(plan.tails):
+            found = await tails.read(self._client, seen.name, batch, seen.done)
+            try:
+                await self._at_bucket(memory, partial(tails.keep, tails=found))
+            except (StoreError, Busy) as error:
+                log.warning("%s/%s: logs of failed pods are not kept: %s", seen.namespace, seen.name, error)
+                return
+
+    async def _prune(self, seen: Observation, plan: Plan, memory: JobMemory) -> None:
+        """Delete outdated artifacts. What is left goes when the job ends another time."""
+        assert seen.spec is not None
+        if plan.standing is None:
+            return
+        keep = seen.spec.output.keep_outdated if seen.spec.output else _KEEP_OUTDATED
+        work = partial(prune, job=plan.standing.job, keep=keep, now=datetime.fromtimestamp(seen.now, UTC))
+        try:
+            await self._at_bucket(memory, work)
+        except (StoreError, Busy) as error:
+            log.warning("%s/%s: outdated artifacts stay: %s", seen.namespace, seen.name, error)
+
+    async def _remove(self, raw: Mapping[str, Any]) -> None:
+        """Delete the job, if it is still as it was when that was decided.
+
+        Raises:
+            Conflict: It is not: somebody may want more of it.
+        """
+        metadata = raw["metadata"]
+        await self._client.delete(
+            GENERATION_JOBS,
+            metadata["name"],
+            namespace=metadata["namespace"],
+            uid=metadata["uid"],
+            version=metadata["resourceVersion"],
+            propagation="Background",
+        )
 
     async def _write(self, raw: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         metadata = raw["metadata"]
@@ -137,19 +197,17 @@ class Applier:
     async def _delete(self, seen: Observation, pod: PodDelete) -> None:
         self._expectations.expect_delete(seen.uid, pod.uid)
         try:
-            await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid)
+            await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid, grace_seconds=pod.grace)
         except (NotFound, Conflict):
             self._expectations.cancel_delete(seen.uid, pod.uid)
         except ApiError:
             self._expectations.cancel_delete(seen.uid, pod.uid)
             raise
 
-    async def _launch(
-        self, raw: Mapping[str, Any], seen: Observation, wanted: Sequence[PodCreate], memory: JobMemory
-    ) -> float | None:
+    async def _launch(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Create pods; seconds until what was refused is tried again, or what was learned from it is told."""
         try:
-            await _by_and_by(wanted, lambda pod: self._create(seen, pod, memory))
+            await _by_and_by(plan.create, lambda pod: self._create(seen, plan, pod, memory))
         except PodRefused as refusal:
             return self._refuse(raw, memory, refusal)
         self._backoff.forget(seen.uid)
@@ -158,20 +216,23 @@ class Applier:
 
     def _refuse(self, raw: Mapping[str, Any], memory: JobMemory, refusal: PodRefused) -> float:
         """Tell of a refusal and remember it for the next observation; seconds until the next try."""
-        memory.refused = str(refusal)
-        self._recorder.event(raw, "Warning", "PodRefused", memory.refused)
+        memory.refused, memory.refusal = str(refusal), refusal.reason
+        self._recorder.event(raw, "Warning", refusal.reason, memory.refused)
         wait = self._backoff.next(memory.uid)
         log.warning("%s/%s: %s; again in %.1f s", raw["metadata"]["namespace"], raw["metadata"]["name"], refusal, wait)
         return wait
 
-    async def _create(self, seen: Observation, wanted: PodCreate, memory: JobMemory) -> None:
+    async def _create(self, seen: Observation, plan: Plan, wanted: PodCreate, memory: JobMemory) -> None:
         """Create a pod; its name says what it is for, so that asking twice makes one.
 
         Raises:
             PodRefused: Nor would the next attempt work.
             ApiError: It may work another time.
         """
-        body = self._body(seen, wanted, await self._assignment(seen, wanted, memory))
+        assert seen.spec is not None
+        assert plan.standing is not None
+        assigned = await self._assignment(plan.standing, seen.spec, wanted, memory)
+        body = self._body(seen, plan.standing, wanted, assigned)
         self._expectations.expect_create(seen.uid, wanted.name)
         try:
             await self._client.create(PODS, body, namespace=seen.namespace)
@@ -183,8 +244,8 @@ class Applier:
             raise
         except ApiError as error:
             self._expectations.cancel_create(seen.uid, wanted.name)
-            if error.status in _REFUSALS:
-                raise PodRefused(f"the cluster refuses a pod: {error.message}") from error
+            if is_final(error):
+                raise explain(error, seen.spec.stages[wanted.stage].name) from error
             raise
 
     async def _settle_create(self, namespace: str, job_uid: str, name: str) -> None:
@@ -203,48 +264,46 @@ class Applier:
         if shown or not _will_be_shown(found, job_uid):
             self._expectations.cancel_create(job_uid, name)
         if not shown and not _will_be_shown(found, job_uid):
-            raise PodRefused(f'pod "{name}" exists already but is not known as one of this job: delete it')
+            told = f'pod "{name}" exists already but is not known as one of this job: delete it'
+            raise PodRefused("PodNameTaken", told)
 
-    def _body(self, seen: Observation, wanted: PodCreate, assigned: str) -> Body:
-        assert seen.resolved is not None
+    def _body(self, seen: Observation, standing: Standing, wanted: PodCreate, assigned: str) -> Body:
         assert seen.spec is not None
-        stage = seen.spec.stages[wanted.stage]
         try:
             return pods.build(
-                resolved=seen.resolved,
+                standing=standing,
                 spec=seen.spec,
                 job_uid=seen.uid,
                 pod=wanted,
                 assigned=assigned,
-                image=self._config.worker_image,
-                default_resources=self._default_resources(stage),
+                config=self._config,
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # The template is free-form: the API server has not looked inside.
-            raise PodRefused(f"no pod can be made with spec.podTemplate: {error}; correct it") from error
+            raise PodRefused("InvalidPod", f"no pod can be made with spec.podTemplate: {error}; correct it") from error
 
-    async def _assignment(self, seen: Observation, wanted: PodCreate, memory: JobMemory) -> str:
+    async def _assignment(self, standing: Standing, spec: JobSpec, wanted: PodCreate, memory: JobMemory) -> str:
         """Value of CARRYON_ASSIGNMENT: the assignment, or a pointer to where it lies in the bucket."""
-        assert seen.resolved is not None
-        assert seen.spec is not None
         assert memory.config is not None
-        made = pods.assignment(seen.resolved, seen.spec, memory.config, wanted)
-        text = made.model_dump_json(by_alias=True, exclude_none=True)
+        # Off the event loop: units are rendered anew, and one that gathers may have 100,000 inputs.
+        made, text = await asyncio.to_thread(_written, standing, spec, memory.config, wanted)
         if len(text.encode()) > ASSIGNMENT_INLINE:
-            assert memory.store is not None
-            pointer = await asyncio.to_thread(put_assignment, memory.store, made)
+            pointer = await self._at_bucket(memory, partial(put_assignment, assignment=made))
             text = pointer.model_dump_json(by_alias=True, exclude_none=True)
         # The kubelet expands $(NAME) in values; JSON can say a dollar sign without one.
         return text.replace("$", "\\u0024")
 
-    def _default_resources(self, stage: Stage) -> Mapping[str, Any]:
-        return self._config.default_resources if stage.generate.diffusers is not None else {}
+
+def _written(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: PodCreate) -> tuple[Assignment, str]:
+    """An assignment, and as JSON."""
+    made = pods.assignment(standing, spec, store, wanted)
+    return made, made.model_dump_json(by_alias=True, exclude_none=True)
 
 
 def _will_be_shown(pod: Mapping[str, Any], job_uid: str) -> bool:
     """Whether our informer shows a pod as one of this job."""
     labels = pod["metadata"].get("labels") or {}
-    return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and pods.project(pod).job_uid == job_uid
+    return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and project(pod).job_uid == job_uid
 
 
 async def _by_and_by(items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> None:

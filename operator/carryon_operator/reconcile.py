@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Final
 
 from carryon_operator.apply import Applier
 from carryon_operator.config import Config
-from carryon_operator.jobs import JobCache
+from carryon_operator.deletion import Deletion, has_finalizer
+from carryon_operator.jobs import Job, JobCache
 from carryon_operator.kube.client import Client
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory, Observer
-from carryon_operator.plan.decide import decide, is_over
-from carryon_operator.plan.model import PodRecord
+from carryon_operator.plan.decide import decide
+from carryon_operator.plan.model import Observation, Plan, PodRecord
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
@@ -24,6 +26,8 @@ _BUSY_RETRY: Final = 1.0
 """Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
 _REFUSED_RETRY: Final = 30.0
 """Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
+_LARGE: Final = 5_000
+"""Units from which on a decision takes long enough to be made off the event loop."""
 
 
 class Reconciler:
@@ -55,14 +59,13 @@ class Reconciler:
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
         """
-        self._config = config
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._observer = Observer(config, client, looks, monotonic)
-        self._applier = Applier(config, client, jobs, pods, expectations, recorder, monotonic)
+        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic)
+        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
         self._clock = clock
-        self._monotonic = monotonic
         self._memories: dict[str, JobMemory] = {}
 
     async def reconcile(self, key: str) -> float | None:
@@ -75,7 +78,7 @@ class Reconciler:
             Seconds until it wants to be looked at again, None if only a change can give it something to do.
         """
         raw = self._jobs.get(key)
-        if raw is None or raw["metadata"].get("deletionTimestamp"):
+        if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
             # Its pods go with it, by their ownerReferences.
             self._memories.pop(key, None)
             return None
@@ -87,27 +90,38 @@ class Reconciler:
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
         if not self._expectations.satisfied(uid):
             return self._expectations.expires_in(uid)
-
-        now = self._clock()
-        pods = self._pods.get_by_owner(uid)
         try:
-            seen = await self._observer.observe(raw, pods, memory, now)
-            plan = decide(seen)
-            if plan.sweep:
-                seen = await self._observer.observe(raw, pods, memory, now, sweep=True)
-                plan = decide(seen)
+            return await self._carry_on(raw, memory)
         except Busy:
             # Spread, so that those who wait take turns.
             return random.uniform(0.5, 1.5) * _BUSY_RETRY
-        wait = await self._applier.apply(raw, seen, plan, memory)
 
-        waits = [] if wait is None else [wait]
-        if plan.wake_at is not None:
-            waits.append(plan.wake_at - now)
+    async def _carry_on(self, raw: Job, memory: JobMemory) -> float | None:
+        """Look, decide and act, or bring the end of a job one step further."""
+        now, pods = self._clock(), self._pods.get_by_owner(memory.uid)
+        if raw["metadata"].get("deletionTimestamp"):
+            return await self._deletion.carry_out(raw, pods, memory, now)
+        held = await self._deletion.prepare(raw)
+        if held is None:
+            return None
+        seen = await self._observer.observe(held, pods, memory, now)
+        plan = await _decided(seen)
+        if plan.sweep:
+            seen = await self._observer.observe(held, pods, memory, now, sweep=True)
+            plan = await _decided(seen)
+        wait = await self._applier.apply(held, seen, plan, memory)
+
+        waits = [wait, None if plan.wake_at is None else plan.wake_at - now]
         if seen.problem is not None:
             waits.append(_REFUSED_RETRY)
         elif seen.outage is not None:
             waits.append(_OUTAGE_RETRY)
-        elif not is_over(seen) and memory.bucket.swept_at is not None:
-            waits.append(memory.bucket.swept_at + self._config.verify_interval - self._monotonic())
-        return max(min(waits), 0.05) if waits else None
+        else:
+            waits.append(self._observer.wakes_in(seen, memory))
+        return max(min(given), 0.05) if (given := [each for each in waits if each is not None]) else None
+
+
+async def _decided(seen: Observation) -> Plan:
+    """The decision, off the event loop where there is much to decide."""
+    large = seen.resolved is not None and seen.resolved.total > _LARGE
+    return await asyncio.to_thread(decide, seen) if large else decide(seen)

@@ -187,6 +187,7 @@ class Client:
         *,
         namespace: str | None = None,
         uid: str | None = None,
+        version: str | None = None,
         grace_seconds: int | None = None,
         propagation: str | None = None,
     ) -> None:
@@ -197,25 +198,31 @@ class Client:
             name: Of the object.
             namespace: Of the object.
             uid: Delete only the object that has it.
+            version: Delete it only as long as it has this resourceVersion.
             grace_seconds: Instead of the object's own grace period.
             propagation: Background, Foreground or Orphan.
 
         Raises:
             NotFound: It is gone already.
-            Conflict: The object of that name has another uid.
+            Conflict: The object of that name has another uid, or was changed.
         """
         options: Body = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if any(conditions.values()):
+            options["preconditions"] = {key: value for key, value in conditions.items() if value is not None}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         if propagation is not None:
             options["propagationPolicy"] = propagation
         await self._json("DELETE", resource.path(namespace, name), body=options)
 
-    async def pod_log(self, name: str, *, namespace: str, container: str, tail_lines: int) -> str:
-        """The last lines of a container's log."""
+    async def pod_log(
+        self, name: str, *, namespace: str, container: str, tail_lines: int, limit_bytes: int | None = None
+    ) -> str:
+        """The last lines of a container's log; of those, the first bytes up to the limit."""
         params = {"container": container, "tailLines": str(tail_lines)}
+        if limit_bytes is not None:
+            params["limitBytes"] = str(limit_bytes)
         content = await self._bytes("GET", PODS.path(namespace, name, "log"), params=params)
         return content.decode(errors="replace")
 
