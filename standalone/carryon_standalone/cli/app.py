@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -241,23 +242,95 @@ def units(
 
 
 @app.command()
-def validate(files: Files, namespace: Namespace = None, as_json: Json = False) -> None:
-    """Check files with the rules of the API server and the operator; needs neither."""
-    from carryon_standalone.cli import manifests
+def validate(
+    files: Files,
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
+    as_json: Json = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+) -> None:
+    """Check files before a GPU starts: every unit is rendered, and an API server is asked where one answers.
+
+    Exit code: 0 when nothing is wrong, warnings aside; 1 otherwise.
+    """
+    from carryon_standalone.cli import checking, manifests
+    from carryon_standalone.cli.checking import Severity
 
     found = [
-        {"file": str(path), "job": job["metadata"]["name"], "problem": problem}
+        (str(path), job["metadata"]["name"], finding)
         for path in files
         for job in manifests.read(path)
-        for problem in manifests.problems(job, namespace or "default")
+        for finding in checking.findings(
+            job, namespace or "default", lambda: connect(data, kubeconfig, context, namespace)
+        )
     ]
+    refused = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
+    valid = not any(each.severity in refused for _, _, each in found)
     if as_json:
-        typer.echo(json.dumps({"valid": not found, "problems": found}, indent=2))
-    elif found:
-        raise CommandError("\n".join(f"{each['file']}: {each['problem']}" for each in found))
+        said = [
+            {"file": file, "job": job, "severity": each.severity.value, "problem": each.message}
+            for file, job, each in found
+        ]
+        problems = [each for each in said if each["severity"] != Severity.NOTE]
+        notes = [each for each in said if each["severity"] == Severity.NOTE]
+        typer.echo(json.dumps({"valid": valid, "problems": problems, "notChecked": notes}, indent=2))
     else:
-        typer.echo(f"{', '.join(map(str, files))}: valid")
-    raise typer.Exit(FAILED if found else 0)
+        for file, _, each in found:
+            kind = "" if each.severity is Severity.ERROR else f"{each.severity.value}: "
+            typer.echo(f"{file}: {kind}{each.message}", err=True)
+        if valid:
+            typer.echo(f"{', '.join(map(str, files))}: valid")
+    raise typer.Exit(0 if valid else FAILED)
+
+
+@app.command(name="try")
+def try_(
+    file: Annotated[Path, typer.Argument(help="YAML file with one GenerationJob; - reads standard input.")],
+    items: Annotated[int, typer.Option("--items", min=1, max=1000, help="How many items, from the top.")] = 2,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the job when it succeeded.")] = False,
+    data: Data = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    output: Output = None,
+    gpus: Gpus = None,
+) -> None:
+    """Make the first items of a job, as job NAME-try, for a look before all of them are made.
+
+    Nobody has to approve anything. Artifacts stay; the job goes when it succeeded, and stays where it failed.
+    """
+    from carryon_standalone.cli import manifests, trying
+    from carryon_standalone.cli import units as job_units
+    from carryon_standalone.cli.lookup import Job
+    from carryon_standalone.cli.printing import print_units
+    from carryon_standalone.cli.running import run_jobs
+    from carryon_standalone.cli.target import choose
+    from carryon_standalone.supervisor import Options
+
+    jobs = manifests.read(file)
+    if len(jobs) > 1:
+        raise CommandError(f"{file} holds {len(jobs)} jobs: give one of them a file of its own to try it", USAGE)
+    trial = trying.trial(jobs[0], items)
+    name, place = trial["metadata"]["name"], trial["metadata"].get("namespace")
+    target = choose(kubeconfig=kubeconfig, context=context, namespace=namespace, data=data, may_start=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code, reached = run_jobs(
+        target,
+        [(file, trial)],
+        Options(output, gpus),
+        wait=True,
+        stop_in_the_end=None,
+        console=_console(),
+        before=lambda cluster: trying.remove(cluster, name, place),
+    )
+    if reached:
+        cluster = connect(data, kubeconfig, context, namespace)
+        print_units(job_units.of_job(Job(reached[0], cluster.secret)), as_json=False)
+        if code == 0 and not keep:
+            cluster.delete(name, place)
+    raise typer.Exit(code)
 
 
 for command in control.COMMANDS:

@@ -1,18 +1,14 @@
-"""Files with GenerationJobs: read, and checked with the sentences that an API server and the operator would use."""
+"""Files with GenerationJobs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from carryon_core import crd, names
-from carryon_core.errors import SpecError
-from carryon_core.resolve import resolve
-from carryon_core.spec import JobSpec
+from carryon_core import names
 from carryon_standalone.cli.errors import USAGE, CommandError
 
 STDIN: Final = Path("-")
@@ -47,26 +43,3 @@ def _job(path: Path, document: Any) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise CommandError(f"{path}: metadata.name is missing: give the job a name, such as reel-42", USAGE)
     return document
-
-
-def problems(job: dict[str, Any], namespace: str) -> Sequence[str]:
-    """What is wrong with a job: nothing, or a sentence for each mistake. Needs no server."""
-    # Here, because the rules' interpreter is slow to load, and only this needs it.
-    from carryon_standalone.apiserver import definitions
-
-    (resource,) = definitions.served(crd.build())
-    assert resource.structural is not None
-    unknown = resource.structural.prune(job)
-    if unknown:
-        return [f'unknown field "{field}"' for field in unknown]
-    resource.structural.default(job)
-    refused = resource.structural.validate(job)
-    if refused:
-        return [str(error) for error in refused]
-    try:
-        resolve(
-            job["metadata"].get("namespace", namespace), job["metadata"]["name"], JobSpec.model_validate(job["spec"])
-        )
-    except SpecError as error:
-        return [error.message]
-    return []

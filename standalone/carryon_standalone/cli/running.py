@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ def run_jobs(
     wait: bool,
     stop_in_the_end: Home | None,
     console: Console,
+    before: Callable[[Cluster], None] = lambda cluster: None,
 ) -> tuple[int, list[Job]]:
     """Apply jobs and follow them until they rest.
 
@@ -39,6 +40,7 @@ def run_jobs(
         wait: False only applies.
         stop_in_the_end: Control plane to stop afterwards, however it ends.
         console: For progress and last words.
+        before: What to do before they are applied.
 
     Returns:
         The exit code, and the jobs as they were last seen.
@@ -53,6 +55,7 @@ def run_jobs(
             if target.home is not None:
                 _bring_up(target.home, options, console)
             cluster = Cluster(target)
+            before(cluster)
             reached = [_apply(cluster, path, job) for path, job in jobs]
             if wait:
                 named = [(job["metadata"]["namespace"], job["metadata"]["name"]) for job in reached]
