@@ -171,13 +171,20 @@ class ResolvedJob:
         """(stage, item) of the unit in the stage `before` from which an item's unit takes its inputs."""
         return before, 0 if self.stages[before].gathers else item
 
+    def rendered(self, unit: Unit) -> Rendered:
+        """What a unit's templates make, with its files and inputs as such."""
+        stage = self.stages[unit.stage]
+        assert stage.recipe is not None
+        params = {} if stage.gathers else self.params[unit.item]
+        return stage.recipe.render(unit.item, self.item_id(unit.stage, unit.item), params)
+
     def generate(self, unit: Unit) -> dict[str, Any]:
         """The generator's configuration of a unit after templating, as JSON: rendered again each time."""
-        return self._render(unit).plain(self.digests)
+        return self.rendered(unit).plain(self.digests)
 
     def files(self, unit: Unit) -> dict[str, str]:
         """Uri -> SHA-256 of the files that a unit's configuration names and that are there."""
-        found = ((uri, self.digests.get(uri)) for uri in self._render(unit).files)
+        found = ((uri, self.digests.get(uri)) for uri in self.rendered(unit).files)
         return {uri: sha256 for uri, sha256 in found if sha256 is not None}
 
     def prefix(self, unit: Unit) -> str:
@@ -194,12 +201,6 @@ class ResolvedJob:
     def without_units(self) -> ResolvedJob:
         """The same job with nothing but the digest of its items: all that is needed of one that is over."""
         return replace(self, ids=(), items="", stages=(), params=(), digests={})
-
-    def _render(self, unit: Unit) -> Rendered:
-        stage = self.stages[unit.stage]
-        assert stage.recipe is not None
-        params = {} if stage.gathers else self.params[unit.item]
-        return stage.recipe.render(unit.item, self.item_id(unit.stage, unit.item), params)
 
 
 def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:

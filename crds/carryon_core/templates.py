@@ -192,20 +192,13 @@ def render(value: Any, scope: Mapping[str, Any]) -> Any:
     return value
 
 
-def check(value: Any) -> None:
-    """Make sure that every template in a value can be parsed.
+def is_template(value: object) -> bool:
+    """A text with an expression in it.
 
     Raises:
-        TemplateError: One can't.
+        TemplateError: It can't be parsed.
     """
-    if isinstance(value, str):
-        _parse(value)
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            check(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            check(inner)
+    return isinstance(value, str) and _parse(value) is not None
 
 
 def names(value: Any) -> frozenset[str]:

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carryon_core.templates import DEEPEST, FILTERS, LONGEST, FileRef, TemplateError, as_text, check, render
+from carryon_core.templates import (
+    DEEPEST,
+    FILTERS,
+    LONGEST,
+    File,
+    FileRef,
+    TemplateError,
+    as_text,
+    has_files,
+    is_template,
+    names,
+    render,
+    with_files,
+)
 
 SCOPE: dict[str, Any] = {
     "item": {
@@ -202,7 +215,7 @@ NOT_ALLOWED = [template for template, why in REFUSED if why.startswith(("uses", 
 @pytest.mark.parametrize("template", NOT_ALLOWED)
 def test_what_is_not_allowed_is_refused_before_there_are_items(template: str) -> None:
     with pytest.raises(TemplateError):
-        check({"params": [template]})
+        names({"params": [template]})
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_what_is_not_allowed_is_refused_before_there_are_items(template: str) ->
 )
 def test_an_expression_without_end_is_refused(template: str) -> None:
     with pytest.raises(TemplateError, match=f"is nested too deep: at most {DEEPEST} levels"):
-        check(template)
+        names(template)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +252,8 @@ def test_a_text_can_not_grow_without_end(template: str) -> None:
 
 def test_a_template_has_a_longest() -> None:
     with pytest.raises(TemplateError, match=f"must be at most {LONGEST} characters"):
-        check("{{ item.id }}" + "x" * LONGEST)
-    check("x" * (LONGEST + 1))
+        names("{{ item.id }}" + "x" * LONGEST)
+    names("x" * (LONGEST + 1))
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
@@ -259,3 +272,66 @@ def test_whatever_is_written_ends_in_a_value_or_a_sentence(text: str) -> None:
 def test_a_file_has_no_text() -> None:
     with pytest.raises(TemplateError, match="must be the whole value"):
         as_text({"deep": [FileRef("image")]})
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("no template", set()),
+        ("{{ none if true else false }}", set()),
+        ("{{ item }}{{ inputs }}", {"item", "inputs"}),
+        ("{{ item.prompt | default(job.name) | upper }}", {"item.prompt", "job.name"}),
+        ("{{ item['prompt'].deep[0] }}", {"item.prompt"}),
+        ("{{ 'a' if not inputs['previous'] and item.x in item.y else -1 }}", {"inputs.previous", "item.x", "item.y"}),
+        ({"a": ["{{ item.a }}", {"b": "{{ item.b }}"}], "{{ item.key }}": 1, "c": None}, {"item.a", "item.b"}),
+    ],
+    ids=str,
+)
+def test_what_templates_name_is_known_without_items(value: Any, named: set[str]) -> None:
+    assert names(value) == named
+
+
+def test_a_text_with_an_expression_is_a_template() -> None:
+    assert is_template("a {{ item.b }}")
+    assert not any(map(is_template, ("a {b}", 7, None, ["{{ item.b }}"])))
+
+
+FILE = {"file": "s3://bucket/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        (FILE, File("s3://bucket/a.png")),
+        ({"a": [FILE, {"b": FILE}]}, {"a": [File("s3://bucket/a.png"), {"b": File("s3://bucket/a.png")}]}),
+        ({**FILE, "more": 1}, {**FILE, "more": 1}),
+        ({"file": 7}, {"file": 7}),
+        ({"file": File("s3://b/c")}, File("s3://b/c")),
+        ("s3://bucket/a.png", "s3://bucket/a.png"),
+    ],
+    ids=str,
+)
+def test_a_mapping_with_nothing_but_a_file_is_a_file(value: Any, made: Any) -> None:
+    assert with_files(value) == made
+    assert has_files(value) == (made != value)
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("see {{ item.photo }}", "s3://bucket/a.png is a file: it must be the whole value, not a part of a text"),
+        ("{{ item.photo | upper }}", "s3://bucket/a.png is a file"),
+        ("{{ item.all | tojson }}", "s3://bucket/a.png is a file"),
+        ("{{ item.photo.width }}", "a template names item.photo.width, but item.photo is a file"),
+        ("{{ item.photo | first }}", "item.photo does not go through the filter first"),
+        ("{{ item.photo | length }}", "item.photo does not go through the filter length"),
+    ],
+)
+def test_a_users_file_is_a_whole_value_or_nothing(template: str, sentence: str) -> None:
+    photo = File("s3://bucket/a.png")
+    scope = {"item": {"photo": photo, "all": [photo]}}
+    assert render("{{ item.photo if item.photo else none }}", scope) == photo
+    assert render("{{ item.photo.width | default(7) }}", scope) == 7
+    with pytest.raises(TemplateError) as caught:
+        render(template, scope)
+    assert sentence in str(caught.value)
