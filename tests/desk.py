@@ -46,7 +46,7 @@ class Desk:
     output: StoreConfig
     raw: dict[str, Any] = field(default_factory=dict)
     ticks: float = 1000.0
-    longest: float = 30.0
+    longest: float = 120.0
 
     def __post_init__(self) -> None:
         self.stores = Stores()

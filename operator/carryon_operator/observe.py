@@ -37,6 +37,8 @@ _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
 _LATE_AGAIN: Final = 3600.0
 """Seconds until a late look is tried again that got no answer, at most."""
+_LONG_STATUS: Final = 20_000
+"""Characters of the stages in a status from which on reading it takes milliseconds."""
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
@@ -137,14 +139,15 @@ class Observer:
             Busy: Others look at that bucket now.
         """
         _read_spec(raw, memory)
-        seen = self._first_sight(raw, pods, memory, now)
+        status = await _status_of(raw)
+        seen = _first_sight(raw, status, pods, memory, now)
         if seen.spec is None:
             return seen
         if is_over(replace(seen, resolved=memory.known.current(seen.generation) or _resting(seen))):
             return await self._observe_over(raw, replace(seen, resolved=_resting(seen)), memory)
         # Make sure that a bucket is never looked at twice at a time for one job: what is known of it has one writer.
         if memory.look is not None and not memory.look.done():
-            return self._without_verdict(seen, self._too_long)
+            return _without_verdict(seen, self._too_long)
         if memory.known.resting:
             memory.reopen()
         problem = memory.known.hopeless(seen.generation)
@@ -158,9 +161,9 @@ class Observer:
         source = await self._config_map(seen, memory)
         memory.look = self._start(memory, partial(self._looker.look, source=source, sweep=sweep), seen)
         found = await self._found(memory)
-        seen = self._first_sight(raw, pods, memory, now)
+        seen = _first_sight(raw, status, pods, memory, now)
         if found.outage is not None:
-            return self._without_verdict(seen, found.outage)
+            return _without_verdict(seen, found.outage)
         if found.problem is not None:
             return replace(seen, problem=found.problem)
         return self._complete(seen, memory, found.former)
@@ -226,7 +229,7 @@ class Observer:
         if (follows or late) and (memory.look is None or memory.look.done()):
             former = await self._look_late(seen, seen.spec, memory, late=late)
             if not known.resting and not is_over(replace(seen, resolved=known.resolved)):
-                return self._complete(self._first_sight(raw, seen.pods, memory, seen.now), memory, former)
+                return self._complete(_first_sight(raw, seen.status, seen.pods, memory, seen.now), memory, former)
             memory.rest(seen.resolved, known.late_at)
         following = memory.known.following
         return replace(seen, stale=following.stale, source=following.version, lost=memory.known.lost)
@@ -277,32 +280,6 @@ class Observer:
     def _too_long(self) -> str:
         return f"the bucket took longer than {self._looks.longest:.0f} s"
 
-    def _first_sight(
-        self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float
-    ) -> Observation:
-        """The job without its bucket."""
-        metadata = raw["metadata"]
-        return Observation(
-            namespace=metadata["namespace"],
-            name=metadata["name"],
-            uid=metadata["uid"],
-            generation=metadata.get("generation", 0),
-            annotations=metadata.get("annotations") or {},
-            spec=memory.spec,
-            status=_read_status(raw),
-            resolved=memory.resolved,
-            problem=memory.problem,
-            now=now,
-            pods=pods,
-            refused=memory.refused,
-            refusal=memory.refusal,
-            retry_at=memory.retry_at,
-        )
-
-    def _without_verdict(self, seen: Observation, outage: str) -> Observation:
-        """The job while its bucket does not answer; its units may not even be known yet."""
-        return replace(seen, resolved=seen.resolved or _resting(seen), outage=outage)
-
     def _complete(self, seen: Observation, memory: JobMemory, former: Former) -> Observation:
         """The job with all that the look has found out."""
         known, bucket = memory.known, memory.known.bucket
@@ -349,6 +326,34 @@ class Observer:
             return ConfigMapSource(ref, None, str(error))
 
 
+def _first_sight(
+    raw: Mapping[str, Any], status: JobStatus, pods: tuple[PodRecord, ...], memory: JobMemory, now: float
+) -> Observation:
+    """The job without its bucket."""
+    metadata = raw["metadata"]
+    return Observation(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        annotations=metadata.get("annotations") or {},
+        spec=memory.spec,
+        status=status,
+        resolved=memory.resolved,
+        problem=memory.problem,
+        now=now,
+        pods=pods,
+        refused=memory.refused,
+        refusal=memory.refusal,
+        retry_at=memory.retry_at,
+    )
+
+
+def _without_verdict(seen: Observation, outage: str) -> Observation:
+    """The job while its bucket does not answer; its units may not even be known yet."""
+    return replace(seen, resolved=seen.resolved or _resting(seen), outage=outage)
+
+
 def _resting(seen: Observation) -> ResolvedJob:
     """What is kept of a job that is over, or not known yet."""
     items = seen.status.items
@@ -370,25 +375,33 @@ def _read_spec(raw: Mapping[str, Any], memory: JobMemory) -> None:
     memory.generation = generation
 
 
-def _read_status(raw: Mapping[str, Any]) -> JobStatus:
+async def _status_of(raw: Mapping[str, Any]) -> JobStatus:
+    """Status as we left it, read off the event loop where it is long."""
+    told = raw.get("status") or {}
+    stages = told.get("stages") if isinstance(told, Mapping) else None
+    long = isinstance(stages, list) and sum(len(str(stage)) for stage in stages) > _LONG_STATUS
+    return await asyncio.to_thread(_read_status, told) if long else _read_status(told)
+
+
+def _read_status(told: Any) -> JobStatus:
     """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
     try:
-        status = JobStatus.model_validate(raw.get("status") or {})
-        if status.items.count > ITEMS_MOST:
-            return JobStatus()
-        units = IndexSet.span(max(status.items.count, 1))
-        for stage in status.stages:
-            if not _sound(stage, units):
-                return JobStatus()
+        status = JobStatus.model_validate(told)
     except ValueError:
         return JobStatus()
-    return status
+    sound = status.items.count <= ITEMS_MOST and all(_sound(stage, status.items.count) for stage in status.stages)
+    return status if sound else JobStatus()
 
 
-def _sound(stage: StageStatus, units: IndexSet) -> bool:
+def _sound(stage: StageStatus, items: int) -> bool:
     """Whether a stage's index sets are some, and name no units that there are not."""
     counted = (*stage.failures.values(), *stage.fruitless.values())
     for indexes in (stage.succeeded, stage.failed, stage.skipped, *counted):
-        if IndexSet.parse(indexes) - units:
+        try:
+            IndexSet.parse(indexes)
+        except ValueError:
+            return False
+        # They ascend: the last is the largest.
+        if indexes and int(indexes.rpartition(",")[2].rpartition("-")[2]) >= max(items, 1):
             return False
     return all(map(_COUNT.fullmatch, (*stage.failures, *stage.fruitless)))
