@@ -19,6 +19,7 @@ CONTRACT: Final = 1
 """Version of what goes into a fingerprint; raised when the same configuration would make something else."""
 
 
+_ENCODE: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 _TEXT: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -28,7 +29,7 @@ def canonical(value: Json) -> str:
     Raises:
         ValueError: A number is infinite or not a number.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODE(_plain(value))
 
 
 def digest(value: Json) -> str:
@@ -99,12 +100,13 @@ def unit_seed(seed: int, stage: str, item: str) -> int:
 
 
 def _plain(value: Json) -> Json:
+    # The common kinds first: isinstance is slow for abstract ones.
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("numbers must be finite")
         return int(value) if value.is_integer() else value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return {key: _plain(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(inner) for inner in value]
-    return value
+    return [_plain(inner) for inner in value]

@@ -179,7 +179,7 @@ def _look(value: Any, uris: dict[str, None]) -> bool:
         case templates.File(uri=uri):
             uris[check_uri(uri)] = None
             return False
-        case Mapping():
+        case dict() | Mapping():
             for key in _WRITTEN:
                 if key in value:
                     raise ValueError(f"params must not have the key {key}, which stands for files; choose another name")
@@ -215,7 +215,7 @@ def _written(value: Any, file: Any) -> Any:
             return {"$input": {"stage": stage, "name": name}}
         case templates.File(uri=uri):
             return {"$file": file(uri)}
-        case Mapping():
+        case dict() | Mapping():
             return {key: _written(inner, file) for key, inner in value.items()}
         case list() | tuple():
             return [_written(inner, file) for inner in value]

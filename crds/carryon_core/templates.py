@@ -49,6 +49,8 @@ class File:
 def with_files(value: Any) -> Any:
     """A value in which every {"file": uri}, at any depth, has become a `File`."""
     match value:
+        case str() | int():
+            return value
         case {"file": str() as uri} if len(value) == 1:
             return File(uri)
         case {"file": File() as file} if len(value) == 1:
@@ -185,7 +187,7 @@ def render(value: Any, scope: Mapping[str, Any]) -> Any:
     """
     if isinstance(value, str):
         return _render_text(value, scope)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict | Mapping):
         return {key: render(inner, scope) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [render(inner, scope) for inner in value]
