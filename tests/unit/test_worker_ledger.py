@@ -75,6 +75,19 @@ def test_reports_name_positions_and_leave_no_unit_out(clock: Clock) -> None:
     ]
 
 
+def test_only_the_unit_that_left_something_durable_says_so(clock: Clock) -> None:
+    book = ledger(clock, 4)
+    for unit, leaves in zip(book.assignment.units[:3], (False, True, False), strict=True):
+        book.begin(unit)
+        if leaves:
+            book.durable()
+        book.finish(CRASH)
+    book.begin(book.assignment.units[3])
+    assert [report.durable for report in book.termination("Interrupted", "").units] == [False, True, False, False]
+    book.durable()
+    assert [report.durable for report in book.termination("Interrupted", "").units] == [False, True, False, True]
+
+
 def test_movement_of_any_kind_holds_a_stall_off(clock: Clock) -> None:
     book = ledger(clock, stall_seconds=10.0)
     book.begin(book.assignment.units[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -90,22 +91,30 @@ def test_only_regular_files_travel(tmp_path: Path) -> None:
 def test_a_file_that_is_replaced_while_it_is_packed_stays_as_it_was(tmp_path: Path) -> None:
     folder, frozen = tmp_path / "folder", tmp_path / "frozen"
     folder.mkdir()
-    (folder / "state").write_text("old")
+    for name, size in (("small", 10), ("large", 2_000_000)):
+        (folder / name).write_bytes(b"o" * size)
     snapshots.freeze(folder, frozen)
-    (folder / "new").write_text("new")
-    (folder / "new").rename(folder / "state")
-    assert (frozen / "state").read_text() == "old"
-    (frozen / "state").unlink()
-    assert (folder / "state").read_text() == "new"
+    before, digest = snapshots.state(frozen), snapshots.digest(frozen)
+    for name in ("small", "large"):
+        (folder / "new").write_text("new")
+        (folder / "new").rename(folder / name)
+    assert (snapshots.state(frozen), snapshots.digest(frozen)) == (before, digest)
+    shutil.rmtree(frozen)
+    assert [(folder / name).read_text() for name in ("small", "large")] == ["new", "new"]
 
 
-def test_a_file_that_is_written_to_in_place_shows_in_the_frozen_folders_state(tmp_path: Path) -> None:
+def test_a_log_that_grows_all_the_time_disturbs_nothing_and_a_large_file_written_in_place_shows(tmp_path: Path) -> None:
     folder, frozen = tmp_path / "folder", tmp_path / "frozen"
     folder.mkdir()
-    (folder / "state").write_text("old")
+    (folder / "log").write_text("a line")
+    (folder / "large").write_bytes(bytes(2_000_000))
     snapshots.freeze(folder, frozen)
     before = snapshots.state(frozen)
-    (folder / "state").write_text("longer")
+    with (folder / "log").open("a") as log:
+        log.write("another line")
+    assert snapshots.state(frozen) == before
+    with (folder / "large").open("r+b") as large:
+        large.write(b"x")
     assert snapshots.state(frozen) != before
 
 

@@ -16,18 +16,17 @@ could not be looked at here, and why.
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-if TYPE_CHECKING:
-    from carryon_worker.generators.foresight import Doubt
+from carryon_worker.generators.arguments import Kind, Problem
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from carryon_worker.generators.foresight import Foresight
 
 _ITEMS: Final = 5
 _UNREADABLE: Final = 2
@@ -93,18 +92,18 @@ def look(units: list[CheckedUnit]) -> Answer:
     findings: dict[tuple[str, str, str], Finding] = {}
     worst: dict[tuple[str, str, str], int] = {}
     unchecked: dict[tuple[str, str], Unchecked] = {}
-    for unit, doubt in _doubts(units):
-        if doubt.problem is None:
-            unchecked[unit.stage, doubt.message] = Unchecked(stage=unit.stage, message=doubt.message)
+    for unit, problem in _problems(units):
+        if problem.kind is Kind.UNCHECKED:
+            unchecked[unit.stage, problem.message] = Unchecked(stage=unit.stage, message=problem.message)
             continue
-        key = (unit.stage, doubt.parameter, doubt.problem)
+        key = (unit.stage, problem.parameter, problem.kind)
         found = findings.setdefault(
             key,
             Finding(
                 stage=unit.stage,
-                parameter=doubt.parameter,
-                problem=doubt.problem,
-                message=doubt.message,
+                parameter=problem.parameter,
+                problem=problem.kind,
+                message=problem.message,
                 items=[],
                 count=0,
             ),
@@ -112,22 +111,29 @@ def look(units: list[CheckedUnit]) -> Answer:
         found.count += 1
         if len(found.items) < _ITEMS:
             found.items.append(unit.item)
-        if doubt.extent > worst.setdefault(key, doubt.extent):
-            worst[key] = doubt.extent
-            found.message = doubt.message
+        if problem.extent > worst.setdefault(key, problem.extent):
+            worst[key] = problem.extent
+            found.message = problem.message
     return Answer(findings=list(findings.values()), unchecked=list(unchecked.values()))
 
 
-def _doubts(units: list[CheckedUnit]) -> Iterator[tuple[CheckedUnit, Doubt]]:
-    doubts: Callable[[Mapping[str, Any]], Iterator[Doubt]] | None = None
-    for unit in units:
-        config = unit.generate.get("diffusers")
-        if config is None:
-            continue
-        if doubts is None:
-            # Seconds, which programs need not wait for.
-            from carryon_worker.generators.foresight import Foresight
+def _problems(units: list[CheckedUnit]) -> Iterator[tuple[CheckedUnit, Problem]]:
+    pipelines = [unit for unit in units if unit.generate.get("diffusers") is not None]
+    if not pipelines:
+        # Nothing to import for seconds.
+        return
+    foresight = _foresight()
+    for unit in pipelines:
+        if isinstance(foresight, Problem):
+            yield unit, foresight
+        else:
+            for problem in foresight.problems(unit.generate["diffusers"]):
+                yield unit, problem
 
-            doubts = Foresight().doubts
-        for doubt in doubts(config):
-            yield unit, doubt
+
+def _foresight() -> Foresight | Problem:
+    try:
+        from carryon_worker.generators.foresight import Foresight
+    except ImportError as error:
+        return Problem("", Kind.UNCHECKED, f"parameters are not looked at: diffusers can't be loaded here: {error}")
+    return Foresight()

@@ -115,6 +115,7 @@ class Runner:
             # Another attempt goes on from where this one failed. Not where it would fail again, nor where the bucket
             # has just failed us.
             if not (isinstance(error, StoreError) or (isinstance(error, UnitFailure) and error.permanent)):
+                self._ledger.watch(False)
                 checkpoints.save()
             raise
         finally:

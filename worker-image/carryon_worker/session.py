@@ -69,7 +69,12 @@ class Session:
         Raises:
             StoreError: The bucket does not say what an earlier attempt left.
         """
-        return self._checkpoints.open()
+        # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
+        self.watch(False)
+        folder = self._checkpoints.open()
+        self.moved()
+        self.watch(True)
+        return folder
 
     def flush(self, seconds: float) -> None:
         """Save what a resumed attempt needs. Called from another thread right before the process ends."""

@@ -19,6 +19,8 @@ LARGEST: Final = 1 << 30
 """Bytes of all files of a snapshot."""
 MOST_FILES: Final = 10_000
 DIGEST_LENGTH: Final = 16
+_COPIED: Final = 1 << 20
+"""Bytes of a file that is copied at once, such as a log that grows all the time."""
 _OVERHEAD: Final = 4096
 """Bytes a file takes in an archive besides its content, at most: headers of a long name and padding."""
 ARCHIVE_LARGEST: Final = LARGEST + MOST_FILES * _OVERHEAD
@@ -54,7 +56,9 @@ def state(folder: Path) -> State:
 
 
 def freeze(folder: Path, frozen: Path) -> None:
-    """Make a folder with the same files at one moment: links, so that what is replaced meanwhile stays as it was.
+    """Make a folder with the same files at one moment: what is replaced or appended to afterwards stays as it was.
+
+    Large files are linked instead of copied: one that is written to in place shows in the frozen folder's state.
 
     Raises:
         Restless: Files came, went or changed meanwhile.
@@ -62,10 +66,10 @@ def freeze(folder: Path, frozen: Path) -> None:
     frozen.mkdir()
     before = state(folder)
     try:
-        for path, *_ in before:
+        for path, _, _, size in before:
             target = frozen / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(folder / path, target)
+            _freeze(folder / path, target, size)
     except FileNotFoundError:
         raise Restless("files in it came and went all the time") from None
     if state(folder) != before:
@@ -159,9 +163,13 @@ def _files(folder: Path, base: str = "") -> Iterator[tuple[str, os.stat_result]]
             continue
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except PermissionError:
-        # A file system without hard links, or somebody else's file.
-        shutil.copy2(source, target, follow_symlinks=False)
+def _freeze(source: Path, target: Path, size: int) -> None:
+    if size > _COPIED:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except PermissionError:
+            # A file system without hard links, or somebody else's file: copied after all.
+            pass
+        else:
+            return
+    shutil.copy2(source, target, follow_symlinks=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,14 @@ INPUT = {"$input": {"stage": "image", "name": None}}
 FILE = {"$file": {"uri": "s3://bucket/a.png", "sha256": "0" * 64}}
 
 
-def run(text: str, *args: str) -> subprocess.CompletedProcess[str]:
+def run(text: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "carryon_worker", *(args or ("check",))],
         input=text,
         capture_output=True,
         text=True,
         timeout=120,
+        env={**os.environ, **env},
     )
 
 
@@ -98,6 +100,16 @@ def test_programs_are_not_looked_at_and_need_no_libraries() -> None:
     )
     assert json.loads(ended.stdout) == {"findings": [], "unchecked": []}
     assert " torch" not in ended.stderr
+
+
+def test_without_the_libraries_it_says_so_and_ends_well(tmp_path: Path) -> None:
+    (tmp_path / "diffusers.py").write_text("raise ImportError('not installed')")
+    unit = {"stage": "image", "item": "a", "generate": diffusers("some/model", {})}
+    ended = run(json.dumps({"units": [unit]}), PYTHONPATH=str(tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    answer = json.loads(ended.stdout)
+    assert answer["findings"] == []
+    assert answer["unchecked"][0]["message"].endswith("diffusers can't be loaded here: not installed")
 
 
 def test_units_that_can_not_be_read_are_refused_in_a_sentence() -> None:

@@ -24,6 +24,7 @@ WRITES = "printf made > $CARRYON_OUTPUT/made.txt; "
         ('{"outcome": "skipped", "reason": "no new post"}', Outcome.SKIPPED, "no new post"),
         ('{"outcome": "filtered"}', Outcome.FILTERED, ""),
         ('{"outcome": "skipped", "reason": null, "more": 1}', Outcome.SKIPPED, ""),
+        (r'{"outcome": "skipped", "reason": "half \ud800"}', Outcome.SKIPPED, "half ?"),
         ('{"outcome": "skipped", "reason": "%s"}' % ("x" * 5000), Outcome.SKIPPED, "x" * 1000),
     ],
 )

@@ -36,19 +36,26 @@ class Kind(StrEnum):
     RESERVED = "reserved"
     WRONG_KIND = "wrongKind"
     MISSING = "missing"
+    TRUNCATED = "truncated"
+    INVALID = "invalid"
+    UNCHECKED = "unchecked"
+    """Nothing is known to be wrong: it could not be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One parameter that a pipeline can't be called with.
+    """Something that speaks against calling a pipeline.
 
     Attributes:
+        parameter: Its name; "" where it is about the whole.
         message: A sentence that says what to change.
+        extent: How bad it is, among problems of one kind.
     """
 
     parameter: str
     kind: Kind
     message: str
+    extent: int = 0
 
 
 def accepted(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import arguments, models, pipelines
+from carryon_worker.generators.arguments import Kind, Problem
 
 _log = logging.getLogger(__name__)
 
@@ -23,25 +24,6 @@ _PROMPTS: Final = ("prompt", "negative_prompt")
 _ENDLESS: Final = 1_000_000
 """Tokens from which a limit is none: tokenizers without one say 10**30."""
 _INDEX: Final = "model_index.json"
-_TRUNCATED: Final = "truncated"
-_INVALID: Final = "invalid"
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Something that speaks against one unit, or that nothing can be said about.
-
-    Attributes:
-        parameter: Its name; "" where it is about the whole.
-        problem: In one word; None where it could not be looked at.
-        message: A sentence that says what to change.
-        extent: How bad it is, among doubts of one kind.
-    """
-
-    parameter: str
-    problem: str | None
-    message: str
-    extent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +58,25 @@ class Foresight:
         self._pipeline = lru_cache(maxsize=64)(_look)
         self._tokens = lru_cache(maxsize=100_000)(_count)
 
-    def doubts(self, config: Mapping[str, Any]) -> Iterator[Doubt]:
+    def problems(self, config: Mapping[str, Any]) -> Iterator[Problem]:
         """All that speaks against one configuration, in which files are still references."""
         try:
             wanted = Diffusers.model_validate(config)
         except ValidationError as error:
             for each in error.errors(include_url=False, include_input=False):
                 where = ".".join(map(str, each["loc"]))
-                yield Doubt(where, _INVALID, f"diffusers.{where}: {each['msg']}")
+                yield Problem(where, Kind.INVALID, f"diffusers.{where}: {each['msg']}")
             return
         seen = self._pipeline(wanted.model, wanted.pipeline)
-        if isinstance(seen, Doubt):
+        if isinstance(seen, Problem):
             yield seen
             return
         params = _unseen(wanted.params)
-        for problem in arguments.problems(seen.name, params, seen.takes):
-            yield Doubt(problem.parameter, problem.kind, problem.message)
+        yield from arguments.problems(seen.name, params, seen.takes)
         for name in _PROMPTS:
             yield from self._too_long(name, params, seen)
 
-    def _too_long(self, base: str, params: Mapping[str, Any], pipeline: _Pipeline) -> Iterator[Doubt]:
+    def _too_long(self, base: str, params: Mapping[str, Any], pipeline: _Pipeline) -> Iterator[Problem]:
         """Texts of which no tokenizer reads the end.
 
         `tokenizer_2` reads `prompt_2` where that is given, else `prompt`, as all pipelines with several do; a text that
@@ -115,7 +96,7 @@ class Foresight:
                     f"params.{name} has {worst.tokens + worst.read} tokens, of which {pipeline.name} reads the first"
                     f" {worst.read} with this model: shorten it, or put what matters first"
                 )
-                yield Doubt(name, _TRUNCATED, message, extent=worst.tokens)
+                yield Problem(name, Kind.TRUNCATED, message, extent=worst.tokens)
 
     def _lost(self, text: str, components: Sequence[str], params: Mapping[str, Any], pipeline: _Pipeline) -> _Lost:
         """What is left of a text unread by the tokenizer that reads most of it."""
@@ -126,18 +107,18 @@ class Foresight:
         return min(every)
 
 
-def _look(model: str, pipeline: str | None) -> _Pipeline | Doubt:
+def _look(model: str, pipeline: str | None) -> _Pipeline | Problem:
     folder = models.here(model)
     index = _index(folder) if folder is not None else {}
     named = pipeline or index.get("_class_name")
     if not isinstance(named, str):
         where = f"{folder} has no readable {_INDEX}" if folder is not None else f"{model} is no folder of this machine"
         message = f"parameters are not looked at: {where}, and `pipeline` names no class"
-        return Doubt("", None, message)
+        return Problem("", Kind.UNCHECKED, message)
     try:
         found = pipelines.find(named)
     except BadRequest as error:
-        return Doubt("pipeline", arguments.Kind.UNKNOWN, error.message)
+        return Problem("pipeline", Kind.UNKNOWN, error.message)
     takes = arguments.accepted(found.__call__)
     return _Pipeline(named, takes, {} if folder is None else _tokenizers(folder, index))
 

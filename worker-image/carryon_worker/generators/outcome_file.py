@@ -29,7 +29,8 @@ def read(path: Path) -> tuple[Outcome, str]:
             case {"outcome": str(outcome), **rest}:
                 reason = rest.get("reason") or ""
                 if isinstance(reason, str):
-                    return Outcome(outcome), reason
+                    # JSON may hold half a character, which UTF-8 has no form for.
+                    return Outcome(outcome), reason.encode(errors="replace").decode()
     except (ValueError, RecursionError) as error:
         raise _refused(f": {error}") from None
     raise _refused("")
