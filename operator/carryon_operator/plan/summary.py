@@ -150,8 +150,9 @@ def _awaiting(situation: Situation) -> tuple[bool, str, str]:
     if not waiting:
         return False, "NothingToApprove", "no unit waits for approval"
     listed = ", ".join(f"{counted(units, 'unit')} of stage {stage}" for stage, units in waiting.items())
-    stage = next(iter(waiting))
-    return True, "ApprovalRequired", f"{listed} wait until spec.approved.{stage} names their items"
+    stage, one = next(iter(waiting)), sum(waiting.values()) == 1
+    until = f"{'waits' if one else 'wait'} until spec.approved.{stage} names {'its item' if one else 'their items'}"
+    return True, "ApprovalRequired", f"{listed} {until}"
 
 
 def _progressing(spec: JobSpec, status: JobStatus, situation: Situation) -> tuple[bool, str, str]:
