@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -24,6 +26,7 @@ class Fault:
         watch: Hits a watch (True), a list or anything else (False).
         done: What was asked for is done all the same: only the answer is lost.
         message: What the server says.
+        path: Part of the request's path.
     """
 
     status: int
@@ -32,6 +35,7 @@ class Fault:
     done: bool = False
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,18 @@ class Seen:
 
 
 class FakeApiServer:
-    """Objects of any kind, by path of their collection; lists in pages, watches with bookmarks."""
+    """Objects of any kind, by path of their collection; lists in pages, watches with bookmarks.
+
+    Attributes:
+        logs: Name of a pod -> what its container logged.
+        clock: Of deletion timestamps.
+        ending: Namespaces that are being deleted; all others that are asked for are there.
+    """
 
     def __init__(self) -> None:
+        self.logs: dict[str, str] = {}
+        self.clock: Callable[[], float] = time.time
+        self.ending: set[str] = set()
         self.url = ""
         self.version = 0
         self.objects: dict[str, Object] = {}
@@ -89,6 +102,15 @@ class FakeApiServer:
         self.version += 1
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
         self._record("DELETED", collection, gone)
+
+    def delete(self, collection: str, name: str, namespace: str = "default") -> None:
+        """Delete an object, or mark it as being deleted where finalizers hold it."""
+        known = self.objects[f"{collection}/{namespace}/{name}"]
+        if known["metadata"].get("finalizers"):
+            moment = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self.put(collection, name, namespace, **{**known, "metadata": {"deletionTimestamp": moment}})
+        else:
+            self.remove(collection, name, namespace)
 
     def forget_history(self) -> None:
         """Compact: a watch or a continue token from before now is answered with 410."""
@@ -144,7 +166,8 @@ class FakeApiServer:
         if self.tokens is not None and request.headers.get("Authorization") not in {f"Bearer {t}" for t in self.tokens}:
             return _status(401, "Unauthorized", "Unauthorized")
         for fault in self.faults:
-            if fault.method == request.method and fault.watch == ("watch" in request.query):
+            watch = "watch" in request.query
+            if (fault.method, fault.watch) == (request.method, watch) and fault.path in request.path:
                 self.faults.remove(fault)
                 if fault.done:
                     await handler(request)
@@ -233,13 +256,32 @@ class FakeApiServer:
         if request.method == "DELETE":
             if body.get("preconditions", {}).get("uid", known["metadata"]["uid"]) != known["metadata"]["uid"]:
                 return _status(409, "Conflict", "the UID in the precondition does not match")
-            self.remove(collection, name, namespace)
+            version = body.get("preconditions", {}).get("resourceVersion", known["metadata"]["resourceVersion"])
+            if version != known["metadata"]["resourceVersion"]:
+                return _status(409, "Conflict", "the resourceVersion in the precondition does not match")
+            self.delete(collection, name, namespace)
             return web.json_response({"kind": "Status", "status": "Success"})
-        asked = body.pop("metadata", {}).get("resourceVersion")
-        if asked not in (None, known["metadata"]["resourceVersion"]):
+        changed = body.pop("metadata", {})
+        if changed.get("resourceVersion") not in (None, known["metadata"]["resourceVersion"]):
             return _status(409, "Conflict", "the object has been modified")
         fields = {key: value for key, value in known.items() if key != "metadata"}
-        return web.json_response(self.put(collection, name, namespace, **_merged(fields, body)))
+        kept = {"metadata": {"finalizers": changed["finalizers"]}} if "finalizers" in changed else {}
+        made = self.put(collection, name, namespace, **_merged(fields, body), **kept)
+        if "deletionTimestamp" in made["metadata"] and not made["metadata"].get("finalizers"):
+            self.remove(collection, name, namespace)
+        return web.json_response(made)
+
+    async def _namespace(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        ends = {"deletionTimestamp": "2026-01-01T00:00:00Z"} if name in self.ending else {}
+        return web.json_response({"kind": "Namespace", "metadata": {"name": name, **ends}})
+
+    async def _log(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.logs:
+            return _status(404, "NotFound", f'pods "{name}" not found')
+        lines = self.logs[name].splitlines(keepends=True)[-int(request.query["tailLines"]) :]
+        return web.Response(text="".join(lines)[: int(request.query["limitBytes"])])
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[FakeApiServer]:
@@ -250,6 +292,8 @@ class FakeApiServer:
             app.router.add_route("*", root + "/namespaces/{namespace}/{collection}", self._collection)
             app.router.add_route("*", root + "/namespaces/{namespace}/{collection}/{name}", self._object)
             app.router.add_route("*", root + "/namespaces/{namespace}/{collection}/{name}/status", self._object)
+            app.router.add_route("GET", root + "/namespaces/{namespace}/{collection}/{name}/log", self._log)
+        app.router.add_route("GET", "/api/v1/namespaces/{name}", self._namespace)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

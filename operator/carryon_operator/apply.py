@@ -215,9 +215,8 @@ class Applier:
         return None if seen.refused is None else WRITE_INTERVAL
 
     def _refuse(self, raw: Mapping[str, Any], memory: JobMemory, refusal: PodRefused) -> float:
-        """Tell of a refusal and remember it for the next observation; seconds until the next try."""
+        """Remember a refusal for the next observation, which tells of it; seconds until the next try."""
         memory.refused, memory.refusal = str(refusal), refusal.reason
-        self._recorder.event(raw, "Warning", refusal.reason, memory.refused)
         wait = self._backoff.next(memory.uid)
         log.warning("%s/%s: %s; again in %.1f s", raw["metadata"]["namespace"], raw["metadata"]["name"], refusal, wait)
         return wait

@@ -106,9 +106,9 @@ def explain(error: ApiError, stage: str) -> PodRefused:
     said = _SUBJECT.sub("", error.message)[:_LONGEST].rstrip(". ")
     for rule in _RULES:
         if rule.says.search(error.message):
-            return PodRefused(rule.reason, f'stage "{stage}": {said}: {rule.advice}')
+            return PodRefused(rule.reason, f'stage "{stage}": {said}; {rule.advice}')
     if error.status in (400, 422):
-        return PodRefused("InvalidPod", f'stage "{stage}": {said}: correct {_origin(error, stage)}')
+        return PodRefused("InvalidPod", f'stage "{stage}": {said}; correct {_origin(error, stage)}')
     return PodRefused(REFUSAL, f'stage "{stage}": {said}')
 
 

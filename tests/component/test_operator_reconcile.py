@@ -6,173 +6,38 @@ import asyncio
 import json
 import socket
 import threading
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
-from carryon_operator.config import Config
-from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
 from carryon_operator.kube.errors import Unavailable
-from carryon_operator.kube.events import EventRecorder
-from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.resources import PODS
 from carryon_operator.looks import Busy, Looks
-from carryon_operator.plan.model import PodRecord
-from carryon_operator.podstatus import owner_key, project
-from carryon_operator.reconcile import Reconciler
-from fake_apiserver import FakeApiServer, Fault, eventually
-
-KEY = "default/reel"
-SPEC: dict[str, Any] = {
-    "items": {"count": 3},
-    "parallelism": 3,
-    "stages": [{"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}],
-}
-
-ENDED: dict[str, Any] = {
-    "phase": "Failed",
-    "containerStatuses": [{"name": names.CONTAINER, "state": {"terminated": {"exitCode": 1}}}],
-}
-
-
-@dataclass
-class World:
-    """A job on a server, and everything that reconciles it, with clocks that stand still until told otherwise."""
-
-    server: FakeApiServer
-    client: Client
-    config: Config
-    jobs: JobCache
-    pods: Informer[PodRecord]
-    expectations: Expectations
-    recorder: EventRecorder
-    now: float = field(default_factory=time.time)
-    ticks: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.reconciler = Reconciler(
-            config=self.config,
-            client=self.client,
-            jobs=self.jobs,
-            pods=self.pods,
-            expectations=self.expectations,
-            recorder=self.recorder,
-            looks=Looks(longest=0.2),
-            clock=lambda: self.now,
-            monotonic=lambda: self.ticks,
-        )
-
-    def write(self, **fields: Any) -> None:
-        """Create the job, or edit its spec."""
-        known = self.server.objects.get(f"generationjobs/{KEY}", {})
-        generation = known.get("metadata", {}).get("generation", 0) + 1
-        self.server.put(
-            "generationjobs",
-            "reel",
-            apiVersion=names.API_VERSION,
-            kind=names.KIND,
-            metadata={"generation": generation},
-            spec={**known.get("spec", SPEC), **fields},
-            status=known.get("status", {}),
-        )
-        self.ring()
-
-    def ring(self) -> None:
-        """Have the operator see the job as it is."""
-        self.jobs.observe(json.loads(json.dumps(self.server.objects[f"generationjobs/{KEY}"])))
-
-    async def reconcile(self) -> float | None:
-        """Two seconds later: reconcile, and let the informer see what came of it."""
-        self.now += 2
-        self.ticks += 2
-        wait = await self.reconciler.reconcile(KEY)
-        await eventually(lambda: {pod.name for pod in self.pods} == {p["metadata"]["name"] for p in self.ours()})
-        return wait
-
-    def ours(self) -> list[dict[str, Any]]:
-        """Pods that the informer's selector matches."""
-        pods = [each for key, each in self.server.objects.items() if key.startswith("pods/")]
-        return [pod for pod in pods if names.MANAGED_BY in pod["metadata"].get("labels", {})]
-
-    def units(self) -> list[str]:
-        """Units of all pods, each as often as it is given to one."""
-        given = [json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS]) for pod in self.ours()]
-        return sorted(unit for units in given for unit in units)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        return dict(self.server.objects[f"generationjobs/{KEY}"]["status"])
-
-    def claim(self, kind: str) -> tuple[str, str, str]:
-        """Status, reason and message of a condition."""
-        (found,) = [each for each in self.status["conditions"] if each["type"] == kind]
-        return found["status"], found["reason"], found["message"]
-
-    def events(self) -> list[str]:
-        """Reasons of the Events that people see."""
-        return [each["reason"] for key, each in self.server.objects.items() if key.startswith("events/")]
-
-
-@asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
-    async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
-        expectations = Expectations(time.monotonic)
-        pods = Informer(
-            client,
-            PODS,
-            project=project,
-            owner=owner_key,
-            label_selector=f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}",
-        )
-
-        def seen(old: PodRecord | None, new: PodRecord | None) -> None:
-            if new is not None:
-                expectations.observed_create(new.job_uid, new.name)
-            elif old is not None:
-                expectations.observed_delete(old.job_uid, old.uid)
-
-        pods.subscribe(seen)
-        recorder = EventRecorder(client, clock=time.time)
-        tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
-        await pods.synced.wait()
-        try:
-            yield World(server, client, config, JobCache(), pods, expectations, recorder)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+from fake_apiserver import Fault, eventually
+from reconciling import ENDED, KEY, world
 
 
 async def test_a_refused_pod_is_told_and_tried_again_until_the_quota_allows_it(tmp_path: Path) -> None:
-    quota = "exceeded quota: gpus"
+    quota = Fault(403, "POST", message='pods "reel-x-1" is forbidden: exceeded quota: gpus', path="/pods")
     async with world(tmp_path / "out") as w:
         w.write()
-        w.server.faults.append(Fault(403, "POST", message=quota))
+        w.server.faults.append(quota)
         first = await w.reconcile()
         assert first is not None
         assert first <= 1
         assert w.status["units"]["remaining"] == 3, "a refusal must not hide the job"
-        await eventually(lambda: w.events() == ["PodRefused"])
         assert w.ours() == []
 
-        w.server.faults.append(Fault(403, "POST", message=quota))
+        w.server.faults.append(quota)
         second = await w.reconcile()
         assert second is not None
         assert second <= 2
-        status, reason, message = w.claim("Progressing")
-        assert (status, reason) == ("False", "PodsRefused")
-        assert quota in message
+        status, reason, message = w.claim("Stalled")
+        assert (status, reason) == ("True", "QuotaExceeded")
+        assert 'stage "clip": exceeded quota: gpus; wait until other pods of the namespace end' in message
+        await eventually(lambda: w.events() == ["QuotaExceeded"])
 
         await w.reconcile()
         assert w.units() == ["0", "1", "2"]
@@ -284,7 +149,7 @@ async def test_a_folder_that_no_system_call_takes_is_a_sentence(tmp_path: Path) 
 
 async def test_a_job_that_is_over_holds_no_units_and_reads_them_again_when_asked_for_more(tmp_path: Path) -> None:
     async with world(tmp_path / "out") as w:
-        w.write(retry={"perUnit": 1})
+        w.write(retry={"perUnit": 1, "rounds": 0})
         await w.reconcile()
         for pod in w.ours():
             metadata = {key: pod["metadata"][key] for key in ("labels", "annotations")}
@@ -296,7 +161,7 @@ async def test_a_job_that_is_over_holds_no_units_and_reads_them_again_when_asked
         await w.reconcile()
         memory = w.reconciler._memories[KEY]
         assert memory.resolved is not None
-        assert (memory.resolved.stages, memory.by_fingerprint, memory.bucket.swept_at) == ((), {}, None)
+        assert (memory.resolved.stages, memory.bucket.done, memory.bucket.swept_at) == ((), {}, None)
 
         job = w.server.objects[f"generationjobs/{KEY}"]
         job["metadata"]["annotations"] = {names.ANNOTATION_RESUME: "again"}

@@ -1,0 +1,150 @@
+"""A job on an API server that misbehaves, and the real reconciler on it, with its artifacts in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from carryon_core import names
+from carryon_core.messages import StoreConfig
+from carryon_operator.config import Config
+from carryon_operator.jobs import JobCache
+from carryon_operator.kube.client import Client
+from carryon_operator.kube.connection import Connection
+from carryon_operator.kube.events import EventRecorder
+from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.informer import Informer
+from carryon_operator.kube.resources import PODS
+from carryon_operator.looks import Looks
+from carryon_operator.plan.model import PodRecord
+from carryon_operator.podstatus import owner_key, project
+from carryon_operator.reconcile import Reconciler
+from fake_apiserver import FakeApiServer, eventually
+
+KEY = "default/reel"
+SPEC: dict[str, Any] = {
+    "items": {"count": 3},
+    "parallelism": 3,
+    "stages": [{"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}}],
+}
+
+ENDED: dict[str, Any] = {
+    "phase": "Failed",
+    "containerStatuses": [{"name": names.CONTAINER, "state": {"terminated": {"exitCode": 1}}}],
+}
+
+
+@dataclass
+class World:
+    """A job on a server, and everything that reconciles it, with clocks that stand still until told otherwise."""
+
+    server: FakeApiServer
+    client: Client
+    config: Config
+    jobs: JobCache
+    pods: Informer[PodRecord]
+    expectations: Expectations
+    recorder: EventRecorder
+    now: float = field(default_factory=time.time)
+    ticks: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(
+            config=self.config,
+            client=self.client,
+            jobs=self.jobs,
+            pods=self.pods,
+            expectations=self.expectations,
+            recorder=self.recorder,
+            looks=Looks(longest=0.2),
+            clock=lambda: self.now,
+            monotonic=lambda: self.ticks,
+        )
+
+    def write(self, **fields: Any) -> None:
+        """Create the job, or edit its spec."""
+        known = self.server.objects.get(f"generationjobs/{KEY}", {})
+        generation = known.get("metadata", {}).get("generation", 0) + 1
+        self.server.put(
+            "generationjobs",
+            "reel",
+            apiVersion=names.API_VERSION,
+            kind=names.KIND,
+            metadata={"generation": generation},
+            spec={**known.get("spec", SPEC), **fields},
+            status=known.get("status", {}),
+        )
+        self.ring()
+
+    def ring(self) -> None:
+        """Have the operator see the job as it is."""
+        self.jobs.observe(json.loads(json.dumps(self.server.objects[f"generationjobs/{KEY}"])))
+
+    async def reconcile(self) -> float | None:
+        """Two seconds later: reconcile, and let the informer see what came of it."""
+        self.now += 2
+        self.ticks += 2
+        wait = await self.reconciler.reconcile(KEY)
+        await eventually(lambda: {pod.name for pod in self.pods} == {p["metadata"]["name"] for p in self.ours()})
+        return wait
+
+    def ours(self) -> list[dict[str, Any]]:
+        """Pods that the informer's selector matches."""
+        pods = [each for key, each in self.server.objects.items() if key.startswith("pods/")]
+        return [pod for pod in pods if names.MANAGED_BY in pod["metadata"].get("labels", {})]
+
+    def units(self) -> list[str]:
+        """Units of all pods that have not ended, each as often as it is given to one."""
+        going = [pod for pod in self.ours() if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+        given = [json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS]) for pod in going]
+        return sorted(unit for units in given for unit in units)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(self.server.objects[f"generationjobs/{KEY}"]["status"])
+
+    def claim(self, kind: str) -> tuple[str, str, str]:
+        """Status, reason and message of a condition."""
+        (found,) = [each for each in self.status["conditions"] if each["type"] == kind]
+        return found["status"], found["reason"], found["message"]
+
+    def events(self) -> list[str]:
+        """Reasons of the Events that people see."""
+        return [each["reason"] for key, each in self.server.objects.items() if key.startswith("events/")]
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
+    async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
+        expectations = Expectations(time.monotonic)
+        pods = Informer(
+            client,
+            PODS,
+            project=project,
+            owner=owner_key,
+            label_selector=f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}",
+        )
+
+        def seen(old: PodRecord | None, new: PodRecord | None) -> None:
+            if new is not None:
+                expectations.observed_create(new.job_uid, new.name)
+            elif old is not None:
+                expectations.observed_delete(old.job_uid, old.uid)
+
+        pods.subscribe(seen)
+        recorder = EventRecorder(client, clock=time.time)
+        tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
+        await pods.synced.wait()
+        try:
+            yield World(server, client, config, JobCache(), pods, expectations, recorder)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
