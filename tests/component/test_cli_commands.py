@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from carryon_standalone.cli import main
-from plane import Plane, finished, succeeded, suspended
+from plane import Plane, condition, failed, finished, succeeded, suspended
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -102,8 +102,9 @@ def write(folder: Path, *jobs: dict[str, Any]) -> str:
 
 
 def at_work(plane: Plane, name: str) -> None:
-    """Return when a pod of the job runs."""
+    """Return when a pod of the job runs, and its status says so."""
     plane.wait_for(name, lambda _: any((pod.get("status") or {}).get("phase") == "Running" for pod in plane.pods(name)))
+    plane.wait_for(name, lambda job: job["status"]["units"]["active"] > 0)
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +300,192 @@ def test_delete_asks_and_keeps_artifacts(carryon: Carryon, plane: Plane, tmp_pat
     assert deleted.stdout == f"gone is deleted; artifacts stay in {plane.job_folder('gone')}/\n"
     assert plane.job_folder("gone").exists()
     carryon("get", "gone", code=1)
+
+
+def acted(carryon: Carryon, name: str) -> dict[str, Any]:
+    """Verdicts on a job, as `carryon actions` tells them."""
+    found: dict[str, Any] = json.loads(carryon("actions", name, "--json").stdout)
+    return found
+
+
+def test_actions_are_those_that_the_commands_allow(carryon: Carryon, hello: str, held: str) -> None:
+    done = acted(carryon, hello)
+    assert [action for action, made in done.items() if made["possible"]] == ["redo", "edit", "delete"]
+    for command in ("resume", "pause", "restart", "cancel", "retry"):
+        assert carryon(command, hello, code=1).stderr == f"{hello}: {done[command]['reason']}\n"
+    table = carryon("actions", held).stdout.splitlines()
+    assert table[0].split() == ["ACTION", "POSSIBLE", "REASON", "TO", "DO", "IT"]
+    assert any(line.startswith("restart   yes") and "units at work" in line for line in table)
+
+
+def test_resuming_what_runs_sends_nothing(carryon: Carryon, plane: Plane, held: str) -> None:
+    assert carryon("resume", held).stdout == "nothing to do: the job is at work\n"
+    assert "annotations" not in plane.get(held)["metadata"]
+
+
+def test_pausing_twice_and_until_a_time(carryon: Carryon, plane: Plane, held: str) -> None:
+    carryon("pause", held, "--until", "8h")
+    plane.wait_for(held, suspended)
+    spec = plane.get(held)["spec"]
+    assert not spec["suspend"]
+    assert spec["suspendUntil"] in carryon("describe", held).stdout + acted(carryon, held)["resume"]["reason"]
+    carryon("pause", held)
+    assert carryon("pause", held).stdout.startswith("nothing to do: ")
+    carryon("resume", held)
+    spec = plane.get(held)["spec"]
+    assert (spec["suspend"], spec.get("suspendUntil")) == (False, None)
+    at_work(plane, held)
+
+
+def test_restart_replaces_the_pods_once(carryon: Carryon, plane: Plane, held: str) -> None:
+    before = {pod["metadata"]["uid"] for pod in plane.pods(held)}
+    carryon("restart", held)
+    plane.wait_for(held, lambda job: job["status"]["counters"]["restarts"] == 1)
+    plane.wait_for(held, lambda _: not before & {pod["metadata"]["uid"] for pod in plane.pods(held)})
+    at_work(plane, held)
+    assert plane.get(held)["status"]["counters"]["restarts"] == 1
+
+
+def test_cancel_ends_a_job_and_resume_takes_it_up_again(
+    carryon: Carryon, plane: Plane, held: str, tmp_path: Path
+) -> None:
+    carryon("cancel", held)
+    plane.wait_for(held, lambda job: condition(job, "Cancelled") and finished(job))
+    assert carryon("cancel", held).stdout == "nothing to do: cancelled already\n"
+    assert "resume it first" in carryon("restart", held, code=1).stderr
+    (tmp_path / "go").touch()
+    carryon("resume", held)
+    plane.wait_for(held, succeeded)
+
+
+def test_retry_makes_what_failed_and_its_log_outlives_the_pod(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    script = f'test "$CARRYON_ITEM" = 0 || test -e {tmp_path}/fixed || {{ echo no luck with $CARRYON_ITEM; exit 3; }}'
+    plane.apply(job("again", script, retry={"perUnit": 1, "rounds": 0}))
+    plane.wait_for("again", failed)
+    assert "has not failed for good (done)" in carryon("retry", "again", "clip/0", code=1).stderr
+    plane.wait_for("again", lambda _: len(carryon("logs", "again", "--previous").stdout.splitlines()) >= 2)
+    assert "no luck with 1" in carryon("logs", "again", "clip/1", "--previous").stdout
+    assert "clip/2 | no luck with 2" in carryon("logs", "again", "--previous").stdout
+    (tmp_path / "fixed").touch()
+    carryon("retry", "again", "clip/1")
+    plane.wait_for("again", lambda job: job["status"]["stages"][0]["succeeded"] == "0-1")
+    carryon("retry", "again")
+    plane.wait_for("again", succeeded)
+
+
+def test_redo_makes_one_unit_with_another_seed_and_keeps_what_it_made(carryon: Carryon, plane: Plane) -> None:
+    plane.apply(job("anew", 'echo $CARRYON_SEED > "$CARRYON_OUTPUT/seed"'))
+    plane.wait_for("anew", succeeded)
+    before = json.loads(carryon("units", "anew", "--json").stdout)
+    carryon("redo", "anew", "clip/1", "--seed", "77")
+    plane.wait_for("anew", succeeded)
+    after = json.loads(carryon("units", "anew", "--json").stdout)
+    assert [was == now for was, now in zip(before, after, strict=True)] == [True, False, True]
+    (seed,) = [path for path in map(Path, after[1]["artifacts"]) if path.name.startswith("seed")]
+    assert seed.read_text() == "77\n"
+    assert all(Path(path).exists() for path in before[1]["artifacts"])
+    assert "would change nothing" in carryon("redo", "anew", "clip/1", "--seed", "77", code=1).stderr
+    assert "would change nothing" in carryon("redo", "anew", "clip/1", "--param", "prompt=x", code=1).stderr
+
+
+GATHERED = [
+    {"name": "draft", "generate": {"command": {"args": ["sh", "-c", MAKE]}}},
+    {
+        "name": "final",
+        "after": ["draft"],
+        "approval": "Required",
+        "generate": {"command": {"args": ["sh", "-c", MAKE]}},
+    },
+    {"name": "book", "after": ["final"], "each": "job", "generate": {"command": {"args": ["sh", "-c", MAKE]}}},
+]
+
+
+def test_approve_lets_items_enter_a_stage(carryon: Carryon, tmp_path: Path) -> None:
+    file = write(tmp_path, job("gated", stages=GATHERED))
+    ran = carryon("run", file, code=1)
+    assert "gated waits for approval: " in ran.stdout
+    assert "carryon approve gated" in ran.stdout
+    states = {each["stage"]: each["state"] for each in json.loads(carryon("units", "gated", "--json").stdout)}
+    assert states == {"draft": "done", "final": "waiting for approval", "book": "waiting"}
+    assert carryon("approve", "gated", "final", code=2).stderr == "name the items that may go on, or say --all\n"
+    carryon("approve", "gated", "final", "0")
+    assert carryon("approve", "gated", "final", "0").stdout == "nothing to do: approved already\n"
+    carryon("approve", "gated", "final", "--all")
+    # The file says nothing of approvals, so applying it again leaves them alone.
+    carryon("run", file)
+    units = json.loads(carryon("units", "gated", "--json").stdout)
+    assert [(each["stage"], each["item"]) for each in units][-2:] == [("final", "2"), ("book", "job")]
+    assert all(Path(each["artifacts"][0]).exists() for each in units)
+
+
+def test_try_makes_the_first_items_and_asks_nobody(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    file = write(tmp_path, job("long", stages=GATHERED, count=9, suspend=True))
+    tried = carryon("try", file)
+    assert "long-try succeeded: 5 of 5 units done" in tried.stdout
+    assert f"{plane.job_folder('long-try')}/book/job/" in tried.stdout
+    carryon("get", "long-try", code=1)
+    assert carryon("try", file, "--items", "1", "--keep").stdout.count("final/") >= 1
+    assert plane.get("long-try")["spec"]["items"] == {"count": 1}
+    carryon("try", file, "--items", "1")
+    carryon("get", "long-try", code=1)
+
+
+def test_a_try_that_fails_stays_to_be_looked_at(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    carryon("try", write(tmp_path, job("bad", "exit 3", retry={"perUnit": 1, "rounds": 0})), code=1)
+    assert condition(plane.get("bad-try"), "Failed")
+
+
+def test_validate_asks_the_api_server_that_the_job_would_go_to(carryon: Carryon, tmp_path: Path) -> None:
+    checked = carryon("validate", write(tmp_path, job("fine")))
+    assert (checked.stdout, checked.stderr) == (f"{tmp_path}/job.yaml: valid\n", "")
+    there = job("fine")
+    there["metadata"]["namespace"] = "studio"
+    assert 'namespaces "studio" not found' in carryon("validate", write(tmp_path, there), code=1).stderr
+    nowhere = ["--kubeconfig", str(tmp_path / "none")]
+    alone = carryon("validate", write(tmp_path, job("fine")), *nowhere)
+    assert "not checked: by an API server" in alone.stderr
+
+
+def test_validate_reads_the_rows_that_items_come_from(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:
+    rows = tmp_path / "items.csv"
+    rows.write_text("id,prompt\ndunes,sand\ndunes,more sand\n")
+    from_file = {"from": {"uri": rows.as_uri(), "format": "csv"}}
+    refused = carryon("validate", write(tmp_path, job("rows", items=from_file)), code=1)
+    assert "rows 2 and 3" in refused.stderr
+    assert '"dunes"' in refused.stderr
+    rows.write_text("id,prompt\ndunes,sand\n")
+    carryon("validate", write(tmp_path, job("rows", "echo {{ item.prompt }}", items=from_file)))
+    typo = carryon("validate", write(tmp_path, job("rows", "echo {{ item.promt }}", items=from_file)), code=1)
+    assert "item.promt" in typo.stderr
+    plane.request(
+        "POST",
+        "/api/v1/namespaces/default/configmaps",
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scenes"}, "data": {"a.jsonl": '{"id": 3}\n'}},
+    )
+    for key, code in (("a.jsonl", 0), ("b.jsonl", 1)):
+        from_map = {"from": {"configMapKeyRef": {"name": "scenes", "key": key}, "format": "jsonl"}}
+        said = carryon("validate", write(tmp_path, job("rows", items=from_map)), code=code)
+        assert ("has no key b.jsonl: add it" in said.stderr) == bool(code)
+
+
+def test_warnings_are_no_errors_unless_somebody_says_so(carryon: Carryon, tmp_path: Path) -> None:
+    file = write(tmp_path, job("photos", "echo", podTemplate={"spec": {"restartPolicy": "Always"}}))
+    warned = carryon("validate", file)
+    assert "warning: " in warned.stderr
+    assert "restartPolicy" in warned.stderr
+    assert carryon("validate", file, "--strict", code=1).stdout == ""
+    told = json.loads(carryon("validate", file, "--json").stdout)
+    assert (told["valid"], told["problems"][0]["severity"]) == (True, "warning")
+
+
+def test_blank_and_unknown_parameters_are_told_before_a_gpu_starts(carryon: Carryon, tmp_path: Path) -> None:
+    items = {"list": [{"id": "dunes", "params": {"prompt": " "}}, {"id": "harbour", "params": {"prompt": "boats"}}]}
+    asks = {"model": "/nowhere", "pipeline": "WanPipeline", "params": {"prompt": "{{ item.prompt }}", "promt": "x"}}
+    stages = [{"name": "clip", "generate": {"diffusers": asks}}]
+    found = carryon("validate", write(tmp_path, job("clips", items=items, stages=stages)), code=1)
+    assert 'warning: stage "clip": prompt is blank for 1 of 2 items: dunes' in found.stderr
+    assert 'stage "clip": promt: ' in found.stderr
+    assert "(2 items: dunes, harbour)" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from carryon_core import crd
+from carryon_core import findings as blank
 from carryon_core.errors import SpecError
 from carryon_core.resolve import ResolvedJob, file_uris, resolve
 from carryon_core.rows import parse_rows
@@ -88,6 +89,7 @@ def findings(job: Job, namespace: str, connect: Connect) -> Iterator[Finding]:
         return
     yield from (_warning(each) for each in resolved.warnings)
     yield from _files(digests)
+    yield from (_warning(each.message) for each in blank.findings(resolved))
     yield from _by_worker(resolved)
 
 

@@ -23,7 +23,8 @@ Show = Callable[[Sequence[JobView]], None]
 
 def rests(job: JobView) -> bool:
     """Whether a job moves no further unless a person does something."""
-    waits = job.active == 0 and (job.holds("Stalled") or job.phase == "AwaitingApproval")
+    asks = job.holds("Stalled") or (job.holds("AwaitingApproval") and job.phase == "AwaitingApproval")
+    waits = asks and job.active == 0
     return job.refused is not None or job.holds("Finished") or job.holds("Suspended") or waits
 
 
