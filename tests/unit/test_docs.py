@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from carryon_core import names
+from carryon_core import crd, names
 from carryon_core.done import Done
+from carryon_core.resolve import resolve
+from carryon_core.spec import JobSpec
 from carryon_core.status import ConditionType
-from carryon_standalone.cli import manifests
+from carryon_standalone.apiserver.schema import Structural
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,13 +75,22 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 @pytest.mark.parametrize("job", [*jobs()])
 def test_every_job_that_is_shown_would_be_accepted(job: dict[str, Any]) -> None:
-    assert manifests.problems(job, "default") == []
+    structural, _ = Structural.compile(crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "schema")
+    assert structural is not None
+    assert structural.prune(job) == []
+    structural.default(job)
+    assert structural.validate(job) == []
+    spec = JobSpec.model_validate(job["spec"])
+    # What the rows of a job's data hold, its page says in words.
+    if spec.items.from_ is None:
+        assert resolve("default", job["metadata"]["name"], spec).warnings == ()
 
 
 @pytest.mark.parametrize("text", [*blocks("json")])
 def test_every_done_json_that_is_shown_is_one(text: str) -> None:
     shown = json.loads(text)
-    assert Done.model_validate(shown).model_dump(by_alias=True, mode="json") == shown
+    read = Done.model_validate(shown).model_dump(by_alias=True, mode="json")
+    assert {**read, **shown} == read
 
 
 def reasons(call: str, position: int) -> set[str]:
