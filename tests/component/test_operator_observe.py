@@ -395,3 +395,23 @@ async def test_a_look_that_goes_on_after_nobody_waits_for_it_is_the_only_one(mot
         assert d.memory.look is look
         assert look is not None
         await asyncio.wait([look], timeout=60)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"succeeded": "0-3"},
+        {"failed": "5-2"},
+        {"skipped": "7"},
+        {"failures": {"-1": "0"}},
+        {"fruitless": {"2": "0,9"}},
+        {"succeeded": 7},
+    ],
+)
+async def test_a_status_that_somebody_damaged_counts_as_lost(f: Desk, damage: dict[str, Any]) -> None:
+    seen = await over(f)
+    f.raw["status"]["stages"][0].update(damage)
+    after = await f.look()
+    assert not is_over(after)
+    assert after.status.stages == []
+    assert after.done == seen.done

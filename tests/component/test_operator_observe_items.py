@@ -33,6 +33,13 @@ async def d(store_config: StoreConfig) -> AsyncIterator[Desk]:
         yield made
 
 
+@pytest.fixture
+async def m(file_config: StoreConfig) -> AsyncIterator[Desk]:
+    """A desk with folders only."""
+    async with desk(Config(default_store=file_config, file_root=PurePosixPath("/"))) as made:
+        yield made
+
+
 def follow(d: Desk, content: bytes, **fields: Any) -> None:
     """Create a job whose items come from a table with this content."""
     d.write(items={"from": {"uri": d.put("in/creators.csv", content), "format": "csv", **fields}})
@@ -89,6 +96,17 @@ async def test_a_table_that_says_the_same_in_other_words_changes_nothing(d: Desk
     assert seen.source != first.source
 
 
+async def test_a_table_that_vanishes_from_a_bucket_changes_nothing(d: Desk) -> None:
+    follow(d, csv("dunes", "sea"))
+    first = await d.look()
+    d.report(first)
+    d.remove("in/creators.csv")
+    seen = await d.look(later=MINUTE)
+    assert seen.resolved == first.resolved
+    assert seen.stale is not None
+    assert seen.stale[0] == "SourceMissing"
+
+
 BROKEN = {
     "not there": (None, "SourceMissing", "does not exist: put it back"),
     "no table": (b"\xff\xfe", "SourceInvalid", "is not UTF-8"),
@@ -103,45 +121,45 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_table_that_breaks_changes_nothing_and_counts_again_when_it_is_whole(
-    d: Desk, how: str, restarted: bool
+    m: Desk, how: str, restarted: bool
 ) -> None:
     content, reason, sentence = BROKEN[how]
-    follow(d, csv("dunes", "sea"))
-    first = await d.look()
-    d.report(first)
+    follow(m, csv("dunes", "sea"))
+    first = await m.look()
+    m.report(first)
     if content is None:
-        d.remove("in/creators.csv")
+        m.remove("in/creators.csv")
     else:
-        d.put("in/creators.csv", content)
+        m.put("in/creators.csv", content)
     if restarted:
-        d.restart()
+        m.restart()
     for _ in range(3):
-        seen = await d.look(later=MINUTE)
+        seen = await m.look(later=MINUTE)
         assert seen.resolved == first.resolved
         assert seen.source == first.source
         assert seen.stale is not None
         assert seen.stale[0] == reason
         assert sentence in seen.stale[1]
-    d.put("in/creators.csv", csv("dunes", "sea", "sky"))
-    seen = await d.look(later=MINUTE)
+    m.put("in/creators.csv", csv("dunes", "sea", "sky"))
+    seen = await m.look(later=MINUTE)
     assert ids(seen) == ("dunes", "sea", "sky")
     assert seen.stale is None
 
 
 @pytest.mark.parametrize("how", BROKEN)
-async def test_a_job_without_items_yet_says_what_is_wrong_with_the_table_until_it_is_whole(d: Desk, how: str) -> None:
+async def test_a_job_without_items_yet_says_what_is_wrong_with_the_table_until_it_is_whole(m: Desk, how: str) -> None:
     content, reason, sentence = BROKEN[how]
-    follow(d, content or b"")
+    follow(m, content or b"")
     if content is None:
-        d.remove("in/creators.csv")
+        m.remove("in/creators.csv")
     for _ in range(2):
-        seen = await d.look(later=30)
+        seen = await m.look(later=30)
         assert seen.problem is not None
         expected = {"SourceMissing": "ItemsNotFound", "SourceInvalid": "InvalidItems"}[reason]
         assert seen.problem[0] == ("InvalidTemplate" if how == "a column gone" else expected)
         assert sentence in seen.problem[1]
-    d.put("in/creators.csv", csv("dunes"))
-    assert ids(await d.look(later=MINUTE)) == ("dunes",)
+    m.put("in/creators.csv", csv("dunes"))
+    assert ids(await m.look(later=MINUTE)) == ("dunes",)
 
 
 async def test_a_template_that_is_edited_into_nonsense_is_no_fault_of_the_table(d: Desk) -> None:
@@ -292,13 +310,6 @@ def mapped(d: Desk, **fields: Any) -> None:
 
 def follow_map(d: Desk) -> None:
     d.write(items={"from": {"configMapKeyRef": {"name": "creators", "key": "items.csv"}, "format": "csv"}})
-
-
-@pytest.fixture
-async def m(file_config: StoreConfig) -> AsyncIterator[Desk]:
-    """A desk for a job whose items lie in a ConfigMap."""
-    async with desk(Config(default_store=file_config, file_root=PurePosixPath("/"))) as made:
-        yield made
 
 
 async def test_a_config_map_is_followed(m: Desk) -> None:
