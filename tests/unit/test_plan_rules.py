@@ -723,6 +723,33 @@ def test_new_seeds_for_most_units_are_no_half_empty_bucket() -> None:
     assert sum(world.made.values()) == 7
 
 
+# --- tools that wait ------------------------------------------------------------------------------------------------
+
+
+def kstatus(world: World) -> str:
+    """The rules of sigs.k8s.io/cli-utils/pkg/kstatus for a kind that it knows nothing else about."""
+    if world.status.observed_generation != world.generation:
+        return "InProgress"
+    if holds(world, ConditionType.STALLED):
+        return "Failed"
+    return "Current"
+
+
+def test_tools_that_know_kstatus_see_what_failed_and_what_gets_on() -> None:
+    world = World(spec=job_spec(items={"count": 2}, retry={"perUnit": 1}))
+    assert kstatus(world) == "InProgress"
+    world.settle()
+    assert kstatus(world) == "Current"
+    work(world, {"1": 1})
+    assert world.status.phase == Phase.FAILED
+    assert kstatus(world) == "Failed"
+    assert "Stalled" not in world.events
+    assert world.status.message.count("failed") == 1
+    world.annotations[names.ANNOTATION_RESUME] = "now"
+    work(world)
+    assert kstatus(world) == "Current"
+
+
 # --- after the end --------------------------------------------------------------------------------------------------
 
 

@@ -364,7 +364,7 @@ def _transitions(seen: Observation, status: JobStatus, ending: Ending | None) ->
         events.append(summary.farewell(status, ending))
     elif ending is not None and requests.grants_resume(seen):
         events.append(Event("Normal", "NothingToResume", summary.standing(status)))
-    for kind, type_ in _TOLD:
+    for kind, type_ in _TOLD if ending is None else ():
         now, before = conditions.find(status, kind), conditions.find(seen.status, kind)
         if now is None or now.status != "True":
             continue

@@ -99,7 +99,7 @@ def claims(spec: JobSpec, status: JobStatus, now: float, situation: Situation) -
         ConditionType.SUSPENDED: (
             (False, "Finished", "the job has ended") if ending else suspended(spec, now, situation.suspension)
         ),
-        ConditionType.STALLED: (True, *situation.stall) if situation.stall else (False, "NotStalled", _NO_PERSON),
+        ConditionType.STALLED: _stalled(situation, told),
         ConditionType.AWAITING_APPROVAL: _awaiting(situation),
         ConditionType.ITEMS_STALE: items_stale(situation.stale),
         ConditionType.ARTIFACTS_MISSING: (False, "AllThere", "as far as the bucket was looked at"),
@@ -113,7 +113,13 @@ def claims(spec: JobSpec, status: JobStatus, now: float, situation: Situation) -
     return made
 
 
-_NO_PERSON = "nothing waits for a person"
+def _stalled(situation: Situation, told: str) -> tuple[bool, str, str]:
+    """What failed waits for a person too: tools that know kstatus look at nothing else."""
+    if situation.ending is not None and situation.ending.kind is ConditionType.FAILED:
+        return True, situation.ending.value, f"{told}; it carries on when it is resumed or edited"
+    if situation.stall is not None:
+        return True, *situation.stall
+    return False, "NotStalled", "nothing waits for a person"
 
 
 def suspended(spec: JobSpec, now: float, suspension: Suspension) -> tuple[bool, str, str]:
@@ -185,7 +191,8 @@ def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
         message += f", {units.remaining} remaining"
     for kind in (ConditionType.STALLED, ConditionType.AWAITING_APPROVAL):
         condition = conditions.find(status, kind)
-        if condition is not None and condition.status == "True":
+        ended = conditions.holds(status, ConditionType.FINISHED)
+        if condition is not None and condition.status == "True" and not ended:
             message += f"; {condition.message}"
     failed = conditions.find(status, ConditionType.FAILED)
     if failed is not None and failed.status == "True":
