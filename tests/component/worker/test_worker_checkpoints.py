@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -186,6 +187,55 @@ def test_checkpoints_go_through_s3_just_the_same(bench: Any, moto_config: StoreC
     assert bench.run(bench.assignment(counter(bench, 1000), store=moto_config)).code == ExitCode.DONE
     assert bench.artifacts(counter(bench, 1000)) == {"count.txt": b"3 to 6\n"}
     assert kept(bench, counter(bench, 1000)) == []
+
+
+GROWS = """
+import hashlib, os, pathlib, time
+
+kept = pathlib.Path(os.environ["CARRYON_CHECKPOINT"])
+
+def write(name, content):
+    (kept / (name + ".new")).write_bytes(content)
+    (kept / (name + ".new")).rename(kept / name)
+
+n = 0
+if (kept / "state").exists():
+    n, digest = (kept / "state").read_text().split()
+    assert digest == hashlib.sha256(n.encode()).hexdigest()
+    n = int(n)
+    # Written first, so it is never older than the state, and newer by one at most.
+    assert n <= int((kept / "large").read_bytes()[:8]) <= n + 1
+    assert (kept / "large").stat().st_size == 2_000_008
+print("from", n, flush=True)
+first = n
+while n < 200:
+    n += 1
+    write("large", b"%08d" % n + bytes(2_000_000))
+    write("state", f"{n} {hashlib.sha256(str(n).encode()).hexdigest()}".encode())
+    with (kept / "log").open("a") as log:
+        log.write(f"{n}\\n")
+    if n == first + 8:
+        print("inside", flush=True)
+    time.sleep(0.01)
+pathlib.Path(os.environ["CARRYON_OUTPUT"], "n.txt").write_text(str(n))
+"""
+
+
+def test_whatever_kills_a_worker_and_when_its_program_finds_one_moment_of_its_folder(bench: Any) -> None:
+    unit = bench.command(0, "python", "-c", GROWS)
+    began = []
+    for number in range(8):
+        running = bench.start(bench.assignment(unit), CARRYON_CHECKPOINT_SECONDS="0.02")
+        running.says("inside")
+        running.says("saved")
+        running.process.send_signal(signal.SIGTERM if number % 2 else signal.SIGKILL)
+        ended = running.end()
+        assert "AssertionError" not in ended.stderr
+        began.append(int(re.search(r"from (\d+)", ended.stderr)[1]))
+    assert began == sorted(began)
+    assert began[-1] > began[0] == 0
+    assert bench.run(bench.assignment(unit)).code == ExitCode.DONE
+    assert bench.artifacts(unit) == {"n.txt": b"200"}
 
 
 class Hanging:
