@@ -92,12 +92,51 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "neither list nor count": (
         {"spec.items": {}},
         "spec.items",
-        "items takes exactly one of list and count: give one of them",
+        "items takes exactly one of list, count and from: give one of them",
     ),
     "both list and count": (
         {"spec.items.count": 3},
         "spec.items",
-        "items takes exactly one of list and count: give one of them",
+        "items takes exactly one of list, count and from: give one of them",
+    ),
+    "items from two places": (
+        {
+            "spec.items": {
+                "from": {"uri": "s3://bucket/k", "configMapKeyRef": {"name": "a", "key": "b"}, "format": "csv"}
+            }
+        },
+        "spec.items.from",
+        "items.from takes exactly one of uri and configMapKeyRef: give one of them",
+    ),
+    "items from another store": (
+        {"spec.items": {"from": {"uri": "https://host/items.csv", "format": "csv"}}},
+        "spec.items.from.uri",
+        "items.from.uri must be s3://bucket/key or file:///absolute/path",
+    ),
+    "items from a folder beside the folder": (
+        {"spec.items": {"from": {"uri": "file:///in/../etc/items.csv", "format": "csv"}}},
+        "spec.items.from.uri",
+        "items.from.uri must not contain ..: write the path out",
+    ),
+    "items of another format": (
+        {"spec.items": {"from": {"uri": "s3://bucket/items.xml", "format": "xml"}}},
+        "spec.items.from.format",
+        'Unsupported value: "xml": supported values: "csv", "jsonl"',
+    ),
+    "a bad name of a ConfigMap": (
+        {"spec.items": {"from": {"configMapKeyRef": {"name": "My_Map", "key": "b"}, "format": "csv"}}},
+        "spec.items.from.configMapKeyRef.name",
+        "must be the name of a ConfigMap: lower-case letters, digits, dashes and dots",
+    ),
+    "a bad key of a ConfigMap": (
+        {"spec.items": {"from": {"configMapKeyRef": {"name": "a", "key": "b/c"}, "format": "csv"}}},
+        "spec.items.from.configMapKeyRef.key",
+        "must be a key of the ConfigMap, such as items.csv",
+    ),
+    "no rows": (
+        {"spec.items": {"from": {"uri": "s3://bucket/items.csv", "format": "csv", "first": 0}}},
+        "spec.items.from.first",
+        "spec.items.from.first in body should be greater than or equal to 1",
     ),
     "an empty list": (
         {"spec.items.list": []},
@@ -177,6 +216,111 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"spec.stages.1.after": ["image", "image"]},
         "spec.stages[1].after[1]",
         'Duplicate value: "image"',
+    ),
+    "gathering from nowhere": (
+        {"spec.stages.0.each": "job"},
+        "spec.stages",
+        "a stage with each: job gathers what the stages in its after made: name at least one there",
+    ),
+    "each of something else": (
+        {"spec.stages.1.each": "batch"},
+        "spec.stages[1].each",
+        'Unsupported value: "batch": supported values: "item", "job"',
+    ),
+    "a stage called previous": (
+        {"spec.stages": stages("previous")},
+        "spec.stages",
+        "a stage must not be named previous, because inputs.previous is the item before: choose another",
+    ),
+    "more than all": (
+        {"spec.stages.0.success": {"minPercent": 101}},
+        "spec.stages[0].success.minPercent",
+        "spec.stages[0].success.minPercent in body should be less than or equal to 100",
+    ),
+    "an approval of another kind": (
+        {"spec.stages.0.approval": "Optional"},
+        "spec.stages[0].approval",
+        'Unsupported value: "Optional": supported values: "Required"',
+    ),
+    "an approval of no stage": (
+        {"spec.approved": {"picture": ["*"]}},
+        "spec.approved",
+        "approved names a stage that is not in this job: use the names under spec.stages",
+    ),
+    "an override of no stage": (
+        {"spec.overrides": [{"stage": "picture", "item": "sea", "params": {"seed": 1}}]},
+        "spec.overrides",
+        "an override names a stage that is not in this job: use the names under spec.stages",
+    ),
+    "two overrides of one unit": (
+        {"spec.overrides": [{"stage": "clip", "item": "sea", "params": {"seed": seed}} for seed in (1, 2)]},
+        "spec.overrides[1]",
+        'Duplicate value: {"item":"sea","stage":"clip"}',
+    ),
+    "an override of nothing": (
+        {"spec.overrides": [{"stage": "clip", "item": "sea"}]},
+        "spec.overrides[0].params",
+        "Required value",
+    ),
+    "a time that is none": (
+        {"spec.suspendUntil": "tomorrow"},
+        "spec.suspendUntil",
+        'spec.suspendUntil in body must be of type date-time: "tomorrow"',
+    ),
+    "a time without a zone": (
+        {"spec.suspendUntil": "2026-12-01T06:00:00"},
+        "spec.suspendUntil",
+        'spec.suspendUntil in body must be of type date-time: "2026-12-01T06:00:00"',
+    ),
+    "cancel as text": (
+        {"spec.cancel": "now"},
+        "spec.cancel",
+        'spec.cancel in body must be of type boolean: "string"',
+    ),
+    "too many rounds": (
+        {"spec.retry.rounds": 21},
+        "spec.retry.rounds",
+        "spec.retry.rounds in body should be less than or equal to 20",
+    ),
+    "a round with another way to offload": (
+        {"spec.retry.roundOverrides": [{"offload": "disk"}]},
+        "spec.retry.roundOverrides[0].offload",
+        'Unsupported value: "disk": supported values: "model", "sequential"',
+    ),
+    "a job that may take no time": (
+        {"spec.timeouts.job": "0s"},
+        "spec.timeouts.job",
+        "must be longer than zero; null means no limit",
+    ),
+    "no GPU seconds": (
+        {"spec.limits.gpuSeconds": 0},
+        "spec.limits.gpuSeconds",
+        "spec.limits.gpuSeconds in body should be greater than or equal to 1",
+    ),
+    "a negative number of resumes": (
+        {"spec.limits.resumes": -1},
+        "spec.limits.resumes",
+        "spec.limits.resumes in body should be greater than or equal to 0",
+    ),
+    "a negative time to live": (
+        {"spec.ttlSecondsAfterFinished": -1},
+        "spec.ttlSecondsAfterFinished",
+        "spec.ttlSecondsAfterFinished in body should be greater than or equal to 0",
+    ),
+    "a bad name of a queue": (
+        {"spec.queueName": "Team A"},
+        "spec.queueName",
+        "must be the name of a Kueue LocalQueue: lower-case letters, digits and dashes",
+    ),
+    "another end of artifacts": (
+        {OUTPUT: {**S3, "onDelete": "Archive"}},
+        "spec.output.onDelete",
+        'Unsupported value: "Archive": supported values: "Retain", "Delete"',
+    ),
+    "less than no outdated artifacts": (
+        {OUTPUT: {**S3, "keepOutdated": -1}},
+        "spec.output.keepOutdated",
+        "spec.output.keepOutdated in body should be greater than or equal to 0",
     ),
     "no generate": ({IMAGE: GONE}, "spec.stages[0].generate", "Required value"),
     "no generator": (
@@ -324,6 +468,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
     "a typo": ({"spec.paralelism": 3}, "spec.paralelism"),
     "a typo deep inside": ({f"{IMAGE}.command.arg": ["x"]}, "spec.stages[0].generate.command.arg"),
+    "a typo in a round": (
+        {"spec.retry.roundOverrides": [{"memory": "80Gi"}]},
+        "spec.retry.roundOverrides[0].memory",
+    ),
     "an unknown generator": ({IMAGE: {"comfy": {"workflow": "x"}}}, "spec.stages[0].generate.comfy"),
 }
 SECRETS = {
@@ -419,11 +567,30 @@ NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
         'AWS_SECRET_ACCESS_KEY in Secret "made-with-echo" holds blanks, a line break or characters that are not'
         " printable, as no key does: set it again, with printf or echo -n, because echo alone adds a line break",
     ),
-    "a pod without security": (
-        {"spec.podTemplate": {"spec": {"containers": [{"name": "worker", "securityContext": {"runAsUser": 0}}]}}},
+    "an item where a stage gathers": (
+        {"spec.stages.1.each": "job", "spec.stages.1.generate": command("join", "{{ item.id }}")},
+        "InvalidTemplate",
+        'stage "clip": a template names item.id, but a stage with `each: job` is made once, of all items; use job,'
+        " stage and inputs, which are lists of files there",
+    ),
+    "the item before where a stage gathers": (
+        {"spec.stages.1.each": "job", "spec.stages.1.generate": command("join", "{{ inputs.previous }}")},
+        "InvalidTemplate",
+        'stage "clip": a template names inputs.previous, but a stage with `each: job` has no item before its own; take'
+        " it out",
+    ),
+    "an approval where nobody asks": (
+        {"spec.approved": {"clip": ["*"]}},
+        "ApprovalNotRequired",
+        'approved names stage "clip", which needs no approval: set its approval to Required, or take it out',
+    ),
+    "a node's network": (
+        {"spec.stages.1.podTemplate": {"spec": {"hostNetwork": True}}},
         "InvalidPodTemplate",
-        "spec.podTemplate.spec.containers[0].securityContext is not allowed: take it out;"
-        " spec.podTemplate.spec.containers[0] may have name, env, envFrom, volumeMounts, resources",
+        "spec.stages[clip].podTemplate.spec.hostNetwork is not allowed: take it out;"
+        " spec.stages[clip].podTemplate.spec may have nodeSelector, tolerations, affinity, topologySpreadConstraints,"
+        " priorityClassName, schedulerName, runtimeClassName, serviceAccountName, imagePullSecrets, volumes,"
+        " terminationGracePeriodSeconds, dnsPolicy, dnsConfig, hostAliases, containers",
     ),
     "a folder of the node": (
         {"spec.podTemplate": {"spec": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}}},
@@ -572,6 +739,8 @@ def test_an_edit_that_would_break_a_job_is_refused_too(cluster: Cluster) -> None
         {"spec.stages.0.after": None},
         {"spec.stages.0.tolerations": [{"key": "gpu", "operator": None}]},
         {OUTPUT: None, "spec.timeouts.stall": None},
+        {"spec.overrides": None, "spec.approved": None, "spec.retry": None, "spec.limits": None},
+        {"spec.stages.0.success": None, "spec.stages.0.each": None},
     ],
     ids=json.dumps,
 )
