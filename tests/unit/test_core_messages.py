@@ -16,6 +16,7 @@ from carryon_core.messages import (
     Assignment,
     AssignmentPointer,
     ExitCode,
+    InputRef,
     StoreConfig,
     Termination,
     UnitOutcome,
@@ -111,7 +112,12 @@ def assignment() -> Assignment:
                     "fingerprint": SHA,
                     "seed": 2**63 - 1,
                     "generate": {"command": {"args": ["make", {"$input": {"stage": "image", "name": None}}]}},
-                    "inputs": {"image": {"item": "dünen", "fingerprint": SHA}},
+                    "inputs": {
+                        "image": {"stage": "image", "item": "dünen", "fingerprint": SHA},
+                        "clip": [{"stage": "clip", "item": "a", "fingerprint": SHA}],
+                        "none": [],
+                    },
+                    "files": {"s3://bucket/in/dünen.png": SHA},
                 }
             ],
         }
@@ -120,7 +126,10 @@ def assignment() -> Assignment:
 
 def test_an_assignment_survives_the_way_to_the_worker() -> None:
     text = assignment().model_dump_json(by_alias=True)
-    assert Assignment.model_validate_json(text) == assignment()
+    read = Assignment.model_validate_json(text)
+    assert read == assignment()
+    assert isinstance(read.units[0].inputs["image"], InputRef)
+    assert read.units[0].inputs["clip"] == [InputRef(stage="clip", item="a", fingerprint=SHA)]
     assert json.loads(text)["stallSeconds"] is None
 
 
