@@ -51,6 +51,7 @@ class World:
     pods: Informer[PodRecord]
     expectations: Expectations
     recorder: EventRecorder
+    longest: float = 0.2
     now: float = field(default_factory=time.time)
     ticks: float = 0.0
 
@@ -62,7 +63,7 @@ class World:
             pods=self.pods,
             expectations=self.expectations,
             recorder=self.recorder,
-            looks=Looks(longest=0.2),
+            looks=Looks(longest=self.longest),
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
         )
@@ -85,6 +86,27 @@ class World:
     def ring(self) -> None:
         """Have the operator see the job as it is."""
         self.jobs.observe(json.loads(json.dumps(self.server.objects[f"generationjobs/{KEY}"])))
+
+    def end(self, *units: str, code: int = 1, log: str = "", **status: Any) -> list[str]:
+        """Have the pods of these units (or all) end, and return their names."""
+        ended = []
+        for pod in self.ours():
+            given = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS])
+            if units and not set(units) & set(given):
+                continue
+            metadata = {key: pod["metadata"][key] for key in ("labels", "annotations", "ownerReferences")}
+            state = {"exitCode": code, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:05Z"}
+            container = {"name": names.CONTAINER, "state": {"terminated": state}}
+            phase = "Failed" if code else "Succeeded"
+            made = {"phase": phase, "containerStatuses": [container], **status}
+            self.server.put("pods", pod["metadata"]["name"], metadata=metadata, spec=pod["spec"], status=made)
+            self.server.logs[pod["metadata"]["name"]] = log
+            ended.append(pod["metadata"]["name"])
+        return ended
+
+    async def seen(self, *ended: str) -> None:
+        """Wait until the informer shows that these pods have ended."""
+        await eventually(lambda: all(pod.terminal for pod in self.pods if pod.name in ended))
 
     async def reconcile(self) -> float | None:
         """Two seconds later: reconcile, and let the informer see what came of it."""
@@ -120,7 +142,13 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
+async def world(folder: Path, longest: float = 0.2) -> AsyncIterator[World]:
+    """A world whose artifacts go into a folder.
+
+    Args:
+        folder: Of the default store.
+        longest: Seconds that a look at a bucket may take.
+    """
     config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
     async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
         expectations = Expectations(time.monotonic)
@@ -133,17 +161,19 @@ async def world(folder: Path) -> AsyncIterator[World]:
         )
 
         def seen(old: PodRecord | None, new: PodRecord | None) -> None:
+            pod = new or old
+            assert pod is not None
             if new is not None:
-                expectations.observed_create(new.job_uid, new.name)
-            elif old is not None:
-                expectations.observed_delete(old.job_uid, old.uid)
+                expectations.observed_create(pod.job_uid, pod.name)
+            if new is None or new.gone_by is not None:
+                expectations.observed_delete(pod.job_uid, pod.uid)
 
         pods.subscribe(seen)
         recorder = EventRecorder(client, clock=time.time)
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
         try:
-            yield World(server, client, config, JobCache(), pods, expectations, recorder)
+            yield World(server, client, config, JobCache(), pods, expectations, recorder, longest)
         finally:
             for task in tasks:
                 task.cancel()
