@@ -23,6 +23,7 @@ from carryon_core import names
 from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
 from carryon_core.spec import JobSpec, Output
 from carryon_core.standing import Standing
+from carryon_core.status import JobStatus
 from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
@@ -98,6 +99,9 @@ class Applier:
             # Deleted, and the doorbell has not told yet: its pods go with it.
             self._jobs.remove(raw)
             return None
+        # Make sure that what is counted once is told before it has consequences: they may be over by the next write.
+        if waits[0] is not None and _turned(seen.status, plan.status):
+            return waits[0]
         waits.append(await self._launch(raw, seen, plan, memory))
         if plan.remove:
             await self._remove(raw)
@@ -291,6 +295,13 @@ class Applier:
             text = pointer.model_dump_json(by_alias=True, exclude_none=True)
         # The kubelet expands $(NAME) in values; JSON can say a dollar sign without one.
         return text.replace("$", "\\u0024")
+
+
+def _turned(before: JobStatus, after: JobStatus) -> bool:
+    """Whether a decision answers a request, or takes the job into another round, out of suspension or into it."""
+    turns = ("resumes", "restarts", "suspensions", "round")
+    moved = any(getattr(before.counters, turn) != getattr(after.counters, turn) for turn in turns)
+    return moved or before.handled != after.handled
 
 
 def _written(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: PodCreate) -> tuple[Assignment, str]:

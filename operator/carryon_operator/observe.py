@@ -47,6 +47,7 @@ class JobMemory:
     """What is kept of a job between reconciles; all of it can be lost and found again.
 
     Attributes:
+        pods: As they were seen last, see `vanished`.
         retry_at: Fingerprint -> time before which the unit is not tried again.
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
         refused: Why the API server would not take the last pod, and `refusal` in one word.
@@ -58,6 +59,7 @@ class JobMemory:
     """
 
     uid: str
+    pods: tuple[PodRecord, ...] = ()
     retry_at: Mapping[str, float] = field(default_factory=dict)
     wrote_at: float = -math.inf
     refused: str | None = None

@@ -19,6 +19,7 @@ from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.vanished import with_vanished
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
@@ -101,6 +102,8 @@ class Reconciler:
         now, pods = self._clock(), self._pods.get_by_owner(memory.uid)
         if raw["metadata"].get("deletionTimestamp"):
             return await self._deletion.carry_out(raw, pods, memory, now)
+        recorded = frozenset((raw.get("status") or {}).get("recorded") or ())
+        memory.pods = pods = with_vanished(memory.pods, pods, recorded, now)
         held = await self._deletion.prepare(raw)
         if held is None:
             return None
