@@ -217,6 +217,48 @@ def test_a_look_that_finds_nothing_new_answers_with_the_same_job() -> None:
     assert bucket.stand().job is bucket.resolved
 
 
+def scenes(prompts: list[str]) -> ResolvedJob:
+    """A film of these prompts whose scenes are told apart by their place."""
+    items = [{"id": f"scene-{number}", "params": {"prompt": prompt}} for number, prompt in enumerate(prompts)]
+    spec = {
+        "items": {"list": items},
+        "stages": [
+            stage("image", "{{ item.prompt }}"),
+            stage("clip", "{{ inputs.image }}", after=("image",)),
+            stage("reel", "{{ inputs.clip }}", after=("clip",), each="job"),
+        ],
+    }
+    return resolve("studio", "reel", JobSpec.model_validate(spec))
+
+
+def finished(resolved: ResolvedJob) -> Bucket:
+    bucket = Bucket(resolved)
+    for each in resolved.order:
+        bucket.make(*((each.index, unit.item) for unit in each.units))
+    return bucket
+
+
+@given(st.lists(st.text(max_size=3), min_size=1, max_size=15), st.data())
+def test_an_edit_makes_the_units_of_the_items_that_changed_and_the_reel(before: list[str], data: st.DataObject) -> None:
+    after = list(before)
+    for number in data.draw(st.sets(st.sampled_from(range(len(before))), max_size=3)):
+        after[number] = data.draw(st.text(max_size=3))
+    changed = {number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
+    bucket = finished(scenes(before))
+    bucket.resolved = scenes(after)
+    made: set[UnitKey] = set()
+    while missing := {
+        (unit.stage, unit.item)
+        for unit in bucket.stand().job.units()
+        if unit.fingerprint and (unit.stage, unit.item) not in bucket.stand().outcomes
+    }:
+        bucket.make(*missing)
+        made |= missing
+    assert made == {(part, number) for part in (IMAGE, CLIP) for number in changed} | (
+        {(REEL, 0)} if changed else set()
+    )
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> ResolvedJob:
     stages: list[dict[str, Any]] = []
