@@ -222,7 +222,8 @@ def _on_hold(seen: Observation, progressing: tuple[bool, str, str], stall: stall
         "recorded": tally.recorded,
         "counters": seen.status.counters.model_copy(update={"suspensions": suspensions}),
     }
-    status = summary.with_phase(_with(seen.status.model_copy(update=told), seen, claims))
+    status = summary.with_resume(seen.name, spec, _with(seen.status.model_copy(update=told), seen, claims))
+    status = summary.with_phase(status)
     if stall is not None and not conditions.holds(seen.status, ConditionType.STALLED):
         tally.events.append(Event("Warning", *stall))
     delete = _deletes(seen, status, grace=CANCEL_GRACE if spec.cancel else None) if held or spec.cancel else ()

@@ -204,13 +204,18 @@ def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
     status = status.model_copy(
         update={"progress": f"{units.succeeded}/{units.total}", "message": message[:MESSAGE_LONGEST]}
     )
-    return with_phase(status.model_copy(update={"resume": _resume(name, spec, status)}))
+    return with_phase(with_resume(name, spec, status))
 
 
 def refused(name: str, status: JobStatus) -> JobStatus:
     """A job whose spec can't be carried out: what resuming would take is to correct it."""
     resume = Resume(possible=False, reason=status.message, action=f"correct the spec: kubectl edit gj {name}")
     return with_phase(status.model_copy(update={"resume": resume}))
+
+
+def with_resume(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
+    """The same status with what resuming would take."""
+    return status.model_copy(update={"resume": _resume(name, spec, status)})
 
 
 def with_phase(status: JobStatus) -> JobStatus:
