@@ -213,8 +213,9 @@ def test_a_finished_job_whose_artifacts_were_removed_stays_finished(plane: Plane
     assert plane.pods("expired") == []
 
     plane.annotate("expired", names.ANNOTATION_RESUME, "again")
-    plane.wait_for("expired", lambda found: len(begun_units(begun)) == 8 and succeeded(found))
-    assert not condition(plane.get("expired"), "ArtifactsMissing")
+    seen = plane.wait_for("expired", lambda found: succeeded(found) and not condition(found, "ArtifactsMissing"))
+    assert seen["status"]["handled"]["resume"] == "again"
+    assert Counter(begun_units(begun)) == {f"clip/{item}": 2 for item in range(4)}
 
 
 def test_a_bucket_that_is_suddenly_half_empty_launches_nothing_until_resumed(

@@ -123,7 +123,7 @@ def test_a_change_that_removes_more_than_half_waits_for_a_person(plane: Plane, b
     job = plane.wait_for("shrunk", lambda found: condition(found, "ItemsStale"))
     told = claim(job, "ItemsStale")
     assert told["reason"] == "ConfirmItems"
-    assert "8 of 12" in told["message"]
+    assert "8 of the 12" in told["message"]
     assert job["status"]["progress"] == "12/12"
 
     digest = told["message"].split(f"{names.ANNOTATION_CONFIRM_ITEMS}=", 1)[1].split()[0].strip("\"'`.,;")
@@ -156,6 +156,7 @@ def test_a_job_whose_rows_were_never_good_says_which_are_wrong(plane: Plane, beg
     assert told["reason"] == "InvalidItems"
     assert "row 3" in told["message"] or "rows 2 and 4" in told["message"]
     assert plane.pods("refused") == []
-    # Corrected data need no edit of the job.
+    # Corrected data need no edit of the job; to be looked at now, and not in half a minute, a touch is enough.
     replace(table, HEADER + "a,one\n")
+    plane.annotate("refused", "touched", "now")
     plane.wait_for("refused", succeeded)
