@@ -7,25 +7,39 @@ from typing import Any
 import pytest
 
 from carryon_core import names
-from carryon_core.errors import SpecError
-from carryon_core.pod_template import check_template
+from carryon_core.done import Outcome
+from carryon_core.messages import InputRef, StoreConfig
 from carryon_core.resolve import resolve
 from carryon_core.spec import JobSpec
+from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_operator import pods
+from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
+from carryon_operator.podstatus import project
 from worlds import job_spec
 
+STORE = StoreConfig(uri="s3://bucket/prefix")
 
-def build(chosen: tuple[int, ...] = (0,), default_resources: dict[str, Any] | None = None, **fields: Any) -> Any:
+
+def standing(spec: JobSpec, *, done: bool = False) -> Standing:
+    """A job against an empty bucket, or one in which every unit is made."""
+    resolved = resolve("default", "reel", spec)
+    found: dict[str, DoneUnit] = {}
+    while done and len(found) < resolved.total:
+        now = stand(resolved, found).job
+        found = {unit.fingerprint: DoneUnit(Outcome.GENERATED) for unit in now.units() if unit.fingerprint}
+    return stand(resolved, found, set())
+
+
+def build(chosen: tuple[int, ...] = (0,), config: Config | None = None, in_round: int = 0, **fields: Any) -> Any:
     spec = job_spec(**fields)
     return pods.build(
-        resolved=resolve("default", "reel", spec),
+        standing=standing(spec),
         spec=spec,
         job_uid="job-uid",
-        pod=PodCreate("reel-x-1", 0, chosen, 1),
+        pod=PodCreate("reel-x-1", 0, chosen, 1, in_round),
         assigned="{}",
-        image="worker",
-        default_resources=default_resources or {},
+        config=config or Config(worker_image="worker"),
     )
 
 
@@ -33,14 +47,6 @@ def env(pod: Any) -> dict[str, Any]:
     found = pod["spec"]["containers"][0]["env"]
     assert len({each["name"] for each in found}) == len(found)
     return {each["name"]: each.get("value") for each in found}
-
-
-def worker(**fields: Any) -> dict[str, Any]:
-    return {"spec": {"containers": [{"name": "worker", **fields}]}}
-
-
-def volume(**source: Any) -> dict[str, Any]:
-    return {"spec": {"volumes": [{"name": "models", **source}]}}
 
 
 FULL: dict[str, Any] = {
@@ -78,6 +84,10 @@ FULL: dict[str, Any] = {
         ],
     },
 }
+
+
+GPU = {"limits": {"nvidia.com/gpu": "1"}}
+DIFFUSERS = {"name": "clip", "generate": {"diffusers": {"model": "m", "params": {"prompt": "dunes"}}}}
 
 
 def test_a_pod_takes_what_the_template_may_set() -> None:
@@ -136,9 +146,11 @@ def test_a_stage_goes_before_the_template() -> None:
 
 
 def test_default_resources_are_those_of_a_stage_that_names_none() -> None:
-    gpu = {"limits": {"nvidia.com/gpu": "1"}}
-    assert build(default_resources=gpu)["spec"]["containers"][0]["resources"] == gpu
-    assert "resources" not in build()["spec"]["containers"][0]
+    gpu = Config(default_resources=GPU)
+    assert build(config=gpu, stages=[DIFFUSERS])["spec"]["containers"][0]["resources"] == GPU
+    assert "resources" not in build(config=gpu)["spec"]["containers"][0]
+    named = {**DIFFUSERS, "resources": {"limits": {"memory": "1Gi"}}}
+    assert build(config=gpu, stages=[named])["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
 
 
 def test_the_worker_is_always_told_how_long_it_has_to_end() -> None:
@@ -146,204 +158,162 @@ def test_the_worker_is_always_told_how_long_it_has_to_end() -> None:
     assert env(pod)[names.ENV_GRACE_SECONDS] == str(pod["spec"]["terminationGracePeriodSeconds"]) == "30"
 
 
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
-        ({"spec": None}, "spec.podTemplate.spec must be an object: write it as one, or take it out"),
-        ({"spec": []}, "spec.podTemplate.spec must be an object: write it as one, or take it out"),
-        ({"metadata": "x"}, "spec.podTemplate.metadata must be an object: write it as one, or take it out"),
-        (
-            {"kind": "Pod"},
-            "spec.podTemplate.kind is not allowed: take it out; spec.podTemplate may have metadata, spec",
-        ),
-        (
-            {"metadata": {"finalizers": ["x/y"]}},
-            "spec.podTemplate.metadata.finalizers is not allowed: take it out; spec.podTemplate.metadata may have"
-            " labels, annotations",
-        ),
-        (
-            {"metadata": {"labels": {"team": 7}}},
-            "spec.podTemplate.metadata.labels.team must be text: put it in quotes, or take it out",
-        ),
-        *(
-            (
-                {"metadata": {"annotations": {key: "x"}}},
-                f"spec.podTemplate.metadata.annotations must not set {key}, which is the operator's own: take it out",
-            )
-            for key in (
-                names.ANNOTATION_ATTEMPT,
-                "x.carryon.dev/y",
-                names.MANAGED_BY,
-                "container.apparmor.security.beta.kubernetes.io/worker",
-            )
-        ),
-        *(
-            ({"spec": {key: value}}, f"spec.podTemplate.spec.{key} is not allowed: take it out; ")
-            for key, value in {
-                "hostPID": True,
-                "hostNetwork": False,
-                "hostIPC": True,
-                "initContainers": [],
-                "securityContext": {},
-                "automountServiceAccountToken": True,
-                "restartPolicy": "Always",
-                "ephemeralContainers": [],
-            }.items()
-        ),
-        *(
-            (
-                {"spec": {"terminationGracePeriodSeconds": value}},
-                "spec.podTemplate.spec.terminationGracePeriodSeconds must be a whole number of seconds from 1 to 3600",
-            )
-            for value in (None, 0, 3601, "30", True, 1.5)
-        ),
-        (
-            {"spec": {"serviceAccountName": "Admin User"}},
-            "spec.podTemplate.spec.serviceAccountName must be a name: lower-case letters, digits, dashes and dots",
-        ),
-        (
-            {"spec": {"tolerations": {"operator": "Exists"}}},
-            "spec.podTemplate.spec.tolerations must be a list: write it as one, or take it out",
-        ),
-        (
-            {"spec": {"tolerations": [None]}},
-            "spec.podTemplate.spec.tolerations[0] must be an object: write it as one, or take it out",
-        ),
-        (
-            volume(hostPath={"path": "/"}),
-            "spec.podTemplate.spec.volumes[0].hostPath is not allowed: take it out; spec.podTemplate.spec.volumes[0]"
-            " may have name, configMap, csi, downwardAPI, emptyDir, ephemeral, persistentVolumeClaim, projected,"
-            " secret",
-        ),
-        (
-            volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}),
-            "spec.podTemplate.spec.volumes[0].projected.sources[0].serviceAccountToken is not allowed: take it out;"
-            " spec.podTemplate.spec.volumes[0].projected.sources[0] may have configMap, downwardAPI, secret",
-        ),
-        ({"spec": {"volumes": [{"emptyDir": {}}]}}, "spec.podTemplate.spec.volumes[0] has no name: add it"),
-        (
-            {"spec": {"volumes": [{"name": "scratch", "emptyDir": {}}]}},
-            "spec.podTemplate.spec.volumes[0].name is scratch, which is the worker's own volume: choose another name",
-        ),
-        *(
-            (
-                {"spec": {"containers": containers}},
-                'spec.podTemplate.spec.containers must hold only the container named "worker": pods have no other',
-            )
-            for containers in ([], [{"name": "side"}], [{"name": "worker"}, {"name": "worker"}], [{}])
-        ),
-        (
-            {"spec": {"containers": [7]}},
-            "spec.podTemplate.spec.containers[0] must be an object: write it as one, or take it out",
-        ),
-        *(
-            (
-                worker(**{key: {}}),
-                f"spec.podTemplate.spec.containers[0].{key} is not allowed: take it out;"
-                " spec.podTemplate.spec.containers[0] may have name, env, envFrom, volumeMounts, resources",
-            )
-            for key in ("securityContext", "image", "command", "livenessProbe", "lifecycle")
-        ),
-        *(
-            (
-                worker(env=[{"name": name, "value": "x"}]),
-                f"spec.podTemplate.spec.containers[0].env[0].name is {name}, but names that begin with CARRYON_ or"
-                " AWS_ are the operator's own: take it out",
-            )
-            for name in (names.ENV_ASSIGNMENT, "AWS_ENDPOINT_URL")
-        ),
-        (
-            worker(env=[{"value": "x"}]),
-            "spec.podTemplate.spec.containers[0].env[0] has no name: add it",
-        ),
-        (
-            worker(volumeMounts=[{"name": "models", "mountPath": "/scratch/"}]),
-            "spec.podTemplate.spec.containers[0].volumeMounts[0].mountPath is /scratch/, where the worker has its own"
-            " volume: choose another folder",
-        ),
-        (
-            worker(resources={"limits": None}),
-            "spec.podTemplate.spec.containers[0].resources.limits must be an object: write it as one, or take it out",
-        ),
-    ],
-)
-def test_what_a_template_may_not_set_is_refused_with_a_sentence(template: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpecError) as refused:
-        check_template(template)
-    assert refused.value.reason == "InvalidPodTemplate"
-    # Of the pod's own fields the list is long: the beginning is enough.
-    assert refused.value.message.startswith(message)
-    assert message.endswith("; ") or refused.value.message == message
+def test_a_round_goes_before_the_stage() -> None:
+    stage = {
+        "name": "clip",
+        "generate": {"command": {"args": ["make"]}},
+        "nodeSelector": {"zone": "b"},
+        "tolerations": [{"key": "gpu"}],
+        "resources": {"requests": {"cpu": "4"}, "limits": {"nvidia.com/gpu": 1, "memory": "8Gi"}},
+    }
+    first = {"resources": {"limits": {"memory": "16Gi"}}}
+    second = {"nodeSelector": {"size": "large"}, "tolerations": []}
+    fields = {"stages": [stage], "podTemplate": FULL, "retry": {"roundOverrides": [first, second]}}
+    before, one, two, three = (build(in_round=each, **fields)["spec"] for each in range(4))
+    assert before == build(**{**fields, "retry": {}})["spec"]
+    assert one["containers"][0]["resources"] == {
+        "requests": {"memory": "8Gi", "cpu": "4"},
+        "limits": {"nvidia.com/gpu": 1, "memory": "16Gi"},
+    }
+    assert (one["nodeSelector"], one["tolerations"]) == ({"pool": "gpu", "zone": "b"}, [{"key": "gpu"}])
+    assert (two["nodeSelector"], two["tolerations"]) == ({"pool": "gpu", "zone": "a", "size": "large"}, [])
+    assert two["containers"][0]["resources"] == before["containers"][0]["resources"]
+    assert three == two, "the last override holds for all rounds that follow"
 
 
-def test_a_job_whose_template_is_refused_is_not_resolved() -> None:
-    with pytest.raises(SpecError, match=r"spec\.podTemplate\.spec\.hostPID is not allowed"):
-        resolve("default", "reel", job_spec(podTemplate={"spec": {"hostPID": True}}))
+def test_a_stages_template_goes_over_the_jobs() -> None:
+    stage = {
+        "name": "clip",
+        "generate": {"command": {"args": ["make"]}},
+        "podTemplate": {"spec": {"priorityClassName": "high", "nodeSelector": {"zone": "c"}}},
+    }
+    spec = build(podTemplate=FULL, stages=[stage])["spec"]
+    assert (spec["priorityClassName"], spec["schedulerName"]) == ("high", "volcano")
+    assert spec["nodeSelector"] == {"pool": "gpu", "zone": "c"}
 
 
-def seen(phase: str = "Running", exit_code: int | None = None, **metadata: Any) -> Any:
-    """A pod as the API server shows it, after some time."""
-    pod = build()
-    pod["metadata"] |= {"uid": "pod-1", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
-    state = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code, "reason": "Error"}}
-    sidecar = {"name": "istio-proxy", "state": {"running": {}}}
-    pod["status"] = {"phase": phase, "containerStatuses": [sidecar, {"name": "worker", "state": state}]}
-    return pod
+def test_every_pod_of_a_queue_says_so() -> None:
+    labels = {"labels": {names.LABEL_QUEUE: "theirs"}}
+    assert build(queueName="gpus", podTemplate={"metadata": labels})["metadata"]["labels"][names.LABEL_QUEUE] == "gpus"
+    assert names.LABEL_QUEUE not in build()["metadata"]["labels"]
+
+
+def digest(config: Config | None = None, in_round: int = 0, **fields: Any) -> str:
+    return pods.template_digest(job_spec(**fields), 0, config or Config(worker_image="worker"), in_round)
+
+
+def stage(**fields: Any) -> dict[str, Any]:
+    return {"stages": [{"name": "clip", "generate": {"command": {"args": ["make", "{{ item.id }}"]}}, **fields}]}
+
+
+def test_a_pod_carries_the_digest_of_what_it_was_made_with() -> None:
+    made = build(podTemplate=FULL, in_round=1)["metadata"]["annotations"][names.ANNOTATION_TEMPLATE]
+    assert made == digest(podTemplate=FULL, in_round=1)
+    assert len(made) == 12
 
 
 @pytest.mark.parametrize(
-    ("phase", "exit_code", "recorded", "terminal"),
+    "fields",
     [
-        ("Running", None, "Running", False),
-        ("Running", 0, "Succeeded", True),
-        ("Running", 14, "Failed", True),
-        ("Failed", 0, "Failed", True),
-        ("Failed", None, "Failed", True),
-        ("Succeeded", 0, "Succeeded", True),
+        {"config": Config(worker_image="worker:2")},
+        {"in_round": 1, "retry": {"roundOverrides": [{"nodeSelector": {"size": "large"}}]}},
+        {"podTemplate": {"spec": {"priorityClassName": "low"}}},
+        {"podTemplate": {"metadata": {"labels": {"team": "film"}}}},
+        {"queueName": "gpus"},
+        {"output": {"uri": "s3://bucket/x", "credentialsSecret": {"name": "keys"}}},
+        stage(image="other"),
+        stage(resources={"limits": {"memory": "1Gi"}}),
+        stage(tolerations=[{"operator": "Exists"}]),
+        stage(nodeSelector={"zone": "a"}),
+        stage(podTemplate={"spec": {"schedulerName": "volcano"}}),
     ],
 )
-def test_an_attempt_ends_with_its_worker_whatever_else_runs_in_the_pod(
-    phase: str, exit_code: int | None, recorded: str, terminal: bool
-) -> None:
-    record = pods.project(seen(phase, exit_code))
-    assert (record.phase, record.terminal, record.exit_code) == (recorded, terminal, exit_code)
-
-
-def test_a_pod_that_was_built_is_read_back() -> None:
-    record = pods.project(seen())
-    resolved = resolve("default", "reel", job_spec())
-    assert (record.job_uid, pods.owner_key(record)) == ("job-uid", "job-uid")
-    assert (record.stage, record.units, record.attempt) == ("clip", ("0",), 1)
-    assert record.fingerprints == (resolved.unit(0, 0).fingerprint,)
+def test_whatever_may_let_a_waiting_pod_start_changes_its_digest(fields: dict[str, Any]) -> None:
+    assert digest(**fields) != digest()
 
 
 @pytest.mark.parametrize(
-    "owners",
+    "fields",
     [
-        None,
-        [],
-        [{"apiVersion": "carryon.dev/v1alpha1", "kind": "GenerationJob", "uid": "x"}],
-        [{"apiVersion": "batch/v1", "kind": "Job", "uid": "x", "controller": True}],
-        [{"apiVersion": "example.com/v1", "kind": "GenerationJob", "uid": "x", "controller": True}],
+        {"items": {"count": 3}},
+        {"seed": 7},
+        {"parallelism": 9},
+        {"retry": {"perUnit": 9, "roundOverrides": [{"nodeSelector": {"size": "large"}}]}},
+        stage(generate={"command": {"args": ["other"]}}),
+        stage(revision="2"),
     ],
 )
-def test_a_label_gives_no_pod_to_a_job(owners: Any) -> None:
-    assert pods.project(seen(ownerReferences=owners)).job_uid == ""
+def test_what_no_waiting_pod_cares_for_leaves_its_digest(fields: dict[str, Any]) -> None:
+    assert digest(**fields) == digest()
 
 
-def test_another_version_of_our_kind_owns_pods_too() -> None:
-    owner = {"apiVersion": "carryon.dev/v1", "kind": "GenerationJob", "uid": "x", "controller": True}
-    assert pods.project(seen(ownerReferences=[owner])).job_uid == "x"
+def test_the_default_resources_are_part_of_the_digest_of_diffusers_stages_only() -> None:
+    gpu = Config(worker_image="worker", default_resources=GPU)
+    assert digest(gpu) == digest()
+    assert digest(gpu, stages=[DIFFUSERS]) != digest(stages=[DIFFUSERS])
 
 
-@pytest.mark.parametrize("attempt", ["", "x", "-1", "1.5", "9" * 5000, "\u0663", "\u00b2"])
-def test_an_attempt_that_is_no_number_counts_as_the_first(attempt: str) -> None:
-    assert pods.project(seen(annotations={names.ANNOTATION_ATTEMPT: attempt})).attempt == 1
+FILM: list[dict[str, Any]] = [
+    {"name": "image", "generate": {"command": {"args": ["draw", "{{ item.id }}"]}}},
+    {"name": "clip", "after": ["image"], "generate": {"command": {"args": ["film", "{{ inputs.previous | default('') }}"]}}},
+    {"name": "reel", "each": "job", "after": ["clip"], "generate": {"command": {"args": ["join"]}}},
+]
 
 
-@pytest.mark.parametrize("units", ["", "{", "7", "null", "{}", "[" * 100_000])
-def test_units_that_are_no_list_are_none(units: str) -> None:
-    assert pods.project(seen(annotations={names.ANNOTATION_UNITS: units})).units == ()
+def assigned(stage: int, *items: int, in_round: int = 0, **fields: Any) -> Any:
+    spec = job_spec(items={"count": 3}, stages=FILM, **fields)
+    now = standing(spec, done=True)
+    return pods.assignment(now, spec, STORE, PodCreate("reel-x-1", stage, items, 2, in_round)), now.job
+
+
+def test_a_unit_is_told_where_its_inputs_lie() -> None:
+    made, job = assigned(1, 2)
+    (unit,) = made.units
+    assert (made.stage, made.attempt, unit.item, unit.index) == ("clip", 2, "2", 2)
+    assert unit.inputs == {
+        "image": InputRef(stage="image", item="2", fingerprint=job.unit(0, 2).fingerprint),
+        "previous": InputRef(stage="clip", item="1", fingerprint=job.unit(1, 1).fingerprint),
+    }
+    assert unit.generate == job.generate(job.unit(1, 2))
+
+
+def test_a_unit_that_gathers_is_told_all_of_its_inputs_in_order() -> None:
+    made, job = assigned(2, 0)
+    (unit,) = made.units
+    assert (unit.item, unit.index, unit.fingerprint) == ("job", 0, job.unit(2, 0).fingerprint)
+    assert unit.inputs == {
+        "clip": [InputRef(stage="clip", item=str(item), fingerprint=job.unit(1, item).fingerprint) for item in range(3)]
+    }
+    body = pods.build(
+        standing=standing(job_spec(items={"count": 3}, stages=FILM), done=True),
+        spec=job_spec(items={"count": 3}, stages=FILM),
+        job_uid="job-uid",
+        pod=PodCreate("reel-x-1", 2, (0,), 1),
+        assigned="{}",
+        config=Config(),
+    )
+    assert body["metadata"]["annotations"][names.ANNOTATION_UNITS] == '["job"]'
+
+
+def test_files_of_a_unit_are_named_with_what_they_must_hold() -> None:
+    photo = {"file": "s3://bucket/in/dunes.png"}
+    spec = job_spec(
+        items={"list": [{"id": "dunes", "params": {"photo": photo}}, {"id": "sea", "params": {"photo": "none"}}]},
+        stages=[{"name": "clip", "generate": {"diffusers": {"model": "m", "params": {"image": "{{ item.photo }}"}}}}],
+    )
+    resolved = resolve("default", "reel", spec, files={photo["file"]: "a" * 64})
+    now = stand(resolved, {}, set())
+    made = pods.assignment(now, spec, STORE, PodCreate("reel-x-1", 0, (0, 1), 1))
+    assert [unit.files for unit in made.units] == [{photo["file"]: "a" * 64}, {}]
+
+
+@pytest.mark.parametrize(
+    ("in_round", "knobs"), [(0, {}), (1, {"offload": "model"}), (2, {"tiling": False}), (9, {"tiling": False})]
+)
+def test_memory_knobs_are_those_of_the_round(in_round: int, knobs: dict[str, Any]) -> None:
+    overrides = [{"offload": "model"}, {"tiling": False}]
+    made, _ = assigned(0, 0, in_round=in_round, retry={"roundOverrides": overrides})
+    assert made.knobs == knobs
 
 
 def test_annotations_of_the_largest_pod_fit() -> None:
@@ -354,4 +324,5 @@ def test_annotations_of_the_largest_pod_fit() -> None:
     pod = build(tuple(range(most)), items=items, unitsPerPod=most)
     size = sum(len(key.encode()) + len(value.encode()) for key, value in pod["metadata"]["annotations"].items())
     assert size < 256 * 1024
-    assert pods.project({**seen(), "metadata": {**seen()["metadata"], **pod["metadata"]}}).units == tuple(ids)
+    pod["metadata"] |= {"uid": "pod-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    assert project(pod).units == tuple(ids)

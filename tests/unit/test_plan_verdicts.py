@@ -25,7 +25,8 @@ def pod(
         phase="Succeeded" if code == 0 else "Failed",
         created=0.0,
         gone_by=5.0 if deleting else None,
-        disrupted=disrupted,
+        disruption="EvictionByEvictionAPI" if disrupted else "",
+        started=0.0,
         exit_code=code,
         reason=reason,
         message=message,
@@ -61,7 +62,7 @@ def test_a_worker_that_says_done_is_not_believed_against_the_bucket() -> None:
 @pytest.mark.parametrize("how", ["disrupted", "deleting"])
 def test_what_the_cluster_did_costs_no_attempt(code: int | None, how: str) -> None:
     ended = pod(code, disrupted=how == "disrupted", deleting=how == "deleting")
-    assert judge(ended, {"a"}) == Verdict(disrupted=True)
+    assert judge(ended, {"a"}) == Verdict(disruption="Deleted" if how == "deleting" else "EvictionByEvictionAPI")
 
 
 @pytest.mark.parametrize("code", [10, 12, 13, 14, 15])
@@ -118,12 +119,8 @@ def test_a_termination_message_that_is_not_ours_is_no_report(message: str) -> No
     assert [failure.item for failure in judge(pod(1, message=message), set()).failures] == ["a"]
 
 
-def test_a_pod_that_never_began_says_why() -> None:
-    ended = pod(None, reason="Evicted", message="The node was low on resource: ephemeral-storage.")
-    (failure,) = judge(ended, set()).failures
-    assert (failure.reason, failure.message) == ("Evicted", "The node was low on resource: ephemeral-storage.")
-
-
 def test_a_unit_that_failed_earlier_in_the_same_pod_is_charged_besides_the_one_that_ended_it() -> None:
     message = said("Stalled", (0, "failed", "ExitCode"), (2, "failed", "Stalled"))
-    assert reasons(judge(pod(14, message=message), {"b"})) == [("a", "ExitCode", False), ("c", "Stalled", False)]
+    verdict = judge(pod(14, message=message), {"b"})
+    assert reasons(verdict) == [("a", "ExitCode", False), ("c", "Stalled", False)]
+    assert [failure.stuck for failure in verdict.failures] == [False, True]
