@@ -74,18 +74,20 @@ def table() -> list[Situation]:
     done, lost, stopped = ConditionType.SUCCEEDED, ConditionType.FAILED, ConditionType.CANCELLED
     asked, cancelled = {"cancel": True}, {stopped: ("Cancelled", "9 of 15 units done"), ended: ("Finished", "")}
     all_failed = {lost: ("UnitsFailed", "13 of 15 units done, 2 failed"), ended: ("Finished", "")}
-    gone = {ConditionType.ARTIFACTS_MISSING: ("ArtifactsMissing", "3 units that were done are gone from the bucket")}
+    gone = {ConditionType.ARTIFACTS_MISSING: ("Removed", "the bucket no longer shows 3 units that were done")}
     all_done = {done: ("AllUnitsDone", "15 of 15 units done"), ended: ("Finished", "")}
+    within_policy = {done: ("SuccessPolicyHolds", "13 of 15 units done, 2 failed"), ended: ("Finished", "")}
     approval = {"stages": [_stage(approval="Required")]}
-    waits = {ConditionType.AWAITING_APPROVAL: ("AwaitingApproval", "clip waits for approval of 6 items")}
+    asking = "6 units of stage clip wait until spec.approved.clip names their items"
+    waits = {ConditionType.AWAITING_APPROVAL: ("ApprovalRequired", asking)}
     suspended = {ConditionType.SUSPENDED: ("Suspended", "spec.suspend is true, and no pod is at work")}
-    no_room = {ConditionType.STALLED: ("Unschedulable", "no node has a free GPU: 0/1 nodes are available")}
-    vanished = {ConditionType.STALLED: ("ArtifactsVanished", "more than half of what was done is gone from the bucket")}
+    no_room = {ConditionType.STALLED: ("Unschedulable", "no node takes the pods: 0/1 nodes are available")}
+    vanished = {ConditionType.STALLED: ("ArtifactsVanished", "the bucket no longer shows 7 of 9 units that were done")}
     return [
         _situation("Pending", Phase.PENDING, units=_counts()),
         _situation(
-            "Pending, the spec can't be carried out",
-            Phase.PENDING,
+            "Stalled, the spec can't be carried out",
+            Phase.STALLED,
             units=_counts(total=0),
             refused='stage "clip": template names item.promt',
         ),
@@ -134,6 +136,12 @@ def table() -> list[Situation]:
         _situation(
             "Succeeded, artifacts missing", Phase.SUCCEEDED, true={**all_done, **gone}, units=_counts(succeeded=15)
         ),
+        _situation(
+            "Succeeded, 2 units failed within success.minPercent",
+            Phase.SUCCEEDED,
+            true=within_policy,
+            units=_counts(**failed),
+        ),
         _situation("Failed", Phase.FAILED, true=all_failed, units=_counts(**failed)),
         _situation(
             "Failed, resume asked for",
@@ -141,6 +149,13 @@ def table() -> list[Situation]:
             true=all_failed,
             units=_counts(**failed),
             annotations={names.ANNOTATION_RESUME: _TIME},
+        ),
+        _situation(
+            "Failed, timeouts.job is over",
+            Phase.FAILED,
+            {"timeouts": {"job": "2h"}},
+            true={lost: ("JobTimeout", "9 of 15 units done"), ended: ("Finished", "")},
+            units=_counts(succeeded=9),
         ),
         _situation("Running, cancel asked for", Phase.RUNNING, asked, generation=0, units=_counts(**at_work)),
         _situation("Cancelled", Phase.CANCELLED, asked, true=cancelled, units=_counts(succeeded=9)),

@@ -24,6 +24,9 @@ OVERRIDES_MOST: Final = 1000
 RESUMED_BY_A_PERSON: Final = frozenset({"ArtifactsVanished"})
 """Reasons of `Stalled` that end with a request to resume; the others end by themselves when their cause does."""
 
+TIMED_OUT: Final = "JobTimeout"
+"""Reason of `Failed` where timeouts.job is over."""
+
 
 class Action(StrEnum):
     """What a person may do to a job."""
@@ -221,8 +224,10 @@ def _resume_pending(job: Subject) -> Verdict | None:
 
 
 def _resume_when_done(job: Subject) -> Verdict | None:
-    # Make sure that a job that has all it wants is left alone, unless some of that is gone.
-    if not job.holds(ConditionType.SUCCEEDED) or job.holds(ConditionType.ARTIFACTS_MISSING) or job.spec.cancel:
+    # Make sure that a job that has all it wants is left alone, unless some of that failed, or is gone.
+    if not job.holds(ConditionType.SUCCEEDED) or job.missing or job.spec.cancel:
+        return None
+    if job.holds(ConditionType.ARTIFACTS_MISSING):
         return None
     return _no("every unit is done: nothing is left to resume", "nothing: add items or edit the job for more")
 
@@ -268,18 +273,15 @@ def _resume_possible(job: Subject) -> Verdict:
         return _possible_resume(job, f"cancelled; {kept}")
     missing = job.condition(ConditionType.ARTIFACTS_MISSING)
     if missing is not None and job.ended:
-        return replace(
-            _possible_resume(job, f"resuming makes again what is gone: {missing.message}"),
-            action=f"carryon resume {job.name} makes them again",
-            label="Resume (make what is gone)",
-        )
+        found = _possible_resume(job, missing.message)
+        return replace(found, action=f"carryon resume {job.name} makes them again", label="Resume (make what is gone)")
     failed = job.condition(ConditionType.FAILED)
-    if failed is not None and job.status.units.failed:
+    if failed is not None and failed.reason == TIMED_OUT:
+        return _possible_resume(job, f"spec.timeouts.job ({job.spec.timeouts.job}) is over; {kept}")
+    if job.ended:
         said = f"{counted(job.status.units.failed, 'unit')} failed for good; {kept}"
-        made = _possible_resume(job, said)
-        return replace(made, action=f"correct what made them fail, then: {made.action}")
-    if failed is not None:
-        return _possible_resume(job, f"failed: {failed.message}; {kept}")
+        found = _possible_resume(job, said)
+        return replace(found, action=f"correct what made them fail, then: {found.action}")
     until = f" until {job.spec.suspend_until}" if job.spec.suspend_until and not job.spec.suspend else ""
     return _possible_resume(job, f"suspended{until}; {kept}")
 

@@ -84,6 +84,7 @@ IMAGE = "spec.stages.0.generate"
 ENV = f"{IMAGE}.command.env"
 OUTPUT = "spec.output"
 S3 = {"uri": "s3://bucket/prefix"}
+ROWS = {"uri": "s3://bucket/items.csv", "format": "csv"}
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     # name: what is changed, the field that the server names, its sentence

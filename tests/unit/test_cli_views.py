@@ -25,10 +25,17 @@ def condition(kind: str, status: str = "True", **fields: Any) -> dict[str, Any]:
     return {"type": kind, "status": status, "reason": kind, "message": "", "lastTransitionTime": ago(200), **fields}
 
 
-def job(*, suspend: bool = False, generation: int = 2, **status: Any) -> dict[str, Any]:
+def job(
+    *, suspend: bool = False, suspendUntil: str | None = None, generation: int = 2, **status: Any
+) -> dict[str, Any]:
     return {
         "metadata": {"name": "reel", "namespace": "film", "generation": generation, "creationTimestamp": ago(300)},
-        "spec": {"suspend": suspend, "stages": [{"name": "image"}, {"name": "clip"}]},
+        "spec": {
+            "suspend": suspend,
+            "suspendUntil": suspendUntil,
+            "stages": [{"name": "image"}, {"name": "clip", "approval": "Required"}],
+            "approved": {"clip": ["dunes"]},
+        },
         "status": {"observedGeneration": 2, **status},
     }
 
@@ -65,6 +72,16 @@ SUSPENDED = job(
     conditions=[condition("Suspended")],
     resume={"possible": True, "reason": "suspended", "action": "carryon resume reel (6 remaining)"},
 )
+UNTIL = job(
+    suspendUntil="2126-03-02T06:00:00Z", phase="Suspended", message="9 of 15", conditions=[condition("Suspended")]
+)
+AWAITING = job(
+    phase="AwaitingApproval",
+    units={"active": 0},
+    conditions=[condition("AwaitingApproval", message="6 units of stage clip wait")],
+)
+STALLED = job(phase="Stalled", units={"active": 0}, conditions=[condition("Stalled", message="no GPU seconds left")])
+CANCELLED = job(message="9 of 15 units done", conditions=[condition("Cancelled"), condition("Finished")])
 REFUSED = job(message="no", conditions=[condition("Accepted", "False", message="items.list has the id twice")])
 NEW = {"metadata": {"name": "reel", "namespace": "film", "generation": 1}, "spec": {"stages": [{"name": "clip"}]}}
 EDITED = {**SUCCEEDED, "metadata": {**SUCCEEDED["metadata"], "generation": 3}}
@@ -144,6 +161,16 @@ def test_only_news_becomes_lines() -> None:
         (SUCCEEDED, ["reel succeeded: 30 of 30 units done in 1m30s", "artifacts: /data/my clips/film/reel/"]),
         (FAILED, ["reel failed: 1 failed", "to carry on: carryon resume reel (1 remaining)"]),
         (SUSPENDED, ["reel is suspended: 9 of 15 units done", "to carry on: carryon resume reel (6 remaining)"]),
+        (UNTIL, ["reel is suspended until 2126-03-02T06:00:00Z: 9 of 15"]),
+        (
+            AWAITING,
+            [
+                "reel waits for approval: 6 units of stage clip wait",
+                "to carry on: carryon approve reel STAGE [ITEM...], or --all",
+            ],
+        ),
+        (STALLED, ["reel is stalled: no GPU seconds left"]),
+        (CANCELLED, ["reel was cancelled: 9 of 15 units done"]),
         (REFUSED, ["reel can't be carried out as written: items.list has the id twice"]),
     ],
 )
@@ -151,6 +178,37 @@ def test_a_job_that_rests_says_how_it_stands_and_what_to_do(given: dict[str, Any
     view = JobView.of(given)
     assert rests(view)
     assert list(render.ending(view, NOW)) == lines
+
+
+@pytest.mark.parametrize("given", [AWAITING, STALLED])
+def test_a_job_that_waits_for_a_person_while_others_work_does_not_rest(given: dict[str, Any]) -> None:
+    status = {**given["status"], "units": {"active": 1}}
+    assert not rests(JobView.of({**given, "status": status}))
+
+
+def test_units_that_made_nothing_are_told_apart() -> None:
+    stage = {"name": "image", "total": 4, "succeeded": "0-2", "skipped": "1-2", "failed": "3"}
+    view = JobView.of(job(stages=[stage], units={"outcomes": {"generated": 1, "skipped": 2, "filtered": 0}}))
+    assert [view.stages[0].state(index) for index in range(4)] == ["done", "skipped", "skipped", "failed"]
+    text = shown(render.describe(view, [], NOW))
+    assert "1 generated, 2 skipped" in text
+    assert "3/4 (0-2)   1 (3)    0        2 (1-2)" in text
+
+
+def test_counters_have_a_line_where_there_are_some() -> None:
+    counts = {"resumes": 1, "failures": 2, "stuck": 0, "round": 1}
+    text = shown(render.describe(JobView.of(job(counters=counts, gpuSeconds={"useful": 90, "lost": 7})), [], NOW))
+    assert "1 resume, 2 failures, round 1" in text
+    assert "90 useful, 7 lost" in text
+
+
+def test_describe_leaves_out_what_only_says_that_all_is_well() -> None:
+    claims = [condition("Stalled", "False"), condition("ItemsStale", "False"), condition("Finished", "False")]
+    text = shown(render.describe(JobView.of(job(conditions=claims)), [], NOW))
+    assert "not Finished" in text
+    assert "Stale" not in text
+    stale = [condition("ItemsStale", message="items.csv is gone")]
+    assert "items.csv is gone" in shown(render.describe(JobView.of(job(conditions=stale)), [], NOW))
 
 
 def test_conditions_of_an_earlier_generation_end_nothing() -> None:

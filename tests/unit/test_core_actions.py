@@ -24,7 +24,7 @@ SITUATIONS = {situation.title: situation for situation in action_table.table()}
 # resume, pause, restart, cancel, retry, redo, approve, edit, delete: Yes, no, already.
 MATRIX = {
     "Pending": "a Y n Y n Y n Y Y",
-    "Pending, the spec can't be carried out": "n Y n Y n n n Y Y",
+    "Stalled, the spec can't be carried out": "n Y n Y n n n Y Y",
     "Running": "a Y Y Y n Y n Y Y",
     "Running, 2 units failed for good": "a Y Y Y Y Y n Y Y",
     "Running, restart and retry asked for": "a Y a Y a Y n Y Y",
@@ -42,8 +42,10 @@ MATRIX = {
     "Suspended, resume asked for": "a Y n Y n Y n Y Y",
     "Succeeded": "n n n n n Y n Y Y",
     "Succeeded, artifacts missing": "Y n n n n Y n Y Y",
+    "Succeeded, 2 units failed within success.minPercent": "Y n n n Y Y n Y Y",
     "Failed": "Y n n n Y Y n Y Y",
     "Failed, resume asked for": "a n n n a Y n Y Y",
+    "Failed, timeouts.job is over": "Y n n n n Y n Y Y",
     "Running, cancel asked for": "Y n n a n n n Y Y",
     "Cancelled": "Y n n a n n n Y Y",
 }
@@ -86,12 +88,20 @@ def test_sentences_and_buttons_name_the_numbers() -> None:
     assert says("Suspended", Action.RESUME) == ("suspended; 9 units done, which are kept", "Resume (6 remaining)")
     assert says("Failed", Action.RETRY) == ("2 units failed for good: retry gives them 3 attempts", "Retry failed (2)")
     assert says("Succeeded", Action.RESUME) == ("every unit is done: nothing is left to resume", "Resume")
+    assert says("Failed, timeouts.job is over", Action.RESUME)[0] == (
+        "spec.timeouts.job (2h) is over; 9 units done, which are kept"
+    )
+    assert says("Succeeded, 2 units failed within success.minPercent", Action.RESUME)[0] == (
+        "2 units failed for good; 13 units done, which are kept"
+    )
     assert says("Suspended, limits.resumes reached", Action.RESUME)[0] == (
         "limits.resumes is reached (3 of 3): raise it"
     )
     assert says("Failed, resume asked for", Action.RESUME)[0] == "asked already, waiting for the operator"
     assert says("Running", Action.RESTART)[1] == "Restart (3 active)"
-    assert says("AwaitingApproval", Action.APPROVE) == ("clip waits for approval of 6 items", "Approve clip")
+    assert says("AwaitingApproval", Action.APPROVE) == (
+        "6 units of stage clip wait until spec.approved.clip names their items", "Approve clip",
+    )  # fmt: skip
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -210,7 +210,7 @@ def delete(
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Delete a job and its pods; artifacts stay where they are."""
+    """Delete a job and its pods; artifacts stay, unless the job says output.onDelete: Delete."""
     from carryon_standalone.cli.jobview import JobView
 
     cluster = connect(data, kubeconfig, context, namespace)
@@ -220,7 +220,8 @@ def delete(
             raise CommandError(f"deleting {name} takes a yes: add --yes", USAGE)
         typer.confirm(f"delete {name} ({job.phase}, {job.progress or 'no units yet'})?", abort=True)
     cluster.delete(name)
-    typer.echo(f"{name} is deleted" + (f"; artifacts stay in {job.artifacts}" if job.artifacts else ""))
+    artifacts = "are deleted with it from" if job.deletes_artifacts else "stay in"
+    typer.echo(f"{name} is deleted" + (f"; artifacts {artifacts} {job.artifacts}" if job.artifacts else ""))
 
 
 @app.command()

@@ -91,6 +91,7 @@ class JobView:
         counts: Counters that are not zero, by name.
         outcomes: Outcome -> units that ended so.
         gpu_seconds: useful and lost.
+        deletes_artifacts: They go when the job does.
     """
 
     name: str
@@ -115,6 +116,7 @@ class JobView:
     counts: Mapping[str, int] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
     gpu_seconds: Mapping[str, int] = field(default_factory=dict)
+    deletes_artifacts: bool = False
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> JobView:
@@ -147,6 +149,7 @@ class JobView:
             suspend_until=spec.get("suspendUntil"),
             counts={name: count for name, count in (status.get("counters") or {}).items() if count},
             outcomes={name: count for name, count in (units.get("outcomes") or {}).items() if count},
+            deletes_artifacts=(spec.get("output") or {}).get("onDelete") == "Delete",
             gpu_seconds={name: count for name, count in (status.get("gpuSeconds") or {}).items() if count},
         )
 

@@ -152,8 +152,14 @@ def condition_sentence(condition: Mapping[str, Any], now: datetime) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    """Numbers with their names: "13 generated, 2 skipped"."""
-    return ", ".join(f"{name} {count}" if name == "round" else f"{count} {name}" for name, count in counts.items())
+    """Numbers with their names: "13 generated, 2 skipped", "1 failure, round 2"."""
+
+    def said(name: str, count: int) -> str:
+        if name == "round":
+            return f"round {count}"
+        return f"{count} {name.removesuffix('s') if count == 1 else name}"
+
+    return ", ".join(said(name, count) for name, count in counts.items())
 
 
 def _resume_sentence(job: JobView) -> str:
