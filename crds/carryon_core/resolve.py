@@ -14,7 +14,7 @@ from carryon_core.errors import SpecError
 from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_seed
 from carryon_core.names import GATHERED, PREVIOUS
 from carryon_core.pod_template import check_templates
-from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering
+from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering, check_text
 from carryon_core.spec import JobSpec, Stage
 
 __all__ = [
@@ -210,6 +210,20 @@ def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     return tuple((row["id"], row.get("params", {})) for row in rows)
 
 
+def items_text(items: Rows) -> str:
+    """Items as the job's own copy of them: canonical JSON, one a line.
+
+    Raises:
+        SpecError: One has params that are no JSON.
+    """
+    return "".join([_line(item, params) for item, params in items])
+
+
+def items_digest(text: str) -> str:
+    """SHA-256 of such a text, 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def file_uris(spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
     """The files that units of a job name: what `resolve` wants to know the digests of.
 
@@ -265,7 +279,7 @@ def _resolve(
     order = _topological(spec.stages)
     recipes = _recipes(namespace, name, spec, items)
     _check_approved(spec)
-    lines = "".join([_line(item, params) for item, params in items])
+    lines = items_text(items)
 
     resolved: dict[int, ResolvedStage] = {}
     for index in order:
@@ -275,7 +289,7 @@ def _resolve(
         name=name,
         ids=tuple(item for item, _ in items),
         items=lines,
-        items_digest=hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest(),
+        items_digest=items_digest(lines),
         stages=tuple(resolved[index] for index in range(len(spec.stages))),
         params=tuple(params for _, params in items),
         digests=files,
@@ -313,7 +327,9 @@ def _items(spec: JobSpec, rows: Rows | None) -> Rows:
 
 def _line(item: str, params: Mapping[str, Any]) -> str:
     try:
-        return canonical({"id": item, "params": params or None}) + "\n"
+        line = canonical({"id": item, "params": params or None}) + "\n"
+        check_text(line)
+        return line
     except ValueError as error:
         raise SpecError("InvalidParameter", f'item "{item}": {error}') from None
 

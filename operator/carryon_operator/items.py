@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from carryon_core import names
-from carryon_core.resolve import ResolvedJob
 from carryon_core.rows import BYTES_MOST, described
 from carryon_core.spec import ConfigMapKey, ItemsFrom
+from carryon_operator.plan.model import Observation
 from carryon_store import NotFound, Store, StoreError, TooLarge
 
 MISSING: Final = "SourceMissing"
@@ -134,22 +134,6 @@ class ConfigMapSource:
         return self.found
 
 
-@dataclass(frozen=True, slots=True)
-class Unavailable:
-    """A source that can't even be asked."""
-
-    reason: str
-    message: str
-
-    def version(self) -> str:
-        """See `Source.version`."""
-        raise SourceError(self.reason, self.message)
-
-    def read(self) -> bytes:
-        """See `Source.read`."""
-        raise SourceError(self.reason, self.message)
-
-
 @dataclass
 class Following:
     """How far a job's items follow their source; all of it can be lost and found again.
@@ -179,26 +163,30 @@ class Following:
         self.checked_at, self.asked = now, asked
 
 
-def unconfirmed(present: Collection[str], new: ResolvedJob, confirmed: str) -> tuple[str, str] | None:
+def unconfirmed(
+    job: Observation, present: Collection[str], new: Collection[str], digest: str
+) -> tuple[str, str] | None:
     """Make sure that a change which removes more than half of the items is somebody's wish.
 
     Args:
-        present: Ids that the job has.
-        new: The job with the new items.
-        confirmed: Digest of items that a person agreed to, or its first 12 digits at least.
+        job: Whose items they are.
+        present: Ids that it has.
+        new: Ids that it would have.
+        digest: Of the new items.
 
     Returns:
         Why the new items are not taken, None if they are.
     """
-    going = sum(item not in new.index_of for item in present)
+    going = len(set(present).difference(new))
     # Make sure that a table that somebody is in the middle of writing costs nothing.
     if going * 2 <= len(present):
         return None
     # Make sure that who agreed meant these items and no others.
-    if _CONFIRMED.fullmatch(confirmed) and new.items_digest.startswith(confirmed):
+    confirmed = job.annotations.get(names.ANNOTATION_CONFIRM_ITEMS, "")
+    if _CONFIRMED.fullmatch(confirmed) and digest.startswith(confirmed):
         return None
     return CONFIRM, (
-        f"the new items leave out {going} of the {len(present)} that the job has, so they are not taken yet; to agree:"
-        f" kubectl annotate {names.PLURAL} {new.name} -n {new.namespace} --overwrite"
-        f" {names.ANNOTATION_CONFIRM_ITEMS}={new.items_digest[:_DIGITS]}"
+        f"the new items leave out {going} of {len(present)} that the job has, so they are not taken yet; to agree:"
+        f" kubectl annotate {names.PLURAL} {job.name} -n {job.namespace} --overwrite"
+        f" {names.ANNOTATION_CONFIRM_ITEMS}={digest[:_DIGITS]}"
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from carryon_core import layout, names
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
+from carryon_core.resolve import ResolvedJob, file_uris, items_digest, items_text, parse_items, resolve
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
 from carryon_operator.bucket import BucketMemory, lost, made_units
@@ -204,11 +204,14 @@ class Looker:
                     return
                 if (problem := known.hopeless(seen.generation)) is not None:
                     raise SpecError(*problem)
-            new = self._resolved(seen, spec, known.files, access, parse_rows(source.read(), spec.items.from_))
-            stale = self._unconfirmed(seen, current, new, access)
+            rows = parse_rows(source.read(), spec.items.from_)
+            digest = items_digest(items_text(rows))
+            stale = self._unconfirmed(seen, current, rows, digest, access)
             if stale is None:
+                # What says the same in other words, as a table that is exported every minute, is not resolved again.
+                if current is None or digest != current.items_digest:
+                    known.take(self._resolved(seen, spec, known.files, access, rows), seen.generation)
                 following.version, following.refused, following.stale = version, None, None
-                known.take(new, seen.generation)
                 return
         except SourceError as failure:
             stale = (failure.reason, failure.message)
@@ -221,15 +224,15 @@ class Looker:
         following.refused, following.stale = version, stale
 
     def _unconfirmed(
-        self, seen: Observation, current: ResolvedJob | None, new: ResolvedJob, access: Access
+        self, seen: Observation, current: ResolvedJob | None, rows: _Rows, digest: str, access: Access
     ) -> tuple[str, str] | None:
         """Why new items are not taken, None if they are."""
-        if new.items_digest == (current.items_digest if current else seen.status.items.digest):
+        if digest == (current.items_digest if current else seen.status.items.digest):
             return None
-        present: Collection[str] = current.ids if current is not None and current.stages else ()
+        present: Collection[str] = current.ids if current is not None else ()
         if not present:
             present = [item for item, _ in self._own_copy(seen, access) or ()]
-        return unconfirmed(present, new, seen.annotations.get(names.ANNOTATION_CONFIRM_ITEMS, ""))
+        return unconfirmed(seen, present, [item for item, _ in rows], digest)
 
     def _take_own_copy(
         self, seen: Observation, spec: JobSpec, known: Known, access: Access, error: SpecError | None

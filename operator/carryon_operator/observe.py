@@ -37,6 +37,8 @@ _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
 _LATE_AGAIN: Final = 3600.0
 """Seconds until a late look is tried again that got no answer, at most."""
+_SOONEST: Final = 1.0
+"""Seconds until what is due is looked at again, at least: a look that hangs holds it up."""
 _LONG_STATUS: Final = 20_000
 """Characters of the stages in a status from which on reading it takes milliseconds."""
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
@@ -180,7 +182,7 @@ class Observer:
             moments.append(known.late_at + config.ended_verify_interval)
         elif known.bucket.swept_at is not None:
             moments.append(known.bucket.swept_at + config.verify_interval)
-        return min(moments) - self._monotonic() if moments else None
+        return max(min(moments) - self._monotonic(), _SOONEST) if moments else None
 
     async def open_store(self, namespace: str, spec: JobSpec, filled_in: str | None, memory: JobMemory) -> None:
         """Open a job's store, with the keys of its Secret: `memory.store` and `memory.config`.
