@@ -7,6 +7,7 @@ value is right in itself (a quantity, an affinity) is the API server's to say wh
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -33,6 +34,7 @@ _RESERVED_DOMAINS: Final = (
     "security.beta.kubernetes.io",
 )
 _MERGED_BY: Final = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
+_DEEPEST: Final = 50
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -47,6 +49,7 @@ def cleaned(template: Mapping[str, Any], path: str = "spec.podTemplate") -> tupl
         SpecError: It sets what it may not: InvalidPodTemplate, with the path and what to change.
     """
     warnings: list[str] = []
+    _check_plain(path, template, _DEEPEST)
     clean: Template = _TEMPLATE(path, template, warnings)
     return clean, tuple(warnings)
 
@@ -103,6 +106,20 @@ def _merged_lists(
     for each in over:
         made[each[by]] = each if whole or each[by] not in made else merged(made[each[by]], each)
     return list(made.values())
+
+
+def _check_plain(path: str, value: Any, levels: int) -> None:
+    """Look whether a value can be sent to an API server at all."""
+    if not levels:
+        raise SpecError("InvalidPodTemplate", f"{path[:200]}... nests too deep: keep it to {_DEEPEST} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _refuse(path, "must be a finite number")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_plain(f"{path}.{key}", inner, levels - 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_plain(f"{path}[{index}]", inner, levels - 1)
 
 
 def _refuse(path: str, why: str) -> SpecError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,10 @@ from carryon_core.names import GATHERED, PREVIOUS
 UNIT_LONGEST: Final = 64 * 1024
 """Characters of one unit's configuration: it must travel in an assignment."""
 URI_LONGEST: Final = 1024
+DEEPEST: Final = 100
+"""Levels of lists and mappings in a configuration: libraries that read it stop not far beyond."""
+_URI: Final = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f/]")
+_UPWARDS: Final = re.compile(r"(/|%2f)([.]|%2e){2}(/|%2f|$)", re.IGNORECASE)
 _WRITTEN: Final = ("$input", "$file")
 """Keys that stand for files in what a worker gets: nobody else may write them."""
 
@@ -101,6 +106,7 @@ class Recipe:
         try:
             text = rendered.text(files)
             size = len(canonical(rendered.plain(files))) if rendered.files else len(text)
+            check_text(text)
         except ValueError as error:
             raise SpecError("InvalidParameter", f'stage "{self.stage}", item "{item}": {error}') from None
         if size > UNIT_LONGEST:
@@ -148,12 +154,27 @@ def check_gathering(recipe: Recipe) -> None:
             )
 
 
+def check_text(text: str) -> None:
+    """Look whether a text can be written down: JSON may hold half a character.
+
+    Raises:
+        ValueError: It can't.
+    """
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError as error:
+        half = f"{ord(text[error.start]):x}"
+        raise ValueError(f"a text holds half a character (\\u{half}): take it out") from None
+
+
 def _typed(rendered: Mapping[str, Any]) -> Mapping[str, Any]:
     """Programs get text, pipelines get files where their params name some."""
     if "command" in rendered:
         return {**rendered, "command": _as_command(rendered["command"])}
-    if "params" in rendered.get("diffusers", {}):
-        given = rendered["diffusers"]
+    given = rendered.get("diffusers", {})
+    if isinstance(given.get("model"), templates.FileRef | templates.File):
+        raise templates.TemplateError("model is a file: it must be text, the uri of a folder or an id on a model hub")
+    if "params" in given:
         params = {name: templates.with_files(value) for name, value in given["params"].items()}
         return {**rendered, "diffusers": {**given, "params": params}}
     return rendered
@@ -169,8 +190,10 @@ def _as_command(command: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**command, "args": [written(part) for part in command["args"]], **({"env": env} if env else {})}
 
 
-def _look(value: Any, uris: dict[str, None]) -> bool:
+def _look(value: Any, uris: dict[str, None], levels: int = DEEPEST) -> bool:
     """Note the files that a configuration names; whether it takes inputs from the item before."""
+    if not levels:
+        raise ValueError(f"lists and mappings nest too deep: keep them to {DEEPEST} levels")
     match value:
         case str() | int() | float() | None:
             return False
@@ -183,9 +206,9 @@ def _look(value: Any, uris: dict[str, None]) -> bool:
             for key in _WRITTEN:
                 if key in value:
                     raise ValueError(f"params must not have the key {key}, which stands for files; choose another name")
-            return any([_look(inner, uris) for inner in value.values()])
+            return any([_look(inner, uris, levels - 1) for inner in value.values()])
         case list() | tuple():
-            return any([_look(inner, uris) for inner in value])
+            return any([_look(inner, uris, levels - 1) for inner in value])
     return False
 
 
@@ -195,13 +218,11 @@ def check_uri(uri: str) -> str:
     Raises:
         ValueError: It is not.
     """
-    scheme, mark, rest = uri.partition("://")
-    path = rest if scheme == "file" else rest.partition("/")[2]
-    if scheme not in ("s3", "file") or not mark or not path.strip("/") or (scheme == "file" and rest[0] != "/"):
+    if not _URI.fullmatch(uri):
         raise ValueError(f'the file "{uri[:100]}" must be s3://bucket/key or file:///absolute/path')
     if len(uri) > URI_LONGEST:
         raise ValueError(f'the uri of the file "{uri[:100]}..." must be at most {URI_LONGEST} characters')
-    if ".." in path.lower().replace("%2e", ".").replace("%2f", "/").split("/"):
+    if _UPWARDS.search(uri):
         raise ValueError(f'the uri of the file "{uri[:100]}" must not contain ..: write the path out')
     return uri
 

@@ -51,7 +51,10 @@ def test_blanks_are_found_wherever_a_template_stands() -> None:
 
 
 def test_what_is_meant_to_be_blank_and_what_is_no_text_are_not_found() -> None:
-    photo = {"id": "a", "params": {"photo": {"file": "s3://bucket/a.png"}, "none": None, "list": [], "uri": "s3://b/c"}}
+    photo = {
+        "id": "a",
+        "params": {"photo": {"file": "s3://bucket/a.png"}, "none": None, "list": [], "uri": "s3://bucket/c"},
+    }
     parameters: dict[str, Any] = {
         "negative_prompt": "",
         "image": "{{ item.photo }}",

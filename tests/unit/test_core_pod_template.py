@@ -207,6 +207,20 @@ def test_what_a_template_may_not_set_is_refused_with_a_sentence(template: dict[s
     assert message.endswith("; ") or refused.value.message == f"spec.podTemplate.{message}"
 
 
+def test_what_no_api_server_reads_is_refused() -> None:
+    deep: Any = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    for template, end in (
+        ({"spec": {"affinity": deep}}, "nests too deep: keep it to 50 levels"),
+        (worker(resources={"limits": {"cpu": float("inf")}}), "cpu must be a finite number"),
+    ):
+        with pytest.raises(SpecError) as refused:
+            cleaned(template)
+        assert refused.value.reason == "InvalidPodTemplate"
+        assert refused.value.message.endswith(end)
+
+
 def test_a_stages_template_goes_over_the_jobs() -> None:
     job = {
         "metadata": {"labels": {"team": "film", "env": "test"}},

@@ -228,6 +228,7 @@ def test_an_unknown_stage_is_refused() -> None:
         ),
         ("{{ f() }}", "InvalidTemplate", 'stage "clip": the template "{{ f() }}" uses call, which is not allowed'),
         ("{{ inputs.image }}", "InvalidTemplate", "a template names inputs.image, but inputs has: nothing"),
+        ("\ud800", "InvalidParameter", 'stage "clip", item "dunes": a text holds half a character (\\ud800)'),
         ("{{ 'nan'|float }}", "InvalidParameter", 'stage "clip", item "dunes": numbers must be finite'),
     ],
 )
@@ -484,8 +485,14 @@ def test_a_pipelines_argument_named_file_is_no_file() -> None:
         ({"file": "https://x/a.png"}, 'the file "https://x/a.png" must be s3://bucket/key or file:///absolute/path'),
         ({"file": "file://a.png"}, 'the file "file://a.png" must be s3://bucket/key or file:///absolute/path'),
         ({"file": "file://"}, 'the file "file://" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "s3:///a.png"}, 'the file "s3:///a.png" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "s3://bucket/"}, 'the file "s3://bucket/" must be s3://bucket/key or file:///absolute/path'),
+        ({"file": "s3://bucket/a\n"}, 'the file "s3://bucket/a\n" must be s3://bucket/key or file:///absolute/path'),
         ({"file": "s3://bucket"}, 'the file "s3://bucket" must be s3://bucket/key or file:///absolute/path'),
-        ({"file": "s3://b/a/../c"}, 'the uri of the file "s3://b/a/../c" must not contain ..: write the path out'),
+        (
+            {"file": "s3://bucket/../c"},
+            'the uri of the file "s3://bucket/../c" must not contain ..: write the path out',
+        ),
         (
             {"file": "file:///a/%2E./c"},
             'the uri of the file "file:///a/%2E./c" must not contain ..: write the path out',
@@ -499,6 +506,27 @@ def test_what_is_no_file_is_refused(value: Any, sentence: str) -> None:
     reason, message = refusal(diffusers("clip", image=value), items=[PHOTO])
     assert reason in ("InvalidTemplate", "InvalidParameter")
     assert message.startswith(f'stage "clip", item "a": {sentence}')
+
+
+def test_a_model_is_no_file() -> None:
+    clip = stage("clip", generate={"diffusers": {"model": "{{ item.photo }}"}})
+    assert refusal(clip, items=[PHOTO])[1].startswith('stage "clip", item "a": model is a file: it must be text')
+
+
+def test_half_a_character_in_a_parameter_that_nobody_uses_is_refused() -> None:
+    told = refusal(items=[{"id": "a", "params": {"x": "\ud83d"}}])
+    assert told == ("InvalidParameter", 'item "a": a text holds half a character (\\ud83d): take it out')
+
+
+def test_a_parameter_deeper_than_libraries_read_is_refused() -> None:
+    deep: Any = 1
+    for _ in range(120):
+        deep = {"a": deep}
+    told = refusal(diffusers("clip", deep="{{ item.deep }}"), items=[{"id": "a", "params": {"deep": deep}}])
+    assert told == (
+        "InvalidParameter",
+        'stage "clip", item "a": lists and mappings nest too deep: keep them to 100 levels',
+    )
 
 
 def override(item: str, stage: str = "clip", **params: Any) -> dict[str, Any]:
