@@ -99,8 +99,9 @@ class Applier:
             # Deleted, and the doorbell has not told yet: its pods go with it.
             self._jobs.remove(raw)
             return None
-        # Make sure that what is counted once is told before it has consequences: they may be over by the next write.
-        if waits[0] is not None and _turned(seen.status, plan.status):
+        # Make sure that what is counted once is told before it has consequences: a unit that failed may be done by the
+        # next write, and then nobody would know.
+        if waits[0] is not None and _counted(seen.status, plan.status):
             return waits[0]
         waits.append(await self._launch(raw, seen, plan, memory))
         if plan.remove:
@@ -297,11 +298,9 @@ class Applier:
         return text.replace("$", "\\u0024")
 
 
-def _turned(before: JobStatus, after: JobStatus) -> bool:
-    """Whether a decision answers a request, or takes the job into another round, out of suspension or into it."""
-    turns = ("resumes", "restarts", "suspensions", "round")
-    moved = any(getattr(before.counters, turn) != getattr(after.counters, turn) for turn in turns)
-    return moved or before.handled != after.handled
+def _counted(before: JobStatus, after: JobStatus) -> bool:
+    """Whether a decision counts something or answers a request."""
+    return before.counters != after.counters or before.handled != after.handled
 
 
 def _written(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: PodCreate) -> tuple[Assignment, str]:
