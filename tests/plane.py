@@ -233,7 +233,7 @@ class Plane:
         return pods
 
     def wait_for(self, name: str, promise: Callable[[Job], bool], timeout: float = 60.0) -> Job:
-        """The job as soon as the promise holds; an API server that is away for a moment is waited for."""
+        """The job as soon as the promise holds; a job, or an API server, that is not there yet is waited for."""
         deadline = time.monotonic() + timeout
         job: Job = {}
         while time.monotonic() < deadline:
@@ -241,6 +241,9 @@ class Plane:
                 job = self.get(name)
             except OSError:
                 pass
+            except ApiError as error:
+                if error.code != 404:
+                    raise
             else:
                 if promise(job):
                     return job
