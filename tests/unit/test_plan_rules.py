@@ -175,13 +175,13 @@ def test_scenes_that_continue_each_other_come_one_after_the_other() -> None:
 
 def test_a_missing_file_fails_its_unit_only_and_is_told_once() -> None:
     stage = {"name": "clip", "generate": {"command": {"args": ["film", "{{ item.photo }}"]}}}
-    photos = [{"id": each, "params": {"photo": {"file": f"s3://in/{each}.png"}}} for each in "ab"]
+    photos = [{"id": each, "params": {"photo": {"file": f"s3://input/{each}.png"}}} for each in "ab"]
     world = World(spec=job_spec(stages=[stage], items={"list": photos}))
-    world.files = {"s3://in/a.png": "a" * 64, "s3://in/b.png": None}
+    world.files = {"s3://input/a.png": "a" * 64, "s3://input/b.png": None}
     work(world)
     assert (world.status.stages[0].succeeded, world.status.stages[0].failed) == ("0", "1")
     assert [failure.reason for failure in world.status.recent_failures] == ["InputMissing"]
-    world.files = {"s3://in/a.png": "a" * 64, "s3://in/b.png": "b" * 64}
+    world.files = {"s3://input/a.png": "a" * 64, "s3://input/b.png": "b" * 64}
     world.edit(parallelism=2)
     work(world)
     assert world.status.phase == Phase.SUCCEEDED
@@ -324,6 +324,22 @@ def test_what_is_disrupted_again_and_again_backs_off() -> None:
     assert not world.working()
     assert plan.wake_at is not None
     assert 9 <= plan.wake_at - world.now <= 10
+
+
+def test_a_pod_that_no_node_takes_in_comes_back_after_a_delay_and_costs_nothing() -> None:
+    world = World(spec=job_spec(items={"count": 1}, retry={"perUnit": 1}))
+    for rejected in range(1, 9):
+        world.settle()
+        (pod,) = world.working()
+        world.pods[pod.name] = replace(pod, phase="Failed", started=None, reason="OutOfcpu", message="no room")
+        plan = world.settle()
+        assert not world.working()
+        assert plan.wake_at is not None
+        assert 9 <= plan.wake_at - world.now <= 10
+        assert (world.status.counters.disruptions, world.status.counters.failures) == (rejected, 0)
+        world.now = plan.wake_at
+    work(world)
+    assert world.status.phase == Phase.SUCCEEDED
 
 
 def test_stuck_attempts_use_the_budget_and_have_their_own_counter() -> None:
@@ -808,7 +824,7 @@ def test_pods_are_pruned_from_the_bucket_once_at_the_end() -> None:
 
 def test_stale_items_are_told_and_change_nothing() -> None:
     world = World(spec=job_spec(items={"count": 2}))
-    world.stale = ("SourceMissing", "there is no s3://in/items.csv: the job goes on with the items it has")
+    world.stale = ("SourceMissing", "there is no s3://input/items.csv: the job goes on with the items it has")
     world.settle()
     assert condition(world, ConditionType.ITEMS_STALE).reason == "SourceMissing"
     assert "ItemsStale" in world.events

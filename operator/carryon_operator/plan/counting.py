@@ -169,10 +169,12 @@ def _disrupt(
     case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, reason: str, *, durable: frozenset[str] = frozenset()
 ) -> None:
     """A pod that was disrupted: its first unit that is not done was at work, if any was; no budget is used."""
-    if pod.started is None:
-        return
     left = [(unit, item) for unit, item in case.wanted(pod).items() if unit not in case.standing.outcomes]
-    if left:
+    if pod.started is None:
+        # Make sure that what no kubelet takes in comes back after a delay, not again and again at once.
+        for unit, _ in left if pod.terminal else ():
+            _delay(case, tally, unit, 1, case.seen.now)
+    elif left:
         unit, item = left[0]
         _fruitless(case, ledger, tally, unit, pod.finished or case.seen.now, durable=item in durable)
 
