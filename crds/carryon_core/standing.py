@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from carryon_core.done import Outcome
 from carryon_core.messages import InputRef
@@ -18,6 +18,9 @@ from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
 
 UnitKey: TypeAlias = tuple[int, int]
 """Index of the stage, index of the item (0 where the stage gathers)."""
+
+_REMEMBERED: Final = 2
+"""Answers for one stage: one look asks what may be there already, the next what is to be made now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +115,21 @@ class _Look:
         if stage.gathers:
             stage = self._gather(stage)
         elif stage.open:
-            stage = self._close(stage, tuple(self._stages[before].fingerprints for before in stage.after), _close_items)
+            prints = tuple(self._stages[before].fingerprints for before in stage.after)
+            # What gathers is upstream of all units here or of none: either all have fingerprints or none has.
+            if all(map(any, prints)):
+                stage = self._close(stage, prints, _close_items)
         self._stages[stage.index] = stage
         self._judge(stage)
 
     def job(self) -> ResolvedJob:
         """The job with what is known now; the same object as long as that is the same."""
-        for known in (self._resolved, self._resolved.remembered.get("job")):
-            if known is not None and all(map(operator.is_, known.stages, self._stages)):
+        memory: list[ResolvedJob] = self._resolved.remembered.setdefault("jobs", [])
+        for known in (self._resolved, *memory):
+            if all(map(operator.is_, known.stages, self._stages)):
                 return known
         made = replace(self._resolved, stages=tuple(self._stages))
-        self._resolved.remembered["job"] = made
+        memory[:] = [made, *memory[: _REMEMBERED - 1]]
         return made
 
     def _judge(self, stage: ResolvedStage) -> None:
@@ -179,13 +186,13 @@ class _Look:
         known: tuple[Any, ...],
         close: Callable[[ResolvedStage, Sequence[ResolvedStage], tuple[Any, ...]], ResolvedStage],
     ) -> ResolvedStage:
-        """A stage with the fingerprints that follow from what is known upstream; computed once for each such."""
-        memory = self._resolved.remembered
-        made: ResolvedStage
-        last, made = memory.get(stage.index, (None, stage))
-        if last != known:
-            made = close(stage, self._stages, known)
-            memory[stage.index] = (known, made)
+        """A stage with the fingerprints that follow from what is known upstream; remembered for the last few such."""
+        memory: list[tuple[tuple[Any, ...], ResolvedStage]] = self._resolved.remembered.setdefault(stage.index, [])
+        for seen, made in tuple(memory):
+            if seen == known:
+                return made
+        made = close(stage, self._stages, known)
+        memory[:] = [(known, made), *memory[: _REMEMBERED - 1]]
         return made
 
 
@@ -208,6 +215,5 @@ def _close_items(stage: ResolvedStage, stages: Sequence[ResolvedStage], known: t
         inputs = {name: prints[0 if gathers else unit.item] for name, gathers, prints in upstream}
         if unit.previous:
             inputs[PREVIOUS] = units[-1].fingerprint
-        closed = fingerprint.close(inputs) if all(inputs.values()) else ""
-        units.append(replace(unit, fingerprint=closed) if closed else unit)
-    return replace(stage, units=tuple(units)) if any(unit.fingerprint for unit in units) else stage
+        units.append(replace(unit, fingerprint=fingerprint.close(inputs)))
+    return replace(stage, units=tuple(units))

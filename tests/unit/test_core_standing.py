@@ -213,6 +213,13 @@ def test_a_look_that_finds_nothing_new_answers_with_the_same_job() -> None:
     first = bucket.stand().job
     assert first is not bucket.resolved
     assert bucket.stand().job is first
+    # The two ways to ask do not push each other out of what is remembered.
+    del bucket.done[first.unit(CLIP, 1).fingerprint]
+    other = stand(bucket.resolved, bucket.done).job
+    assert other is not first
+    assert bucket.stand({(CLIP, 1)}).job is other
+    bucket.make((CLIP, 1))
+    assert bucket.stand().job is first
     bucket.done.clear()
     assert bucket.stand().job is bucket.resolved
 
