@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +17,8 @@ from carryon_core.done import Sha256
 from carryon_store import JSON_TYPE, Denied, NotFound, Store, StoreError
 
 _READERS: Final = 8
+_BATCH: Final = 2_000
+"""Files that are read before what they hold is written down: reading all of them may take longer than we live."""
 _MANY: Final = 100
 """Files of one place from which a listing is cheaper than asking for each."""
 
@@ -67,43 +68,54 @@ class FileMemory:
             self.known.clear()
             return {}
         if not self.loaded:
-            self.known = {**_read(home, key), **self.known}
+            self.known = {**_kept(home, key), **self.known}
             self.loaded = True
-        before = dict(self.known)
-        asked = [uri for uri in sorted(uris) if again or uri not in self.known]
-        self.known.update(self._look(asked, place))
-        self.known = {uri: self.known[uri] for uri in uris if uri in self.known}
-        if self.known != before:
-            home.put(key, _RECORD.dump_json(self.known), content_type=JSON_TYPE)
+        for gone in self.known.keys() - set(uris):
+            del self.known[gone]
+        places = {uri: place(uri) for uri in sorted(uris) if again or uri not in self.known}
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="files") as readers:
+            etags = self._etags(places, readers)
+            changed = [uri for uri, etag in etags.items() if uri not in self.known or self.known[uri].etag != etag]
+            for start in range(0, len(changed), _BATCH):
+                batch = changed[start : start + _BATCH]
+                contents = readers.map(lambda uri: self._read(uri, *places[uri], etags[uri]), batch)
+                self.known.update(zip(batch, contents, strict=True))
+                home.put(key, _RECORD.dump_json(self.known), content_type=JSON_TYPE)
         return {uri: self.known[uri].sha256 if uri in self.known else None for uri in uris}
 
-    def _look(self, uris: Iterable[str], place: Place) -> dict[str, Content]:
-        by_store: dict[str, tuple[Store, dict[str, str]]] = {}
-        for uri in uris:
-            store, key = place(uri)
-            by_store.setdefault(store.uri, (store, {}))[1][uri] = key
-        found: dict[str, Content] = {}
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="files") as readers:
-            for store, keys in by_store.values():
-                etags = _listed(store, keys.values()) if len(keys) > _MANY else None
-                contents = readers.map(partial(self._content, store, etags), keys, keys.values())
-                found.update((uri, content) for uri, content in zip(keys, contents, strict=True) if content is not None)
+    def _etags(self, places: Mapping[str, tuple[Store, str]], readers: ThreadPoolExecutor) -> dict[str, str]:
+        """Uri -> ETag of those files that are there."""
+        by_store: dict[str, tuple[Store, list[str]]] = {}
+        for uri, (store, _) in places.items():
+            by_store.setdefault(store.uri, (store, []))[1].append(uri)
+        found: dict[str, str] = {}
+        for store, uris in by_store.values():
+            keys = [places[uri][1] for uri in uris]
+            listed = _listed(store, keys) if len(keys) > _MANY else None
+            if listed is None:
+                etags = readers.map(self._etag, uris, [store] * len(keys), keys)
+            else:
+                etags = map(listed.get, keys)
+            found.update((uri, etag) for uri, etag in zip(uris, etags, strict=True) if etag is not None)
         return found
 
-    def _content(self, store: Store, etags: Mapping[str, str] | None, uri: str, key: str) -> Content | None:
-        """What a file holds, None if it is not there."""
-        known = self.known.get(uri)
+    def _etag(self, uri: str, store: Store, key: str) -> str | None:
         try:
-            etag = store.head(key).etag if etags is None else etags.get(key)
-            if etag is None or (known is not None and known.etag == etag):
-                return known
-            return Content(etag, store.sha256(key))
+            return store.head(key).etag
         except NotFound:
-            return known
+            return None
         except StoreError:
-            if known is None:
+            if uri not in self.known:
                 raise
-            return known
+            return self.known[uri].etag
+
+    def _read(self, uri: str, store: Store, key: str, etag: str) -> Content:
+        try:
+            return Content(etag, store.sha256(key))
+        except StoreError:
+            if uri not in self.known:
+                raise
+            return self.known[uri]
 
 
 def _listed(store: Store, keys: Iterable[str]) -> dict[str, str] | None:
@@ -128,7 +140,7 @@ def _shared(first: str, last: str) -> str:
     return first[: next(differs, min(len(first), len(last)))]
 
 
-def _read(home: Store, key: str) -> dict[str, Content]:
+def _kept(home: Store, key: str) -> dict[str, Content]:
     """What was kept; what somebody damaged is found out again."""
     try:
         return _RECORD.validate_json(home.get(key))
