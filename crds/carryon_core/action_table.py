@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,10 +60,13 @@ class Situation:
     spec: JobSpec
     status: JobStatus
     annotations: Mapping[str, str] = field(default_factory=dict)
+    deleting: bool = False
 
     def verdicts(self) -> dict[Action, Verdict]:
         """The verdict on every action."""
-        return verdicts(self.spec, self.status, self.annotations, name=NAME, generation=1, now=NOW)
+        return verdicts(
+            self.spec, self.status, self.annotations, name=NAME, generation=1, now=NOW, deleting=self.deleting
+        )
 
 
 def table() -> list[Situation]:
@@ -159,6 +162,7 @@ def table() -> list[Situation]:
         ),
         _situation("Running, cancel asked for", Phase.RUNNING, asked, generation=0, units=_counts(**at_work)),
         _situation("Cancelled", Phase.CANCELLED, asked, true=cancelled, units=_counts(succeeded=9)),
+        replace(_situation("Being deleted", Phase.RUNNING, units=_counts(**at_work)), deleting=True),
     ]
 
 

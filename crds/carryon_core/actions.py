@@ -67,6 +67,7 @@ class Subject:
     Attributes:
         generation: Of the spec; None: the one that status is about.
         now: Seconds since the epoch, for suspendUntil; None: as the operator last saw it.
+        deleting: It has a deletionTimestamp.
     """
 
     spec: JobSpec
@@ -75,6 +76,7 @@ class Subject:
     name: str = "NAME"
     generation: int | None = None
     now: float | None = None
+    deleting: bool = False
 
     def condition(self, kind: ConditionType) -> Condition | None:
         """A condition that is true of the present generation, None where it is not."""
@@ -94,7 +96,7 @@ class Subject:
     def refused(self) -> str | None:
         """Why the job can't be carried out as written, None where it can."""
         accepted = next((each for each in self.status.conditions if each.type == ConditionType.ACCEPTED), None)
-        return accepted.message if self.observed and accepted is not None and accepted.status == "False" else None
+        return sentence(accepted) if self.observed and accepted is not None and accepted.status == "False" else None
 
     @property
     def ended(self) -> bool:
@@ -135,6 +137,11 @@ Rule: TypeAlias = Callable[[Subject], Verdict | None]
 _PENDING: Final = "asked already, waiting for the operator"
 
 
+def sentence(condition: Condition) -> str:
+    """What a condition says, were it only its reason."""
+    return condition.message or condition.reason
+
+
 def counted(count: int, noun: str) -> str:
     """A number of things in words: "1 unit", "15 units"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
@@ -149,6 +156,7 @@ def verdict(
     name: str = "NAME",
     generation: int | None = None,
     now: float | None = None,
+    deleting: bool = False,
 ) -> Verdict:
     """Whether an action is possible now, and why or why not.
 
@@ -160,9 +168,11 @@ def verdict(
         name: Of the job, for what a person would type.
         generation: Of the spec; None: the one that status is about.
         now: Seconds since the epoch; None: suspendUntil counts as the operator last saw it.
+        deleting: The job has a deletionTimestamp.
     """
-    subject = Subject(spec, status, annotations, name, generation, now)
-    found = next(made for rule in _CHAINS[action] if (made := rule(subject)) is not None)
+    subject = Subject(spec, status, annotations, name, generation, now, deleting)
+    chain = (_delete_twice if action is Action.DELETE else _being_deleted, *_CHAINS[action])
+    found = next(made for rule in chain if (made := rule(subject)) is not None)
     return found if found.label else replace(found, label=_LABELS[action])
 
 
@@ -174,10 +184,11 @@ def verdicts(
     name: str = "NAME",
     generation: int | None = None,
     now: float | None = None,
+    deleting: bool = False,
 ) -> dict[Action, Verdict]:
     """The verdict on every action, as in `verdict`."""
     return {
-        action: verdict(action, spec, status, annotations, name=name, generation=generation, now=now)
+        action: verdict(action, spec, status, annotations, name=name, generation=generation, now=now, deleting=deleting)
         for action in Action
     }
 
@@ -188,6 +199,11 @@ def _no(reason: str, action: str = "") -> Verdict:
 
 def _already(reason: str, action: str = "nothing: it is on its way") -> Verdict:
     return Verdict(possible=False, reason=reason, action=action, already=True)
+
+
+def _being_deleted(job: Subject) -> Verdict | None:
+    # Make sure that nobody waits for a job that will be gone.
+    return _no("it is being deleted") if job.deleting else None
 
 
 def _correct_first(job: Subject) -> Verdict | None:
@@ -241,7 +257,7 @@ def _resume_when_at_work(job: Subject) -> Verdict | None:
         return None
     waiting = job.condition(ConditionType.AWAITING_APPROVAL)
     if waiting is not None and not job.status.units.active:
-        return _no(f"it waits for approval: {waiting.message}", f"carryon approve {job.name} STAGE")
+        return _no(f"it waits for approval: {sentence(waiting)}", f"carryon approve {job.name} STAGE")
     if job.spec.parallelism == 0:
         return _no("spec.parallelism is 0: raise it to let pods start", "raise spec.parallelism")
     failed = job.status.units.failed
@@ -263,8 +279,8 @@ def _resume_stalled(job: Subject) -> Verdict | None:
     if stalled is None or job.suspended or job.ended or job.spec.cancel:
         return None
     if stalled.reason in RESUMED_BY_A_PERSON:
-        return _possible_resume(job, stalled.message)
-    return _no(f"it goes on by itself once this is put right: {stalled.message}", f"put right: {stalled.message}")
+        return _possible_resume(job, sentence(stalled))
+    return _no(f"it goes on by itself once this is put right: {sentence(stalled)}", f"put right: {said(stalled)}")
 
 
 def _resume_possible(job: Subject) -> Verdict:
@@ -273,7 +289,7 @@ def _resume_possible(job: Subject) -> Verdict:
         return _possible_resume(job, f"cancelled; {kept}")
     missing = job.condition(ConditionType.ARTIFACTS_MISSING)
     if missing is not None and job.ended:
-        found = _possible_resume(job, missing.message)
+        found = _possible_resume(job, sentence(missing))
         return replace(found, action=f"carryon resume {job.name} makes them again", label="Resume (make what is gone)")
     failed = job.condition(ConditionType.FAILED)
     if failed is not None and failed.reason == TIMED_OUT:
@@ -483,6 +499,11 @@ def _edit_possible(job: Subject) -> Verdict:
     if job.suspended or job.spec.cancel:
         return Verdict(True, "what an edit changes is made anew once it is resumed, all else is kept", how)
     return Verdict(True, "what an edit changes is made anew, all else is kept", how)
+
+
+def _delete_twice(job: Subject) -> Verdict | None:
+    # Make sure that deleting twice is no mistake: artifacts take a while.
+    return _already("it is being deleted already") if job.deleting else None
 
 
 def _delete_possible(job: Subject) -> Verdict:

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
-from carryon_standalone.cli import main
+from carryon_core.actions import Action, Verdict
+from carryon_standalone.cli import acting, main
+from carryon_standalone.cli.lookup import Job
+from carryon_standalone.cli.options import connect
 from plane import Plane, condition, failed, finished, succeeded, suspended
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -388,15 +391,11 @@ def test_redo_makes_one_unit_with_another_seed_and_keeps_what_it_made(carryon: C
     assert "would change nothing" in carryon("redo", "anew", "clip/1", "--param", "prompt=x", code=1).stderr
 
 
+GENERATE = {"command": {"args": ["sh", "-c", MAKE]}}
 GATHERED = [
-    {"name": "draft", "generate": {"command": {"args": ["sh", "-c", MAKE]}}},
-    {
-        "name": "final",
-        "after": ["draft"],
-        "approval": "Required",
-        "generate": {"command": {"args": ["sh", "-c", MAKE]}},
-    },
-    {"name": "book", "after": ["final"], "each": "job", "generate": {"command": {"args": ["sh", "-c", MAKE]}}},
+    {"name": "draft", "generate": GENERATE},
+    {"name": "final", "after": ["draft"], "approval": "Required", "generate": GENERATE},
+    {"name": "book", "after": ["final"], "each": "job", "generate": GENERATE},
 ]
 
 
@@ -416,6 +415,55 @@ def test_approve_lets_items_enter_a_stage(carryon: Carryon, tmp_path: Path) -> N
     units = json.loads(carryon("units", "gated", "--json").stdout)
     assert [(each["stage"], each["item"]) for each in units][-2:] == [("final", "2"), ("book", "job")]
     assert all(Path(each["artifacts"][0]).exists() for each in units)
+
+
+def test_what_two_people_ask_at_once_is_both_kept(carryon: Carryon, plane: Plane) -> None:
+    stages = [{"name": "clip", "approval": "Required", "generate": GENERATE}]
+    plane.apply(job("crowd", stages=stages))
+    plane.wait_for("crowd", lambda job: condition(job, "AwaitingApproval"))
+    cluster = connect(plane.data, None, None, None)
+    seen: list[str] = []
+
+    def interrupted(job: Job, found: Verdict) -> Any:
+        """An approval of item 1, which somebody who approves item 0 overtakes."""
+        if not seen:
+            plane.patch("crowd", {"spec": {"approved": {"clip": ["0"]}}})
+        seen.append(job.raw["metadata"]["resourceVersion"])
+        return acting.approve("clip", ["1"], everything=False)(job, found)
+
+    acting.act(cluster, "crowd", interrupted, Action.APPROVE)
+    assert plane.get("crowd")["spec"]["approved"] == {"clip": ["0", "1"]}
+    assert len(set(seen)) == len(seen) > 1
+    plane.delete("crowd")
+
+
+def test_units_that_made_nothing_on_purpose_say_why(carryon: Carryon, plane: Plane) -> None:
+    skip = """echo '{"outcome": "skipped", "reason": "no sea here"}' > $CARRYON_OUTCOME"""
+    plane.apply(job("dry", f"test $CARRYON_ITEM != 1 || {skip}"))
+    plane.wait_for("dry", succeeded)
+    units = json.loads(carryon("units", "dry", "--json").stdout)
+    assert [(each["state"], each["reason"]) for each in units] == [
+        ("done", ""), ("skipped", "no sea here"), ("done", ""),
+    ]  # fmt: skip
+    assert "clip/1   skipped: no sea here" in carryon("units", "dry").stdout
+    assert "2 generated, 1 skipped" in carryon("describe", "dry").stdout
+
+
+def test_items_from_data_are_named_like_others(carryon: Carryon, plane: Plane) -> None:
+    rows = "id,prompt\ndunes,sand\nsea,waves\n"
+    content = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}, "data": {"rows.csv": rows}}
+    plane.request("POST", "/api/v1/namespaces/default/configmaps", content)
+    items = {"from": {"configMapKeyRef": {"name": "rows", "key": "rows.csv"}, "format": "csv"}}
+    plane.apply(job("data", 'echo {{ item.prompt }} > "$CARRYON_OUTPUT/text"', items=items))
+    plane.wait_for("data", succeeded)
+    before = json.loads(carryon("units", "data", "--json").stdout)
+    assert [each["item"] for each in before] == ["dunes", "sea"]
+    carryon("redo", "data", "clip/sea", "--param", "prompt=storm")
+    plane.wait_for("data", succeeded)
+    after = json.loads(carryon("units", "data", "--json").stdout)
+    assert after[0] == before[0]
+    (text,) = [path for path in map(Path, after[1]["artifacts"]) if path.name.startswith("text")]
+    assert text.read_text() == "storm\n"
 
 
 def test_try_makes_the_first_items_and_asks_nobody(carryon: Carryon, plane: Plane, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carryon_core import action_table, names, requests
-from carryon_core.action_table import NAME, NOW, Situation
-from carryon_core.actions import Action, Verdict, verdict
+from carryon_core.action_table import NOW, Situation
+from carryon_core.actions import Action, Verdict, verdict, verdicts
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus, Phase, StageStatus
+from carryon_core.status import ConditionType, JobStatus, Phase, StageStatus
 
 AT = "2026-10-01T00:00:00.000000Z"
 AHEAD = "2026-12-01T06:00:00Z"
@@ -48,6 +48,7 @@ MATRIX = {
     "Failed, timeouts.job is over": "Y n n n n Y n Y Y",
     "Running, cancel asked for": "Y n n a n n n Y Y",
     "Cancelled": "Y n n a n n n Y Y",
+    "Being deleted": "n n n n n n n n a",
 }
 
 
@@ -155,9 +156,78 @@ def test_a_request_that_was_handled_may_be_made_again(title: str) -> None:
         update={"handled": situation.status.handled.model_copy(update={"resume": AT, "restart": AT, "retry": AT})}
     )
     for action in Action:
-        with_echo = verdict(action, situation.spec, handled, asked, name=NAME, generation=1, now=NOW)
-        without = verdict(action, situation.spec, situation.status, {}, name=NAME, generation=1, now=NOW)
+        with_echo = verdict(action, situation.spec, handled, asked, generation=1, now=NOW)
+        without = verdict(action, situation.spec, situation.status, {}, generation=1, now=NOW)
         assert with_echo == without, action
+
+
+REASONS = {
+    ConditionType.STALLED: ["ArtifactsVanished", "Unschedulable"],
+    ConditionType.FAILED: ["UnitsFailed", "JobTimeout"],
+    ConditionType.SUSPENDED: ["Suspended", "Suspending"],
+}
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> tuple[JobSpec, JobStatus, dict[str, str], dict[str, Any]]:
+    """Jobs in states that can be and in states that can't: status may be old, half there, or by another version."""
+    claims = [
+        {"type": kind, "status": draw(st.sampled_from(["True", "False", "Unknown"])), "lastTransitionTime": AT,
+         "reason": draw(st.sampled_from(REASONS.get(kind, ["Other"]))), "message": draw(st.sampled_from(["", "why"]))}
+        for kind in draw(st.lists(st.sampled_from(list(ConditionType)), unique=True))
+    ]  # fmt: skip
+    few = st.integers(0, 3)
+    status = {
+        "observedGeneration": draw(few),
+        "conditions": claims,
+        "units": {name: draw(few) for name in ("total", "succeeded", "failed", "active", "remaining")},
+        "counters": {"resumes": draw(few)},
+        "gpuSeconds": {"useful": draw(few), "lost": draw(few)},
+        "handled": draw(st.fixed_dictionaries({}, optional=dict.fromkeys(("resume", "restart", "retry"), st.just(AT)))),
+    }
+    requests_made = dict.fromkeys(
+        (names.ANNOTATION_RESUME, names.ANNOTATION_RESTART, names.ANNOTATION_RETRY),
+        st.sampled_from(["", AT, "clip/7", "x" * 300]),
+    )
+    asks = draw(st.booleans())
+    given = {
+        "items": {"count": 3},
+        "stages": [
+            {"name": "clip", "generate": {"command": {"args": ["x"]}}, "approval": "Required" if asks else None}
+        ],
+        "suspend": draw(st.booleans()),
+        "suspendUntil": draw(st.sampled_from([None, AHEAD, AT])),
+        "cancel": draw(st.booleans()),
+        "parallelism": draw(few),
+        "limits": {"resumes": draw(st.none() | few), "gpuSeconds": draw(st.none() | st.integers(1, 3))},
+        "approved": draw(st.sampled_from([{}, {"clip": ["*"]}, {"clip": ["0"]}])) if asks else {},
+    }
+    seen = {"generation": draw(st.none() | few), "now": draw(st.none() | st.just(NOW)), "deleting": draw(st.booleans())}
+    annotations = draw(st.fixed_dictionaries({}, optional=requests_made))
+    return JobSpec.model_validate(given), JobStatus.model_validate(status), annotations, seen
+
+
+@given(jobs())
+def test_whatever_a_job_looks_like_every_verdict_is_a_sentence(
+    job: tuple[JobSpec, JobStatus, dict[str, str], dict[str, Any]],
+) -> None:
+    given_spec, status, annotations, seen = job
+    made = verdicts(given_spec, status, annotations, **seen)
+    assert list(made) == list(Action)
+    for each in made.values():
+        assert each.reason
+        assert each.label
+        assert not (each.possible and each.already)
+        assert each.action or not each.possible
+    if not status.units.active:
+        assert not made[Action.RESTART].possible
+    if not status.units.failed:
+        assert not made[Action.RETRY].possible
+    most = given_spec.limits.resumes
+    if most is not None and status.counters.resumes >= most:
+        assert not made[Action.RESUME].possible
+    if given_spec.suspend or given_spec.cancel:
+        assert not made[Action.PAUSE].possible
 
 
 def test_a_pause_after_a_request_to_resume_can_be_resumed() -> None:

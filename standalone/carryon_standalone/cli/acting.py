@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from carryon_core import durations, names, requests
-from carryon_core.actions import Action, Verdict, verdict, verdicts
+from carryon_core.actions import Action, Verdict, verdicts
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec
 from carryon_standalone.cli import selecting
@@ -76,16 +76,21 @@ def act(cluster: Cluster, name: str, make: Make, action: Action) -> Answer:
 
 def verdict_on(job: Job, action: Action) -> Verdict:
     """The verdict on one action."""
-    generation = job.raw["metadata"].get("generation")
-    return verdict(
-        action, job.spec, job.status, job.annotations, name=job.view.name, generation=generation, now=time.time()
-    )
+    return verdicts_on(job)[action]
 
 
 def verdicts_on(job: Job) -> dict[Action, Verdict]:
     """The verdicts on all actions."""
-    generation = job.raw["metadata"].get("generation")
-    return verdicts(job.spec, job.status, job.annotations, name=job.view.name, generation=generation, now=time.time())
+    metadata = job.raw["metadata"]
+    return verdicts(
+        job.spec,
+        job.status,
+        job.annotations,
+        name=job.view.name,
+        generation=metadata.get("generation"),
+        now=time.time(),
+        deleting="deletionTimestamp" in metadata,
+    )
 
 
 def resume(*, check_artifacts: bool) -> Make:

@@ -17,6 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from pydantic import ValidationError
+
 from carryon_core import crd
 from carryon_core import findings as blank
 from carryon_core.errors import SpecError
@@ -75,7 +77,12 @@ def findings(job: Job, namespace: str, connect: Connect) -> Iterator[Finding]:
         yield from _dry_run(given, namespace, cluster)
     else:
         yield _note(f"by an API server, only by the rules of this version: {absent}")
-    spec = JobSpec.model_validate(job["spec"])
+    try:
+        spec = JobSpec.model_validate(job["spec"])
+    except ValidationError as error:
+        # Kubernetes takes a few texts for times that are none.
+        yield from (_error(f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}") for each in error.errors())
+        return
     where = job["metadata"].get("namespace", namespace)
     try:
         rows, unread = _rows(spec, where, cluster)

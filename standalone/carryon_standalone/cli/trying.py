@@ -14,7 +14,7 @@ from carryon_standalone.cli.errors import CommandError
 SUFFIX: Final = "-try"
 _POLL: Final = 0.2
 _GONE_WITHIN: Final = 120.0
-_LEFT_OUT: Final = ("suspendUntil", "ttlSecondsAfterFinished", "limits")
+_LEFT_OUT: Final = ("suspendUntil", "ttlSecondsAfterFinished")
 Job = dict[str, Any]
 
 
