@@ -280,7 +280,7 @@ def _resume_stalled(job: Subject) -> Verdict | None:
         return None
     if stalled.reason in RESUMED_BY_A_PERSON:
         return _possible_resume(job, sentence(stalled))
-    return _no(f"it goes on by itself once this is put right: {sentence(stalled)}", f"put right: {said(stalled)}")
+    return _no(f"it goes on by itself once this is put right: {sentence(stalled)}", f"put right: {sentence(stalled)}")
 
 
 def _resume_possible(job: Subject) -> Verdict:
