@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -179,14 +180,15 @@ class Applier:
             Conflict: It is not: somebody may want more of it.
         """
         metadata = raw["metadata"]
-        await self._client.delete(
-            GENERATION_JOBS,
-            metadata["name"],
-            namespace=metadata["namespace"],
-            uid=metadata["uid"],
-            version=metadata["resourceVersion"],
-            propagation="Background",
-        )
+        with suppress(NotFound):
+            await self._client.delete(
+                GENERATION_JOBS,
+                metadata["name"],
+                namespace=metadata["namespace"],
+                uid=metadata["uid"],
+                version=metadata["resourceVersion"],
+                propagation="Background",
+            )
 
     async def _write(self, raw: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         metadata = raw["metadata"]

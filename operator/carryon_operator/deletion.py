@@ -100,8 +100,8 @@ class Deletion:
         if not wants_finalizer(raw):
             await self._set_finalizer(raw, False)
             return None
-        # Make sure that nobody writes behind our back; but nobody is left at work on a node that is lost.
-        left = [pod for pod in pods if not is_dead(pod, now)]
+        # Make sure that nobody writes behind our back: pods that have ended don't, nor those on nodes that are lost.
+        left = [pod for pod in pods if not pod.terminal and not is_dead(pod, now)]
         if left:
             return await self._end(raw, left, now)
         try:
@@ -114,7 +114,7 @@ class Deletion:
             return 1.0
         except ValidationError:
             return await self._put_off(raw, memory, now, "its spec can't be read")
-        except (SpecError, StoreError) as error:
+        except (SpecError, StoreError, Forbidden) as error:
             memory.store = None  # The Secret may come back, with other keys.
             return await self._put_off(raw, memory, now, str(error))
         if deleted == DELETED_AT_ONCE:

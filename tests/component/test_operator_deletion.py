@@ -170,7 +170,7 @@ async def bucket_job(w: World, **where: Any) -> None:
     assert finalizers(w) == [names.FINALIZER]
 
 
-@pytest.mark.parametrize("trouble", ["no bucket", "no Secret"])
+@pytest.mark.parametrize("trouble", ["no bucket", "no Secret", "no right to read it"])
 async def test_artifacts_that_cannot_be_deleted_stay_after_a_while_and_an_event_says_so(
     tmp_path: Path, trouble: str
 ) -> None:
@@ -178,6 +178,9 @@ async def test_artifacts_that_cannot_be_deleted_stay_after_a_while_and_an_event_
         await bucket_job(w)
         if trouble == "no Secret":
             w.server.remove("secrets", "keys")
+        elif trouble == "no right to read it":
+            w.server.faults += [Fault(403, path="/secrets/")] * 9
+        w.ticks += 300  # By then the keys that were read before are used no more.
         await delete(w)
         wait = await w.reconcile()
         assert wait is not None

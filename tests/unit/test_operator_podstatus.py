@@ -68,8 +68,7 @@ def condition(kind: str, reason: str) -> dict[str, Any]:
 
 
 def deleted(raw: Any) -> Any:
-    raw["metadata"]["deletionTimestamp"] = MINUTES[2]
-    return raw
+    return {**raw, "metadata": {**raw["metadata"], "deletionTimestamp": MINUTES[2]}}
 
 
 def said(reason: str, *reports: tuple[int, str, str], durable: bool = False) -> str:
@@ -173,6 +172,11 @@ def test_what_is_the_jobs_own_uses_an_attempt_of_the_unit_at_work(case: str) -> 
 def test_an_eviction_for_its_own_limit_says_which() -> None:
     (failure,) = of(FAILURES["evicted for its own storage limit"][0]).failures
     assert failure.message == "Usage of EmptyDir volume scratch exceeds the limit 1Gi."
+
+
+def test_an_eviction_for_its_own_limit_stays_one_when_the_pod_is_deleted_afterwards() -> None:
+    (failure,) = of(deleted(FAILURES["evicted for its own storage limit"][0])).failures
+    assert failure.reason == "Evicted"
 
 
 def test_a_worker_that_ended_itself_is_believed_although_the_pod_was_evicted_meanwhile() -> None:
@@ -337,3 +341,17 @@ def test_an_attempt_that_is_no_number_counts_as_the_first(attempt: str) -> None:
 @pytest.mark.parametrize("units", ["", "{", "7", "null", "{}", "[" * 100_000])
 def test_units_that_are_no_list_are_none(units: str) -> None:
     assert project(pod({}, annotations={names.ANNOTATION_UNITS: units})).units == ()
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}])
+@pytest.mark.parametrize("field", ["conditions", "containerStatuses", "initContainerStatuses", "reason", "message"])
+def test_what_a_pod_leaves_out_is_not_missed(field: str, nothing: Any) -> None:
+    for raw in (running(), ended(1), rejected("OutOfcpu"), waiting("ContainerCreating")):
+        assert project(pod({**raw["status"], field: nothing})).uid == "pod-1"
+
+
+def test_a_container_that_nobody_found_again_has_no_beginning() -> None:
+    raw = ended(137, reason="ContainerStatusUnknown")
+    raw["status"]["containerStatuses"][1]["state"]["terminated"] |= {"startedAt": None, "finishedAt": None}
+    record = project(raw)
+    assert (record.started, record.finished, record.exit_code) == (None, None, 137)

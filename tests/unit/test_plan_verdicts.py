@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.plan.verdicts import UnitFailure, Verdict, judge
@@ -124,3 +127,48 @@ def test_a_unit_that_failed_earlier_in_the_same_pod_is_charged_besides_the_one_t
     verdict = judge(pod(14, message=message), {"b"})
     assert reasons(verdict) == [("a", "ExitCode", False), ("c", "Stalled", False)]
     assert [failure.stuck for failure in verdict.failures] == [False, True]
+
+
+ends = st.builds(
+    lambda code, reason, disruption, deleting, began, message: replace(
+        pod(code, message=message, reason=reason, deleting=deleting),
+        disruption=disruption,
+        started=0.0 if began else None,
+    ),
+    st.none() | st.sampled_from([0, 1, 10, 11, 12, 13, 14, 15, 128, 137, 139, 143, 255]),
+    st.sampled_from(
+        ["", "Error", "Completed", "OOMKilled", "Evicted", "DeadlineExceeded", "Unresponsive", "OutOfcpu", "Unknown"]
+    ),
+    st.sampled_from(["", "EvictionByEvictionAPI", "WorkloadEvicted"]),
+    st.booleans(),
+    st.booleans(),
+    st.just("")
+    | st.text(max_size=20)
+    | st.lists(
+        st.tuples(
+            st.integers(-1, 4),
+            st.sampled_from(["done", "failed", "interrupted", "notStarted"]),
+            st.sampled_from(["", "ExitCode", "Stalled", "Interrupted"]),
+        ),
+        max_size=4,
+    ).map(lambda units: said("Stalled", *units)),
+)
+"""Whatever pods and workers may show."""
+
+
+@given(ended=ends, done=st.sets(st.sampled_from("abc")))
+def test_each_end_charges_or_excuses_but_never_both_for_one_unit_and_never_what_is_done(
+    ended: PodRecord, done: set[str]
+) -> None:
+    verdict = judge(ended, done)
+    charged = [failure.item for failure in verdict.failures]
+    assert len(charged) == len(set(charged))
+    assert not done & set(charged)
+    assert set(charged) <= set(ended.units)
+    assert all(failure.reason for failure in verdict.failures)
+    if done == {"a", "b", "c"}:
+        assert verdict == Verdict()
+    else:
+        assert bool(charged) or verdict.disrupted, "an end that costs nothing and says nothing would go on for ever"
+    if ended.disruption and ended.exit_code not in (10, 12, 13, 14, 15) and ended.reason != "OOMKilled":
+        assert verdict.disruption == ended.disruption or not set("abc") - done

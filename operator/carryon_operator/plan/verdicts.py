@@ -115,6 +115,9 @@ def _disruption(pod: PodRecord) -> str:
     # Make sure that what the cluster says it did is believed: evictions, preemptions, drains, lost nodes, Kueue.
     if pod.disruption:
         return pod.disruption
+    # Make sure that a pod which went over its own limits did so, whoever deleted what was left of it.
+    if pod.reason in STATED_BY_CLUSTER and pod.started is not None:
+        return ""
     # Make sure that a pod which somebody deleted is no failure.
     if pod.gone_by is not None:
         return DELETED
