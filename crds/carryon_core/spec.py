@@ -58,7 +58,9 @@ class Item(Model):
     """One thing to make: an id and the values its templates may use."""
 
     id: ItemId = Field(description="Names the item in templates, status and the bucket; unique in the job.")
-    params: PreservedObject = Field(default_factory=dict, description="Values for templates, as {{ item.NAME }}.")
+    params: PreservedObject = Field(
+        default_factory=dict, description="Values for templates, as {{ item.NAME }}; {file: uri} is a file."
+    )
 
 
 SOURCE_ROWS_MOST = 100_000
@@ -606,6 +608,8 @@ class JobSpec(Model):
             " tolerations, affinity, topologySpreadConstraints, priorityClassName, schedulerName, runtimeClassName,"
             " serviceAccountName, imagePullSecrets, volumes (no hostPath), terminationGracePeriodSeconds, dnsPolicy,"
             " dnsConfig, hostAliases, and containers with only `worker`: env, envFrom, volumeMounts, resources."
+            " What the operator sets itself, such as securityContext, restartPolicy and the image, is ignored with a"
+            " warning; all else is refused."
         ),
     )
 
