@@ -186,7 +186,7 @@ def unconfirmed(
     if _CONFIRMED.fullmatch(confirmed) and digest.startswith(confirmed):
         return None
     return CONFIRM, (
-        f"the new items leave out {going} of {len(present)} that the job has, so they are not taken yet; to agree:"
+        f"the new items leave out {going} of the {len(present)} that the job has, so they are not taken yet; to agree:"
         f" kubectl annotate {names.PLURAL} {job.name} -n {job.namespace} --overwrite"
         f" {names.ANNOTATION_CONFIRM_ITEMS}={digest[:_DIGITS]}"
     )

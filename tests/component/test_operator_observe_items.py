@@ -189,7 +189,7 @@ async def test_a_change_that_removes_more_than_half_waits_until_somebody_agrees_
         assert seen.stale is not None
         reason, message = seen.stale
         assert reason == "ConfirmItems"
-        assert "leave out 6 of 10" in message
+        assert "leave out 6 of the 10" in message
         command = message.partition("to agree: ")[2]
     assert command.startswith("kubectl annotate generationjobs film -n ns --overwrite carryon.dev/confirm-items=")
     digest = command.rpartition("=")[2]
