@@ -17,6 +17,8 @@ _STATUSES: Final = (400, 403, 413, 422)
 """Statuses of a create that fails again until somebody changes something: the job, a quota, a policy, a right."""
 _SUBJECT: Final = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
 """Names of pods differ; what is wrong with all of them is told once."""
+_QUOTED: Final = re.compile(r",? error found in #\d+ byte of .*", re.DOTALL)
+"""Some servers quote the pod around what they can't decode: prompts are nobody's business but the worker's."""
 _LONGEST: Final = 600
 
 
@@ -103,7 +105,7 @@ def is_final(error: ApiError) -> bool:
 
 def explain(error: ApiError, stage: str) -> PodRefused:
     """What the refusal of a pod of a stage comes to."""
-    said = _SUBJECT.sub("", error.message)[:_LONGEST].rstrip(". ")
+    said = _QUOTED.sub("", _SUBJECT.sub("", error.message))[:_LONGEST].rstrip(". ")
     for rule in _RULES:
         if rule.says.search(error.message):
             return PodRefused(rule.reason, f'stage "{stage}": {said}; {rule.advice}')

@@ -103,6 +103,15 @@ def test_a_field_that_is_wrong_is_traced_back_to_the_spec(field: str, origin: st
     assert str(refusal).startswith(f'stage "clip": {field}: Invalid value: "x"; correct {origin}')
 
 
+def test_what_a_server_quotes_of_a_pod_is_not_told() -> None:
+    message = (
+        'Pod in version "v1" cannot be handled as a Pod: v1.Toleration.Key: ReadString: expects " or n, but found 1,'
+        ' error found in #10 byte of ...|"value":"{prompt: a castle}"|..., bigger context ...|more of it|...'
+    )
+    assert "castle" not in str(refused(message, 400))
+    assert "v1.Toleration.Key" in str(refused(message, 400))
+
+
 def test_refusals_of_many_pods_are_one_sentence() -> None:
     both = {str(refused(f'pods "reel-{each}" is forbidden: exceeded quota: gpus')) for each in ("a-1", "b-7")}
     assert len(both) == 1

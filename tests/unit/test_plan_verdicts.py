@@ -90,6 +90,8 @@ def test_a_unit_without_a_report_is_charged_too_for_else_it_would_be_tried_for_e
 
 def test_a_wrong_request_is_permanent_also_without_reports() -> None:
     assert reasons(judge(pod(12), set())) == [(item, "BadRequest", True) for item in "abc"]
+    message = said("BadRequest", (0, "failed", "UnknownParameter"))
+    assert [failure.permanent for failure in judge(pod(12, message=message), set()).failures] == [True] * 3
 
 
 @pytest.mark.parametrize(

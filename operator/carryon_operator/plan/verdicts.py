@@ -147,12 +147,13 @@ def _failures(
 def _reported(item: str, report: UnitReport | None, pod: PodRecord, termination: Termination) -> UnitFailure:
     """A worker that says which units failed: those without a report failed with the pod's own reason."""
     reason, message = _pod_reason(pod, termination)
+    permanent = pod.exit_code == ExitCode.BAD_REQUEST
     stuck = pod.exit_code in _STUCK or pod.reason == UNRESPONSIVE
     if report is None or report.outcome != UnitOutcome.FAILED:
-        return UnitFailure(item, reason, message, permanent=pod.exit_code == ExitCode.BAD_REQUEST, stuck=stuck)
+        return UnitFailure(item, reason, message, permanent, stuck)
     # Of several units in a pod that stuck, the one at work did; those before it failed in their own ways.
     stuck = stuck and report.reason in ("", reason)
-    return UnitFailure(item, report.reason or reason, report.message or message, report.permanent, stuck)
+    return UnitFailure(item, report.reason or reason, report.message or message, permanent or report.permanent, stuck)
 
 
 def _charged(
