@@ -263,9 +263,7 @@ def validate(
         (str(path), job["metadata"]["name"], finding)
         for path in files
         for job in manifests.read(path)
-        for finding in checking.findings(
-            job, namespace or "default", lambda: connect(data, kubeconfig, context, namespace)
-        )
+        for finding in checking.findings(job, namespace, lambda: connect(data, kubeconfig, context, namespace))
     ]
     refused = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
     valid = not any(each.severity in refused for _, _, each in found)

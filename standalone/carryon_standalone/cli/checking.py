@@ -59,12 +59,12 @@ Connect: TypeAlias = Callable[[], Cluster]
 """Finds an API server; raises CommandError where there is none."""
 
 
-def findings(job: Job, namespace: str, connect: Connect) -> Iterator[Finding]:
+def findings(job: Job, namespace: str | None, connect: Connect) -> Iterator[Finding]:
     """All there is to say about a job.
 
     Args:
         job: As its file has it.
-        namespace: Where it goes if it does not say so itself.
+        namespace: Where it goes if it does not say so itself; None: where the API server's context says.
         connect: Finds the API server that it would go to.
     """
     given = copy.deepcopy(job)
@@ -73,8 +73,9 @@ def findings(job: Job, namespace: str, connect: Connect) -> Iterator[Finding]:
         yield from (_error(each) for each in found)
         return
     cluster, absent = _reach(connect)
+    where = job["metadata"].get("namespace") or namespace or (cluster.namespace if cluster else "default")
     if cluster is not None:
-        yield from _dry_run(given, namespace, cluster)
+        yield from _dry_run(given, where, cluster)
     else:
         yield _note(f"by an API server, only by the rules of this version: {absent}")
     try:
@@ -83,14 +84,14 @@ def findings(job: Job, namespace: str, connect: Connect) -> Iterator[Finding]:
         # Kubernetes takes a few texts for times that are none.
         yield from (_error(f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}") for each in error.errors())
         return
-    where = job["metadata"].get("namespace", namespace)
     try:
         rows, unread = _rows(spec, where, cluster)
         if unread:
             yield _note(unread)
             return
-        digests = {uri: _digest(uri) for uri in file_uris(spec, rows)}
-        resolved = resolve(where, job["metadata"]["name"], spec, rows, digests)
+        name = job["metadata"]["name"]
+        digests = {uri: _digest(uri) for uri in file_uris(where, name, spec, rows)}
+        resolved = resolve(where, name, spec, rows, digests)
     except SpecError as error:
         yield _error(error.message)
         return

@@ -152,7 +152,7 @@ class Job:
 
     def _digests(self, spec: JobSpec) -> dict[str, str | None]:
         """SHA-256 of the files that params name, None where one is not there."""
-        uris = sorted(file_uris(spec, self.rows))
+        uris = sorted(file_uris(self.view.namespace, self.view.name, spec, self.rows))
         if not uris:
             return {}
         config = self.config
