@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from carryon_core import templates
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import canonical
 from carryon_core.names import GATHERED, PREVIOUS
+from carryon_core.overrides import overrides_of
+from carryon_core.spec import JobSpec, Stage
 
 UNIT_LONGEST: Final = 64 * 1024
 """Characters of one unit's configuration: it must travel in an assignment."""
@@ -133,12 +135,48 @@ class Recipe:
         return scope
 
 
-def check_gathering(recipe: Recipe) -> None:
-    """Look whether the templates of a stage that gathers name only what it has.
+def recipes_of(namespace: str, name: str, spec: JobSpec, ids: Container[str]) -> list[Recipe]:
+    """The recipes of a job's stages, in their order.
+
+    Args:
+        namespace: Of the job.
+        name: Of the job.
+        spec: Of the job.
+        ids: Of its items.
 
     Raises:
-        SpecError: They name an item: there is none.
+        SpecError: A template can't be parsed or names what is not there for any item, or an override can't hold.
     """
+    overrides = overrides_of(spec, ids)
+    recipes = []
+    for stage in spec.stages:
+        try:
+            template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
+        except ValueError:
+            raise too_deep() from None
+        try:
+            named = templates.names(template)
+        except templates.TemplateError as error:
+            raise SpecError("InvalidTemplate", f'stage "{stage.name}": {error}') from None
+        recipe = Recipe(
+            stage=stage.name,
+            job={"name": name, "namespace": namespace},
+            inputs=tuple(other.name for other in spec.stages if other.name in stage.after),
+            template=template,
+            gathers=stage.each == GATHERED,
+            previous=f"inputs.{PREVIOUS}" in named,
+            overrides=overrides.get(stage.name, {}),
+        )
+        if recipe.gathers:
+            _check_gathering(stage, recipe)
+        recipes.append(recipe)
+    return recipes
+
+
+def _check_gathering(stage: Stage, recipe: Recipe) -> None:
+    """Look whether a stage that gathers has something to gather, and names no item: there is none."""
+    if not stage.after:
+        raise SpecError("InvalidStage", f'stage "{stage.name}" gathers, but nothing: name stages in its `after`')
     for name in sorted(templates.names(recipe.template)):
         if name.partition(".")[0] == "item":
             raise SpecError(
@@ -152,6 +190,11 @@ def check_gathering(recipe: Recipe) -> None:
                 f'stage "{recipe.stage}": a template names {name}, but a stage with `each: {GATHERED}` has no item'
                 " before its own; take it out",
             )
+
+
+def too_deep() -> SpecError:
+    """What is said of params that Python's own limit stops."""
+    return SpecError("InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels")
 
 
 def check_text(text: str) -> None:

@@ -13,13 +13,13 @@ from carryon_core import layout, templates
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_seed
 from carryon_core.names import GATHERED, PREVIOUS
+from carryon_core.overrides import check_reserved, seed_of
 from carryon_core.pod_template import check_templates
-from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_gathering, check_text
+from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_text, recipes_of, too_deep
 from carryon_core.spec import JobSpec, Stage
 
 __all__ = [
     "ITEMS_MOST",
-    "RESERVED",
     "UNIT_LONGEST",
     "ResolvedJob",
     "ResolvedStage",
@@ -31,8 +31,6 @@ __all__ = [
 
 ITEMS_MOST: Final = 100_000
 """Items of one job."""
-RESERVED: Final = ("id", "index")
-"""Names that params must not have: templates use them for the item itself."""
 
 Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 """(id, params) of each item."""
@@ -224,7 +222,7 @@ def items_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def file_uris(spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
+def file_uris(namespace: str, name: str, spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
     """The files that units of a job name: what `resolve` wants to know the digests of.
 
     Raises:
@@ -232,7 +230,7 @@ def file_uris(spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
     """
     try:
         items = _items(spec, rows)
-        recipes = _recipes("", "", spec, items)
+        recipes = recipes_of(namespace, name, spec, {item for item, _ in items})
         # Rendering everything takes a while, and most jobs have no files at all.
         given = any(templates.has_files(value) for _, params in items for value in params.values())
         return frozenset(
@@ -243,7 +241,7 @@ def file_uris(spec: JobSpec, rows: Rows | None = None) -> frozenset[str]:
             for uri in recipe.render(number, item, params).files
         )
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
 
 
 def resolve(
@@ -268,7 +266,7 @@ def resolve(
     try:
         return _resolve(namespace, name, spec, rows, files or {})
     except RecursionError:
-        raise _too_deep() from None
+        raise too_deep() from None
 
 
 def _resolve(
@@ -277,7 +275,7 @@ def _resolve(
     warnings = check_templates(spec)
     items = _items(spec, rows)
     order = _topological(spec.stages)
-    recipes = _recipes(namespace, name, spec, items)
+    recipes = recipes_of(namespace, name, spec, {item for item, _ in items})
     _check_approved(spec)
     lines = items_text(items)
 
@@ -321,7 +319,7 @@ def _items(spec: JobSpec, rows: Rows | None) -> Rows:
         if item in seen:
             raise SpecError("DuplicateItem", f'{where} has the id "{item}" twice: give each item an id of its own')
         seen.add(item)
-        _check_reserved(f'item "{item}"', params)
+        check_reserved(f'item "{item}"', params)
     return items
 
 
@@ -332,16 +330,6 @@ def _line(item: str, params: Mapping[str, Any]) -> str:
         return line
     except ValueError as error:
         raise SpecError("InvalidParameter", f'item "{item}": {error}') from None
-
-
-def _check_reserved(where: str, params: Mapping[str, Any]) -> None:
-    for name in RESERVED:
-        if name in params:
-            raise SpecError(
-                "ReservedParameter",
-                f"{where}: params must not be named {name}, because templates use item.{name} for the item's own"
-                f" {name}; choose another name",
-            )
 
 
 def _topological(stages: Sequence[Stage]) -> list[int]:
@@ -368,83 +356,6 @@ def _topological(stages: Sequence[Stage]) -> list[int]:
     for index in range(len(stages)):
         visit(index)
     return order
-
-
-def _recipes(namespace: str, name: str, spec: JobSpec, items: Rows) -> list[Recipe]:
-    overrides = _overrides(spec, items)
-    recipes = []
-    for stage in spec.stages:
-        try:
-            template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
-        except ValueError:
-            raise _too_deep() from None
-        try:
-            named = templates.names(template)
-        except templates.TemplateError as error:
-            raise SpecError("InvalidTemplate", f'stage "{stage.name}": {error}') from None
-        recipe = Recipe(
-            stage=stage.name,
-            job={"name": name, "namespace": namespace},
-            inputs=tuple(other.name for other in spec.stages if other.name in stage.after),
-            template=template,
-            gathers=stage.each == GATHERED,
-            previous=f"inputs.{PREVIOUS}" in named,
-            overrides=overrides.get(stage.name, {}),
-        )
-        if recipe.gathers:
-            _check_gathers(stage, recipe)
-        recipes.append(recipe)
-    return recipes
-
-
-def _check_gathers(stage: Stage, recipe: Recipe) -> None:
-    if not stage.after:
-        raise SpecError("InvalidStage", f'stage "{stage.name}" gathers, but nothing: name stages in its `after`')
-    check_gathering(recipe)
-
-
-def _overrides(spec: JobSpec, items: Rows) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Stage -> item id -> params that replace the item's own."""
-    made: dict[str, dict[str, Mapping[str, Any]]] = {}
-    gathers = {stage.name: stage.each == GATHERED for stage in spec.stages}
-    ids = {item for item, _ in items} if spec.overrides else set()
-    for override in spec.overrides:
-        where = f'overrides for stage "{override.stage}", item "{override.item}"'
-        if override.stage not in gathers:
-            raise SpecError("UnknownStage", f"{where}: there is no such stage; use a name under spec.stages")
-        if gathers[override.stage]:
-            _check_gathered_override(where, override.item, override.params)
-        elif override.item not in ids and spec.items.from_ is None:
-            raise SpecError("UnknownItem", f"{where}: there is no such item; use the id of one under spec.items")
-        if override.item in made.setdefault(override.stage, {}):
-            raise SpecError("DuplicateOverride", f"{where} stand there twice: put all params into one")
-        _check_reserved(where, override.params)
-        if "seed" in override.params:
-            _seed(where, override.params["seed"])
-        try:
-            canonical(override.params)
-        except ValueError as error:
-            raise SpecError("InvalidOverride", f"{where}: {error}") from None
-        made[override.stage][override.item] = override.params
-    return made
-
-
-def _check_gathered_override(where: str, item: str, params: Mapping[str, Any]) -> None:
-    if item != GATHERED:
-        raise SpecError("UnknownItem", f'{where}: a stage with `each: job` has one unit; write item: "{GATHERED}"')
-    if others := sorted(set(params) - {"seed"}):
-        raise SpecError(
-            "InvalidOverride",
-            f"{where}: sets {', '.join(others)}, but a stage with `each: job` has no item whose params they could"
-            " replace; set only seed",
-        )
-
-
-def _seed(where: str, value: Any) -> int:
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    if not isinstance(whole, int) or isinstance(whole, bool) or not 0 <= whole < 2**63:
-        raise SpecError("InvalidOverride", f"{where}: seed must be a whole number from 0 to {2**63 - 1}")
-    return whole
 
 
 def _check_approved(spec: JobSpec) -> None:
@@ -476,7 +387,7 @@ def _stage(
     for number, (item, params) in enumerate(_of_stage(recipe, items)):
         rendered = recipe.render(number, item, params)
         own = recipe.overrides.get(item, {}).get("seed")
-        seed = unit_seed(spec.seed, stage.name, item) if own is None else _seed(item, own)
+        seed = unit_seed(spec.seed, stage.name, item) if own is None else seed_of(item, own)
         text = recipe.text(rendered, item, files)
         fingerprint = OpenFingerprint(text, seed, stage.revision, None if own is None else (stage.name, item))
         if waits:
@@ -512,7 +423,3 @@ def _stage(
 
 def _of_stage(recipe: Recipe, items: Rows) -> Rows:
     return [(GATHERED, {})] if recipe.gathers else items
-
-
-def _too_deep() -> SpecError:
-    return SpecError("InvalidParameter", "params nest lists and mappings too deep: keep them to a hundred levels")

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeAlias
 
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ITEMS_MOST, RESERVED
+from carryon_core.overrides import RESERVED
+from carryon_core.resolve import ITEMS_MOST
 from carryon_core.spec import ItemsFrom
 
 BYTES_MOST: Final = 64 * 1024 * 1024

@@ -277,7 +277,7 @@ class Looker:
         *,
         again: bool = True,
     ) -> ResolvedJob:
-        uris = file_uris(spec, rows)
+        uris = file_uris(seen.namespace, seen.name, spec, rows)
         place = self._place(seen, spec, access)
         digests = files.digests(uris, place, access.store, _files_key(seen), again=again)
         return resolve(seen.namespace, seen.name, spec, rows, digests)

@@ -419,7 +419,7 @@ PHOTO = {"id": "a", "params": {"photo": {"file": "s3://bucket/a.png"}}}
 
 def with_files(*stages: dict[str, Any], items: Any, files: dict[str, str | None], **fields: Any) -> ResolvedJob:
     spec = JobSpec.model_validate({"items": {"list": items}, "stages": list(stages), **fields})
-    assert file_uris(spec) == set(files)
+    assert file_uris("studio", "reel", spec) == set(files)
     return resolve("studio", "reel", spec, files=files)
 
 
@@ -430,10 +430,11 @@ def with_files(*stages: dict[str, Any], items: Any, files: dict[str, str | None]
         diffusers("clip", image={"file": "s3://bucket/a.png"}),
         diffusers("clip", image={"file": "s3://bucket/{{ item.id }}.png"}),
         diffusers("clip", image={"deep": ["{{ item.photo }}"]}),
+        diffusers("clip", image={"file": "s3://bucket/{{ 'a' if job.name == 'reel' else job.name }}.png"}),
         stage("clip", "{{ item.photo }}"),
         stage("clip", generate={"command": {"args": ["x"], "env": [{"name": "A", "value": "{{ item.photo }}"}]}}),
     ],
-    ids=["item", "stage", "templated", "deep", "argument", "variable"],
+    ids=["item", "stage", "templated", "deep", "named after the job", "argument", "variable"],
 )
 def test_a_file_counts_by_what_it_holds_and_not_by_where_it_lies(clip: dict[str, Any]) -> None:
     uri = "s3://bucket/a.png"
@@ -465,7 +466,7 @@ def test_a_file_that_is_not_there_concerns_only_the_units_that_name_it() -> None
 
 def test_files_that_no_template_names_are_not_looked_at() -> None:
     spec = JobSpec.model_validate({"items": {"list": [PHOTO]}, "stages": [stage("clip")]})
-    assert file_uris(spec) == set()
+    assert file_uris("studio", "reel", spec) == set()
 
 
 def test_a_pipelines_argument_named_file_is_no_file() -> None:
