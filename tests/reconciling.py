@@ -88,9 +88,9 @@ class World:
         self.jobs.observe(json.loads(json.dumps(self.server.objects[f"generationjobs/{KEY}"])))
 
     def end(self, *units: str, code: int = 1, log: str = "", **status: Any) -> list[str]:
-        """Have the pods of these units (or all) end, and return their names."""
+        """Have the pods at work on these units (or all) end, and return their names."""
         ended = []
-        for pod in self.ours():
+        for pod in self.going():
             given = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS])
             if units and not set(units) & set(given):
                 continue
@@ -121,10 +121,13 @@ class World:
         pods = [each for key, each in self.server.objects.items() if key.startswith("pods/")]
         return [pod for pod in pods if names.MANAGED_BY in pod["metadata"].get("labels", {})]
 
+    def going(self) -> list[dict[str, Any]]:
+        """Of those, the ones that have not ended."""
+        return [pod for pod in self.ours() if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+
     def units(self) -> list[str]:
         """Units of all pods that have not ended, each as often as it is given to one."""
-        going = [pod for pod in self.ours() if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
-        given = [json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS]) for pod in going]
+        given = [json.loads(pod["metadata"]["annotations"][names.ANNOTATION_UNITS]) for pod in self.going()]
         return sorted(unit for units in given for unit in units)
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
-from carryon_operator.kube.errors import Unavailable
+from carryon_operator.kube.errors import ApiError, Unavailable
 from carryon_operator.looks import Busy, Looks
 from fake_apiserver import Fault, eventually
 from reconciling import ENDED, KEY, world
@@ -183,6 +185,33 @@ async def test_a_bucket_that_never_answers_is_an_outage_and_looked_at_once(tmp_p
             tarpit.close()
             await asyncio.wait([memory.look], timeout=20)
             assert memory.look.done()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_each_end_is_counted_once_whatever_goes_wrong_on_the_way(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    async with world(tmp_path / "out") as w:
+        w.write(items={"count": 15}, retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
+        ended = 0
+        while ended < 30:
+            method = chance.choice(["GET", "POST", "PATCH", "DELETE"])
+            if chance.random() < 0.5:
+                w.server.faults.append(Fault(chance.choice([0, 409, 429, 500]), method, done=chance.random() < 0.5))
+            w.ring()
+            with suppress(ApiError):
+                await w.reconcile()
+            going = w.units()
+            assert len(going) == len(set(going)) <= 3, "no unit twice at a time, nor more than parallelism"
+            if going and chance.random() < 0.5:
+                stopped = w.end(chance.choice(going))
+                await w.seen(*stopped)
+                ended += len(stopped)
+        w.server.faults.clear()
+        for _ in range(4):
+            w.ring()
+            await w.reconcile()
+        counters = w.status["counters"]
+        assert (counters["failures"], counters["disruptions"], w.status["phase"]) == (30, 0, "Failed")
 
 
 async def test_a_place_that_hangs_leaves_threads_to_others() -> None:
