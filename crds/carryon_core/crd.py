@@ -45,8 +45,16 @@ _COLUMNS: Final = (
 )
 
 
-def build() -> Schema:
-    """The whole CRD as a dict, ready for `kubectl apply`."""
+def build(*, defaults_in_lists: bool = False) -> Schema:
+    """The whole CRD as a dict, ready for `kubectl apply`.
+
+    Args:
+        defaults_in_lists: Say also what fields inside lists are by default. A server must not know: it would write them
+            into each stage, and `kubectl apply`, which compares lists as a whole, would find a change in every file.
+    """
+    root = _root()
+    if not defaults_in_lists:
+        _strip_defaults(root["properties"]["spec"], inside=False)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -72,7 +80,7 @@ def build() -> Schema:
                         {"name": name, "type": kind, "jsonPath": path, **({"priority": priority} if priority else {})}
                         for name, kind, path, priority in _COLUMNS
                     ],
-                    "schema": {"openAPIV3Schema": _root()},
+                    "schema": {"openAPIV3Schema": root},
                 }
             ],
         },
@@ -114,6 +122,17 @@ def _root() -> Schema:
             )
         ],
     }
+
+
+def _strip_defaults(schema: Schema, *, inside: bool) -> None:
+    """Take the defaults out of everything inside lists."""
+    if inside:
+        schema.pop("default", None)
+    for inner in schema.get("properties", {}).values():
+        _strip_defaults(inner, inside=inside)
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            _strip_defaults(schema[key], inside=inside or key == "items")
 
 
 def _translate(schema: Schema, definitions: dict[str, Schema], where: str) -> Schema:

@@ -21,7 +21,7 @@ A list below a table says what an API server checks besides types and bounds, in
 
 def render() -> str:
     """The reference as Markdown: a section for each object, with a table of its fields and the rules they keep."""
-    root = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    root = crd.build(defaults_in_lists=True)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     rules = _rules("metadata", root)
     return "\n".join([_INTRO, "\n".join(rules) + "\n", *_sections("spec", root["properties"]["spec"])])
 

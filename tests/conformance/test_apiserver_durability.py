@@ -20,6 +20,7 @@ from carryon_standalone.apiserver.deletion import Deletion
 from carryon_standalone.apiserver.resources import Registry
 from carryon_standalone.apiserver.storage import Store
 from carryon_standalone.apiserver.writes import WriteOptions, Writes
+from plane import until
 
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -53,6 +54,7 @@ def survive(server: Any, rounds: int, seed: int) -> None:
         writers = [threading.Thread(target=write_until_it_dies, args=(server, each, acknowledged)) for each in range(4)]
         for each in writers:
             each.start()
+        until(acknowledged.__len__)
         time.sleep(0.05 + chance.random() * 0.2)
         server.kill()
         for each in writers:

@@ -497,3 +497,20 @@ def test_a_rule_that_is_broken_answers_with_its_sentence(spec: dict[str, Any], f
 def test_a_time_is_read_in_either_case() -> None:
     spec = JobSpec.model_validate({**JOB["spec"], "suspendUntil": "2026-12-01t06:00:00z"})
     assert spec.suspend_until == "2026-12-01T06:00:00Z"
+
+
+def test_nothing_inside_a_list_has_a_default_that_a_server_would_write_into_it() -> None:
+    def defaults(schema: Any, inside: bool) -> Iterator[Any]:
+        if isinstance(schema, dict):
+            if inside and "default" in schema:
+                yield schema
+            for key, inner in schema.items():
+                yield from defaults(inner, inside or key == "items")
+
+    spec = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    # `items` is also the name of a field of ours, which is no list.
+    fields = {name: field for name, field in spec["properties"].items() if name != "items"}
+    assert list(defaults(fields, False)) == []
+    described = crd.build(defaults_in_lists=True)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    stage = described["properties"]["spec"]["properties"]["stages"]["items"]["properties"]
+    assert stage["each"]["default"] == "item"
