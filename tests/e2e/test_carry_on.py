@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
 from plane import Plane, needs_kubectl, units_done, until
-from reels import contents_hold, finished, reel
+from reels import begun_units, contents_hold, film, finished, reel, scenes, versions
 
 
 @pytest.fixture
@@ -191,6 +192,24 @@ def test_two_stages_run_item_by_item(plane: Plane) -> None:
         if unit.done.stage == "clip"
     }
     assert clips == {"0": b"0\n0\n", "1": b"1\n1\n", "2": b"2\n2\n"}
+
+
+def test_a_film_killed_in_the_middle_makes_nothing_again_that_is_done(plane: Plane, begun: Path) -> None:
+    job = film("film", begun, items={"list": scenes(9)}, unitsPerPod=3)
+    plane.apply(job)
+    wait_for_progress(plane, "film", 7)
+    plane.kill()
+    before, begun_before = versions(plane.job_folder("film")), Counter(begun_units(begun))
+    assert 7 <= len(before) < 19
+
+    plane.start()
+    wait_for_phase(plane, "film", "Succeeded")
+    begun_since = Counter(begun_units(begun)) - begun_before
+    assert not set(begun_since) & set(before)
+    after = versions(plane.job_folder("film"))
+    assert len(after) == 19
+    assert {unit: after[unit] for unit in before} == before
+    assert after["reel/job"][0].text.splitlines() == [f"clip of prompt {number}" for number in range(9)]
 
 
 def test_appending_clips_extends_a_finished_reel(plane: Plane) -> None:

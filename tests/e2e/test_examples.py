@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pytest
 import yaml
 
 from plane import Plane, condition, needs_kubectl, succeeded, units_done
@@ -98,3 +99,22 @@ def test_a_film_whose_pictures_a_person_approves(plane: Plane) -> None:
 def frames(clip: Path) -> int:
     with av.open(str(clip)) as container:
         return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.mark.slow
+def test_a_film_of_pictures_that_a_model_drew(plane: Plane, tmp_path: Path) -> None:
+    model = tmp_path / "tiny-image"
+    subprocess.run([sys.executable, str(EXAMPLES / "tiny_pipeline.py"), "--image", str(model)], check=True)
+    job = yaml.safe_load((EXAMPLES / "film.yaml").read_text())
+    job["metadata"]["name"] = "drawn"
+    params = {"prompt": "{{ item.prompt }}", "height": 96, "width": 96, "num_inference_steps": 3}
+    image, clip, _ = job["spec"]["stages"]
+    image["generate"] = {"diffusers": {"model": str(model), "dtype": "float32", "params": params}}
+    del clip["approval"]
+    job["spec"]["unitsPerPod"] = 3
+    plane.apply(job)
+    plane.wait_for("drawn", succeeded, 180)
+    made = versions(plane.job_folder("drawn"))
+    assert {made[f"image/{item}"][0].done["artifacts"][0]["name"] for item in ("dawn", "noon", "dusk")} == {"image.png"}
+    (reel,) = made["reel/job"]
+    assert frames(reel.folder / reel.done["artifacts"][0]["key"]) == 3 * 16
