@@ -25,7 +25,8 @@ def plane(tmp_path: Path) -> Iterator[Plane]:
     made = Plane(tmp_path / "plane")
     yield made
     for each in processes_of(made):
-        each.kill()
+        with suppress(psutil.NoSuchProcess):  # it went with its parent
+            each.kill()
 
 
 def until(look: Callable[[], bool], seconds: float = 20) -> None:
