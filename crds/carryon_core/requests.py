@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from carryon_core import names
-from carryon_core.actions import REQUEST_LONGEST
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
+from carryon_core.subject import REQUEST_LONGEST
 
 Patch: TypeAlias = dict[str, Any]
 Units: TypeAlias = Mapping[str, IndexSet]
