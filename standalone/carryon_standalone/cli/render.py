@@ -165,7 +165,7 @@ def _counted(counts: Mapping[str, int]) -> str:
 def _resume_sentence(job: JobView) -> str:
     if not job.resume:
         return ""
-    possible = "possible" if job.resume.get("possible") else "not needed or not possible"
+    possible = "possible" if job.resume.get("possible") else "no"
     return f"{possible}: {job.resume.get('reason')}; {job.resume.get('action')}"
 
 

@@ -67,6 +67,8 @@ def _needs_approval(job: Job, standing: Standing, unit: Unit, item: str) -> bool
     before = standing.job.stages[unit.stage].after
     if standing.job.stages[unit.stage].gathers:
         return all(job.view.stages[stage].complete for stage in before)
+    if unit.previous and (unit.stage, unit.item - 1) not in standing.outcomes:
+        return False
     return all(standing.job.upstream(stage, unit.item) in standing.outcomes for stage in before)
 
 
