@@ -118,6 +118,68 @@ def test_only_the_chosen_unit_is_retried(plane: Plane, begun: Path, tmp_path: Pa
     assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 1, "clip/2": 1, "clip/3": 2, "clip/4": 1}
 
 
+def test_a_job_that_takes_too_long_is_ended_and_goes_on_when_it_is_resumed(
+    plane: Plane, begun: Path, tmp_path: Path
+) -> None:
+    waits = f'while [ "$CARRYON_ITEM" = 1 ] && [ ! -e {tmp_path}/go ]; do sleep 0.1; done; ' + CLIP
+    job = reel("slow", clips=2, timeouts={"job": "4s"})
+    job["spec"]["stages"] = [stage("clip", begun, waits)]
+    plane.apply(job)
+    seen = plane.wait_for("slow", failed)
+    assert claim(seen, "Failed")["reason"] == "JobTimeout"
+    assert "spec.timeouts.job (4s) is over" in seen["status"]["message"]
+    assert seen["status"]["progress"] == "1/2"
+    assert seen["status"]["counters"]["failures"] == seen["status"]["counters"]["disruptions"] == 0
+    (tmp_path / "go").touch()
+    plane.annotate("slow", names.ANNOTATION_RESUME, "again")
+    plane.wait_for("slow", succeeded)
+    assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 2}
+
+
+def test_one_request_is_acted_on_once_and_beyond_its_limit_never(plane: Plane, begun: Path) -> None:
+    job = reel("asked", clips=1, retry=AT_ONCE, limits={"resumes": 1})
+    job["spec"]["stages"] = [stage("clip", begun, "exit 3")]
+    plane.apply(job)
+    plane.wait_for("asked", failed)
+    for _ in range(2):
+        plane.annotate("asked", names.ANNOTATION_RESUME, "first")
+    plane.wait_for("asked", lambda found: found["status"]["handled"].get("resume") == "first" and failed(found))
+    assert len(begun_units(begun)) == 2
+    plane.annotate("asked", names.ANNOTATION_RESUME, "second")
+    seen = plane.wait_for("asked", lambda found: found["status"]["handled"].get("resume") == "second")
+    assert failed(seen)
+    assert seen["status"]["counters"]["resumes"] == 1
+    assert not seen["status"]["resume"]["possible"]
+    assert "limits.resumes is reached (1 of 1)" in seen["status"]["resume"]["reason"]
+    assert len(begun_units(begun)) == 2
+
+
+def test_a_file_that_changed_makes_its_own_units_again_and_one_that_is_missing_fails_only_them(
+    plane: Plane, begun: Path, tmp_path: Path
+) -> None:
+    photos = {item: tmp_path / f"{item}.txt" for item in ("ada", "alan", "grace")}
+    for item in ("ada", "alan"):
+        photos[item].write_text(f"photo of {item}")
+    items = [{"id": item, "params": {"photo": {"file": file.as_uri()}}} for item, file in photos.items()]
+    job = reel("portraits", retry=AT_ONCE)
+    script = 'cat "$1" > "$CARRYON_OUTPUT/portrait.txt"'
+    job["spec"].update(items={"list": items}, stages=[stage("portrait", begun, script, "{{ item.photo }}")])
+    plane.apply(job)
+    seen = plane.wait_for("portraits", failed)
+    assert seen["status"]["progress"] == "2/3"
+    assert seen["status"]["recentFailures"][0]["reason"] == "InputMissing"
+    assert "grace.txt" in seen["status"]["recentFailures"][0]["message"]
+    assert begun_units(begun) == ["portrait/ada", "portrait/alan"]
+
+    photos["grace"].write_text("photo of grace")
+    photos["alan"].write_text("another photo of alan")
+    plane.annotate("portraits", names.ANNOTATION_RESUME, "photos are there")
+    plane.wait_for("portraits", succeeded)
+    assert Counter(begun_units(begun)) == {"portrait/ada": 1, "portrait/alan": 2, "portrait/grace": 1}
+    made = versions(plane.job_folder("portraits"))
+    assert [version.text for version in made["portrait/alan"]] == ["photo of alan", "another photo of alan"]
+
+
 def test_a_job_goes_by_itself_when_its_time_after_the_end_is_over(plane: Plane, begun: Path) -> None:
     job = reel("passing", clips=1, ttlSecondsAfterFinished=3)
     job["spec"]["stages"] = [stage("clip", begun, CLIP)]

@@ -255,7 +255,11 @@ def test_the_default_resources_are_part_of_the_digest_of_diffusers_stages_only()
 
 FILM: list[dict[str, Any]] = [
     {"name": "image", "generate": {"command": {"args": ["draw", "{{ item.id }}"]}}},
-    {"name": "clip", "after": ["image"], "generate": {"command": {"args": ["film", "{{ inputs.previous | default('') }}"]}}},
+    {
+        "name": "clip",
+        "after": ["image"],
+        "generate": {"command": {"args": ["film", "{{ inputs.previous | default('') }}"]}},
+    },
     {"name": "reel", "each": "job", "after": ["clip"], "generate": {"command": {"args": ["join"]}}},
 ]
 
