@@ -134,7 +134,7 @@ class World:
             lost=self.lost,
             stale=self.stale,
             warnings=self.warnings,
-            templates=self.templates,
+            templates={stage: frozenset({digest}) for stage, digest in self.templates.items()},
             retry_at=self.retry_at,
         )
 

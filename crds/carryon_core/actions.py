@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from carryon_core import names
 from carryon_core.spec import JobSpec
-from carryon_core.status import ConditionType, JobStatus
+from carryon_core.status import Condition, ConditionType, JobStatus
 from carryon_core.subject import Subject, counted, sentence
 
 __all__ = ["RESUMED_BY_A_PERSON", "TIMED_OUT", "Action", "Verdict", "counted", "unapproved", "verdict", "verdicts"]
@@ -197,7 +197,7 @@ def _resume_stalled(job: Subject) -> Verdict | None:
     if stalled is None or job.suspended or job.ended or job.spec.cancel:
         return None
     if stalled.reason in RESUMED_BY_A_PERSON:
-        return _possible_resume(job, sentence(stalled))
+        return _make_again(job, stalled)
     return _no(f"it goes on by itself once this is put right: {sentence(stalled)}", f"put right: {sentence(stalled)}")
 
 
@@ -207,8 +207,7 @@ def _resume_possible(job: Subject) -> Verdict:
         return _possible_resume(job, f"cancelled; {kept}")
     missing = job.condition(ConditionType.ARTIFACTS_MISSING)
     if missing is not None and job.ended:
-        found = _possible_resume(job, sentence(missing))
-        return replace(found, action=f"carryon resume {job.name} makes them again", label="Resume (make what is gone)")
+        return _make_again(job, missing)
     failed = job.condition(ConditionType.FAILED)
     if failed is not None and failed.reason == TIMED_OUT:
         return _possible_resume(job, f"spec.timeouts.job ({job.spec.timeouts.job}) is over; {kept}")
@@ -218,6 +217,12 @@ def _resume_possible(job: Subject) -> Verdict:
         return replace(found, action=f"correct what made them fail, then: {found.action}")
     until = f" until {job.spec.suspend_until}" if job.spec.suspend_until and not job.spec.suspend else ""
     return _possible_resume(job, f"suspended{until}; {kept}")
+
+
+def _make_again(job: Subject, why: Condition) -> Verdict:
+    """What left the bucket is not counted in what remains."""
+    action, label = f"carryon resume {job.name} makes them again", "Resume (make what is gone)"
+    return Verdict(True, sentence(why), action, label)
 
 
 def _possible_resume(job: Subject, reason: str) -> Verdict:

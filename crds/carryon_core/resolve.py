@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -20,6 +20,7 @@ from carryon_core.spec import JobSpec, Stage
 
 __all__ = [
     "ITEMS_MOST",
+    "UNITS_MOST",
     "UNIT_LONGEST",
     "ResolvedJob",
     "ResolvedStage",
@@ -31,6 +32,8 @@ __all__ = [
 
 ITEMS_MOST: Final = 100_000
 """Items of one job."""
+UNITS_MOST: Final = 300_000
+"""Units of all stages of one job: status has to name those that are done."""
 
 Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
 """(id, params) of each item."""
@@ -169,6 +172,11 @@ class ResolvedJob:
         """(stage, item) of the unit in the stage `before` from which an item's unit takes its inputs."""
         return before, 0 if self.stages[before].gathers else item
 
+    def digest_of(self, units: Iterable[tuple[int, int]]) -> str:
+        """Digest of what these units are made from, in this order: 16 hex digits."""
+        prints = "\n".join(self.stages[stage].fingerprints[item] for stage, item in units)
+        return hashlib.sha256(prints.encode()).hexdigest()[:16]
+
     def rendered(self, unit: Unit) -> Rendered:
         """What a unit's templates make, with its files and inputs as such."""
         stage = self.stages[unit.stage]
@@ -277,6 +285,7 @@ def _resolve(
     order = _topological(spec.stages)
     recipes = recipes_of(namespace, name, spec, {item for item, _ in items})
     _check_approved(spec)
+    _check_size(spec, len(items))
     lines = items_text(items)
 
     resolved: dict[int, ResolvedStage] = {}
@@ -294,6 +303,16 @@ def _resolve(
         variant=_variant(spec, files),
         warnings=warnings,
     )
+
+
+def _check_size(spec: JobSpec, items: int) -> None:
+    units = sum(1 if stage.each == GATHERED else items for stage in spec.stages)
+    if units > UNITS_MOST:
+        raise SpecError(
+            "JobTooLarge",
+            f"{items} items in {len(spec.stages)} stages are {units} units: at most {UNITS_MOST}; split the items into"
+            " several jobs",
+        )
 
 
 def _variant(spec: JobSpec, files: Mapping[str, str | None]) -> str:

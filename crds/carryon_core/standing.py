@@ -153,8 +153,11 @@ class _Look:
                     empty.add(unit.item)
 
     def _skipped(self, stage: ResolvedStage) -> Container[int]:
-        """Units of a stage for which one upstream made nothing; of one that gathers, for which all did."""
+        """Units of a stage for which one upstream made nothing; of one that gathers, for which none made anything."""
         if stage.gathers:
+            if self._failed is not None:
+                nothing = self.members.get(stage.index) == () and (stage.index, 0) not in self._failed
+                return range(1) if nothing else ()
             nothing = all(len(self._empty[before]) == len(self._stages[before].units) for before in stage.after)
             return range(1) if nothing else ()
         made: set[int] = set()

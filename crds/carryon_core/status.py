@@ -15,6 +15,10 @@ from carryon_core.schema import Loose, text
 ACTIVE_SHOWN = 50
 FAILURES_SHOWN = 20
 MESSAGE_LONGEST = 1024
+MARK = 4
+"""Hex digits of a fingerprint by which status tells that a unit is made from something else now."""
+MARKED_MOST = 1000
+"""Units of one stage that have marks."""
 
 
 class Phase(StrEnum):
@@ -107,8 +111,18 @@ class StageStatus(Loose):
     succeeded: Indexes = ""
     failed: Indexes = ""
     failures: dict[str, Indexes] = Field(default_factory=dict, description="Attempts used -> units that used so many.")
-    digest: Short = Field(default="", description="Of the stage's generator: a change gives its units a new budget.")
+    digest: Short = Field(default="", description="Of the stage's generator.")
     skipped: Indexes = Field(default="", description="Units of `succeeded` that made nothing, on purpose.")
+    permanent: Indexes = Field(
+        default="", description="Units of `failed` that another attempt would not help, whatever budget is left."
+    )
+    made: Short = Field(
+        default="", description="Digest of what the units of `succeeded` that made something are made from."
+    )
+    marks: Annotated[str, text(MARK * MARKED_MOST, shortest=0)] = Field(
+        default="",
+        description="Of the first 1,000 units in `failures` and `fruitless`, in order: 4 digits of the fingerprint.",
+    )
     fruitless: dict[str, Indexes] = Field(
         default_factory=dict,
         description="Attempts in a row that left nothing durable -> units where that is not the number in `failures`.",

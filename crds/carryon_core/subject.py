@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from carryon_core.spec import JobSpec
 from carryon_core.status import Condition, ConditionType, JobStatus
 
 REQUEST_LONGEST: Final = 253
-"""Characters of a request that count: status has room for so many."""
+"""Characters of a request that status has room to echo as they are."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,15 @@ class Subject:
 
     def asked(self, annotation: str, handled: str | None) -> bool:
         """Whether a request was made that the operator has not acted on."""
-        request = self.annotations.get(annotation, "")[:REQUEST_LONGEST]
-        return bool(request) and request != handled
+        request = self.annotations.get(annotation, "")
+        return bool(request) and echo(request) != handled
+
+
+def echo(request: str) -> str:
+    """A request as status echoes it: itself, or its digest where it is too long for that."""
+    if len(request) <= REQUEST_LONGEST:
+        return request
+    return f"sha256:{hashlib.sha256(request.encode()).hexdigest()}"
 
 
 def sentence(condition: Condition) -> str:

@@ -24,7 +24,7 @@ from carryon_core import names
 from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
 from carryon_core.spec import JobSpec, Output
 from carryon_core.standing import Standing
-from carryon_core.status import JobStatus
+from carryon_core.status import ConditionType, JobStatus
 from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
@@ -37,6 +37,7 @@ from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import GENERATION_JOBS, PODS
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory
+from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
 from carryon_operator.podstatus import project
 from carryon_operator.refusals import PodRefused, explain, is_final
@@ -128,7 +129,8 @@ class Applier:
         changes = merge_patch(raw.get("status") or {}, status)
         if changes:
             wait = memory.wrote_at + WRITE_INTERVAL - self._monotonic()
-            if wait > 0:
+            # Make sure that a job which was taken up again is seen so: its next end is another one.
+            if wait > 0 and not _taken_up(seen.status, plan.status):
                 return wait
             await self._keep_tails(seen, plan, memory)
             await self._write(raw, changes)
@@ -298,6 +300,12 @@ class Applier:
             text = pointer.model_dump_json(by_alias=True, exclude_none=True)
         # The kubelet expands $(NAME) in values; JSON can say a dollar sign without one.
         return text.replace("$", "\\u0024")
+
+
+def _taken_up(before: JobStatus, after: JobStatus) -> bool:
+    """Whether a job that had ended has something to do again."""
+    finished = ConditionType.FINISHED
+    return conditions.holds(before, finished) and not conditions.holds(after, finished)
 
 
 def _counted(before: JobStatus, after: JobStatus) -> bool:

@@ -57,7 +57,7 @@ class JobMemory:
         store: The job's own, at `config`, with `keys`.
         known: What looks found out.
         look: The last one, which may go on after nobody waits for it.
-        templates: What pods would be made with now, and of which generation and round that is.
+        templates: What pods would be made with now, and of which generation that is.
     """
 
     uid: str
@@ -76,7 +76,7 @@ class JobMemory:
     problem: tuple[str, str] | None = None
     known: Known = field(default_factory=Known)
     look: asyncio.Future[Former] | None = None
-    templates: tuple[tuple[int, int], Mapping[str, str]] = ((-1, -1), field(default_factory=dict))
+    templates: tuple[int, Mapping[str, frozenset[str]]] = field(default_factory=lambda: (-1, {}))
 
     @property
     def bucket(self) -> BucketMemory:
@@ -303,14 +303,16 @@ class Observer:
             warnings=known.resolved.warnings,
         )
 
-    def _templates(self, seen: Observation, spec: JobSpec, memory: JobMemory) -> Mapping[str, str]:
-        """Stage name -> digest of what its pods would be made with now."""
-        of = (seen.generation, seen.status.counters.round)
-        if memory.templates[0] != of:
+    def _templates(self, seen: Observation, spec: JobSpec, memory: JobMemory) -> Mapping[str, frozenset[str]]:
+        """Stage name -> digests of what its pods would be made with now."""
+        if memory.templates[0] != seen.generation:
+            # The last of the overrides holds for all rounds that follow.
+            rounds = range(1 + min(len(spec.retry.round_overrides), spec.retry.rounds))
             made = {
-                stage.name: template_digest(spec, index, self._config, of[1]) for index, stage in enumerate(spec.stages)
+                stage.name: frozenset(template_digest(spec, index, self._config, number) for number in rounds)
+                for index, stage in enumerate(spec.stages)
             }
-            memory.templates = (of, made)
+            memory.templates = (seen.generation, made)
         return memory.templates[1]
 
     async def _config_map(self, seen: Observation, memory: JobMemory) -> Source | None:

@@ -148,13 +148,14 @@ def test_a_reel_of_nothing_is_skipped_and_so_is_all_below_it() -> None:
     }
 
 
-def test_a_reel_none_of_whose_clips_could_be_made_is_not_done() -> None:
+def test_a_reel_none_of_whose_clips_could_be_made_is_skipped_unless_it_failed_by_that() -> None:
     bucket = Bucket(film())
     bucket.make((IMAGE, 0), outcome=SKIPPED)
     standing = bucket.stand({(CLIP, 1), (CLIP, 2)})
     assert standing.members == {REEL: ()}
-    assert (REEL, 0) not in standing.outcomes
+    assert standing.outcomes[REEL, 0] is SKIPPED
     assert standing.job.unit(REEL, 0).fingerprint == ""
+    assert (REEL, 0) not in bucket.stand({(CLIP, 1), (CLIP, 2), (REEL, 0)}).outcomes
 
 
 def test_a_unit_that_is_done_stays_done_whatever_became_of_its_upstream() -> None:
@@ -289,7 +290,8 @@ def expected(resolved: ResolvedJob, done: dict[str, DoneUnit], failed: set[UnitK
             key = (each.index, unit.item)
             if each.gathers:
                 up = [(i, u.item) for i in each.after for u in now.stages[i].units]
-                empty = all(found.get(k, GENERATED) is not GENERATED for k in up)
+                over = all(k in found or (failed is not None and k in failed) for k in up)
+                empty = over and all(found.get(k) is not GENERATED for k in up) and key not in (failed or ())
             else:
                 up = [(i, 0 if now.stages[i].gathers else unit.item) for i in each.after]
                 up += [(each.index, unit.item - 1)] if unit.previous else []

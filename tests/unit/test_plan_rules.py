@@ -485,8 +485,9 @@ def test_a_resume_request_beyond_the_limit_is_refused_with_the_reason() -> None:
 
 
 def test_suspended_until_a_time_a_job_carries_on_by_itself() -> None:
-    world = World(spec=job_spec(items={"count": 2}))
-    world.edit(suspendUntil=at(world.now + 3600))
+    world = World(spec=job_spec(items={"count": 2}, parallelism=0))
+    world.settle()
+    world.edit(parallelism=3, suspendUntil=at(world.now + 3600))
     plan = world.settle()
     assert world.status.phase == Phase.SUSPENDED
     assert plan.wake_at == world.now + 3600

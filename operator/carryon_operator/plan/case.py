@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
@@ -34,6 +35,24 @@ class Case:
     def remaining(self) -> int:
         """Units that are still to be made."""
         return self.job.total - len(self.standing.outcomes) - len(self.failed)
+
+    @cached_property
+    def moved(self) -> Callable[[UnitKey], UnitKey | None]:
+        """From a unit that status speaks of to the same item's today; None for one whose item is gone."""
+        job, before = self.job, self.seen.status.items.digest
+        units = tuple(len(stage.units) for stage in job.stages)
+        if before in ("", job.items_digest):
+            return lambda unit: unit if unit[1] < units[unit[0]] else None
+        former = [item for item, _ in self.seen.former_items or ()]
+
+        def move(unit: UnitKey) -> UnitKey | None:
+            stage, old = unit
+            if job.stages[stage].gathers:
+                return unit
+            item = job.item_index(stage, former[old]) if old < len(former) else None
+            return None if item is None else (stage, item)
+
+        return move
 
     def after(self, failed: Collection[UnitKey]) -> Case:
         """The same case when these units have failed for good: what gathers may be complete by that."""

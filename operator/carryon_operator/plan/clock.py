@@ -45,6 +45,12 @@ def deadline(spec: JobSpec, times: Times, now: float) -> float | None:
     return now + durations.seconds(spec.timeouts.job) - elapsed(times, now)
 
 
+def exhausted(spec: JobSpec, times: Times, now: float) -> bool:
+    """Whether the job's time is over."""
+    limit = deadline(spec, times, now)
+    return limit is not None and now >= limit
+
+
 def tick(times: Times, now: float, *, running: bool, anew: bool) -> Times:
     """The clock after this moment.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from carryon_core.actions import counted
 from carryon_core.ranges import IndexSet
 from carryon_core.standing import UnitKey
-from carryon_core.status import MESSAGE_LONGEST, ActivePod, RecentFailure, StageStatus
+from carryon_core.status import MESSAGE_LONGEST, ActivePod, GpuSeconds, RecentFailure, StageStatus
 from carryon_operator.plan import launch
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
@@ -16,6 +19,8 @@ from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import Event, Observation, PodRecord
 from carryon_operator.plan.verdicts import UnitFailure, judge
 
+FAILURES_TOLD: Final = 5
+"""Events about single failures that one decision may write."""
 DEAD_AFTER: Final = 60.0
 """Seconds past the end of its deletion grace after which a pod blocks no slot: its node is taken for dead."""
 
@@ -27,6 +32,7 @@ class Tally:
     Attributes:
         recorded: UIDs of pods that are counted and not yet gone.
         failures: Attempts that failed, in the order they ended.
+        failed_events: What is told of each; `untold` are more.
         tails: Pods that failed: what they logged last is kept.
         useful: Seconds of pods times GPUs that made units; `lost`: those that did not.
     """
@@ -36,6 +42,8 @@ class Tally:
     counters: Counter[str] = field(default_factory=Counter)
     failures: list[RecentFailure] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    failed_events: list[Event] = field(default_factory=list)
+    untold: int = 0
     tails: list[PodRecord] = field(default_factory=list)
     useful: int = 0
     lost: int = 0
@@ -57,7 +65,12 @@ class Tally:
         spent = cost(seen, pod)
         useful = min(useful_of(seen, pod), spent)
         self.useful += round(useful)
-        self.lost += round(spent) - round(useful)
+        # Rounded up, so that what has reached a limit does not fall below it by being booked.
+        self.lost += math.ceil(spent) - round(useful)
+
+    def gpu_seconds(self, before: GpuSeconds) -> GpuSeconds:
+        """With what is spent now."""
+        return GpuSeconds(useful=before.useful + self.useful, lost=before.lost + self.lost)
 
     def disrupted(self, pod: str, how: str) -> None:
         """Work was lost through no fault of the job's."""
@@ -69,7 +82,15 @@ class Tally:
         self.failures.append(failure)
         # Messages of generators may quote prompts, and Events are read by more people than the job is.
         told = f'stage "{failure.stage}", item "{failure.unit}": {what} ({failure.reason})'
-        self.events.append(Event("Warning", "UnitFailed", told))
+        self.failed_events.append(Event("Warning", "UnitFailed", told))
+
+    def told(self) -> list[Event]:
+        """All that is told; of many failures the first few, and how many more there are."""
+        events = self.failed_events[:FAILURES_TOLD]
+        more = len(self.failed_events) + self.untold - len(events)
+        if more:
+            events.append(Event("Warning", "UnitFailed", f"and {counted(more, 'more failure')}: see status"))
+        return [*self.events, *events]
 
 
 def open_tally(seen: Observation) -> Tally:
@@ -110,12 +131,11 @@ def count(case: Case, ledger: Ledger, tally: Tally) -> None:
             tally.record(pod)
             tally.spend(seen, pod)
             tally.disrupted(pod.name, "was lost with its node")
-            _disrupt(case, ledger, tally, pod, "NodeLost")
+            _disrupt(case, ledger, tally, pod)
     present = {pod.uid for pod in seen.pods}
     for stage in seen.status.stages:
         for active in stage.active:
             if active.uid not in present and active.uid not in seen.status.recorded:
-                tally.disrupted(active.pod, "vanished")
                 _vanish(case, ledger, tally, stage, active)
 
 
@@ -129,7 +149,7 @@ def _count_ended(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord) -> No
     units = {item: unit for unit, item in wanted.items()}
     if verdict.disruption:
         tally.disrupted(pod.name, f"was disrupted ({verdict.disruption})")
-        _disrupt(case, ledger, tally, pod, verdict.disruption, durable=verdict.durable)
+        _disrupt(case, ledger, tally, pod, {each.item for each in verdict.failures}, durable=verdict.durable)
     if verdict.failures:
         tally.tails.append(pod)
     for failure in verdict.failures:
@@ -139,7 +159,7 @@ def _count_ended(case: Case, ledger: Ledger, tally: Tally, pod: PodRecord) -> No
 def _charge(
     case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, unit: UnitKey, failure: UnitFailure, *, durable: bool
 ) -> None:
-    ended = pod.finished or case.seen.now
+    ended = _ended(case, pod)
     used = ledger.charge(unit, permanent=failure.permanent)
     ledger.note(unit, durable=durable)
     _delay(case, tally, unit, used, ended)
@@ -166,30 +186,42 @@ def _charge(
 
 
 def _disrupt(
-    case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, reason: str, *, durable: frozenset[str] = frozenset()
+    case: Case,
+    ledger: Ledger,
+    tally: Tally,
+    pod: PodRecord,
+    failed: Collection[str] = (),
+    *,
+    durable: frozenset[str] = frozenset(),
 ) -> None:
-    """A pod that was disrupted: its first unit that is not done was at work, if any was; no budget is used."""
-    left = [(unit, item) for unit, item in case.wanted(pod).items() if unit not in case.standing.outcomes]
+    """A pod that was disrupted: its first unit neither done nor failed was at work, if any; no budget is used."""
+    wanted = case.wanted(pod).items()
+    left = [(unit, item) for unit, item in wanted if unit not in case.standing.outcomes and item not in failed]
     if pod.started is None:
         # Make sure that what no kubelet takes in comes back after a delay, not again and again at once.
         for unit, _ in left if pod.terminal else ():
             _delay(case, tally, unit, 1, case.seen.now)
     elif left:
         unit, item = left[0]
-        _fruitless(case, ledger, tally, unit, pod.finished or case.seen.now, durable=item in durable)
+        _fruitless(case, ledger, tally, unit, _ended(case, pod), durable=item in durable)
+
+
+def _ended(case: Case, pod: PodRecord) -> float:
+    """When a pod ended; a node whose clock is ahead delays nothing."""
+    now = case.seen.now
+    return min(pod.finished or now, now)
 
 
 def _vanish(case: Case, ledger: Ledger, tally: Tally, stage: StageStatus, active: ActivePod) -> None:
-    """A pod that is gone, of which only status knows: as if it was disrupted."""
+    """A pod that is gone, of which only status knows: as if it was disrupted, unless all that it was for is done."""
     index = next((each.index for each in case.job.stages if each.name == stage.name), None)
-    # After a change of the items those indexes may mean other units.
-    if index is None or case.seen.status.items.digest != case.job.items_digest:
+    if index is None:
         return
-    for item in IndexSet.parse(active.units):
-        unit = (index, item)
-        if item < len(case.job.stages[index].units) and unit not in case.standing.outcomes:
-            _fruitless(case, ledger, tally, unit, case.seen.now, durable=False)
-            return
+    units = [unit for old in IndexSet.parse(active.units) if (unit := case.moved((index, old))) is not None]
+    left = [unit for unit in units if unit not in case.standing.outcomes]
+    if left:
+        tally.disrupted(active.pod, "vanished")
+        _fruitless(case, ledger, tally, left[0], case.seen.now, durable=False)
 
 
 def _fruitless(case: Case, ledger: Ledger, tally: Tally, unit: UnitKey, ended: float, *, durable: bool) -> None:

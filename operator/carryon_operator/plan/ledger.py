@@ -1,28 +1,28 @@
 """The books of a job: which units used which attempts, and which have failed for good.
 
-Status keeps them as index sets, so they are brought along when items move: old index -> id -> new index. What is done
-is not kept here, because the bucket knows it.
+Status keeps them as index sets, so they are brought along when items move: old index -> id -> new index. Each unit in
+them has a mark, the beginning of its fingerprint, by which an edit shows. What is done is not kept here, because the
+bucket knows it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from carryon_core.fingerprint import canonical
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, ResolvedStage, parse_items
+from carryon_core.resolve import ResolvedJob, ResolvedStage
 from carryon_core.spec import Retry
 from carryon_core.standing import UnitKey
-from carryon_operator.plan.model import Observation
+from carryon_core.status import MARK, MARKED_MOST, StageStatus
+from carryon_operator.plan.case import Case
 
 FRUITLESS_MOST: Final = 5
 """Attempts in a row without anything durable after which a unit fails, unless its own budget is larger."""
-
-_Move = Callable[[UnitKey], UnitKey | None]
-"""From a unit in status to today's, None for one that is gone or was edited."""
+_UNMARKED: Final = "-" * MARK
+"""Mark of a unit of which it was never known what it is made from."""
 
 
 @dataclass
@@ -34,14 +34,21 @@ class Ledger:
         round: Over what is still missing; 0 before the first.
         attempts: Unit -> attempts that used its budget.
         fruitless: Unit -> attempts in a row, whatever ended them, that left nothing durable.
-        given_up: Units that failed for good by themselves, not through one upstream.
+        permanent: Units that another attempt would not help.
+        given_up: Units that failed for good by themselves, not through one upstream: those, and those whose budget is
+            used up.
+        failed: All that had failed for good by the last status.
+        marks: Unit -> beginning of the fingerprint that its books are about, as the last status has it.
     """
 
     retry: Retry
     round: int = 0
     attempts: dict[UnitKey, int] = field(default_factory=dict)
     fruitless: dict[UnitKey, int] = field(default_factory=dict)
+    permanent: set[UnitKey] = field(default_factory=set)
     given_up: set[UnitKey] = field(default_factory=set)
+    failed: set[UnitKey] = field(default_factory=set)
+    marks: dict[UnitKey, str] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -57,14 +64,21 @@ class Ledger:
         """Count an attempt, give up where that was the last; return the attempts used so far."""
         used = self.attempts.get(unit, 0) + 1
         self.attempts[unit] = used
-        if permanent or used >= self.budget:
-            self.given_up.add(unit)
+        if permanent:
+            self.permanent.add(unit)
+        self.judge(unit)
         return used
 
     def note(self, unit: UnitKey, *, durable: bool) -> int:
         """Count an attempt that ended without its unit done; return how many in a row left nothing."""
         self.fruitless[unit] = 0 if durable else self.fruitless.get(unit, 0) + 1
         return self.fruitless[unit]
+
+    def judge(self, unit: UnitKey) -> None:
+        """Give a unit up if it has nothing left to be tried with."""
+        used, fruitless = self.attempts.get(unit, 0), self.fruitless.get(unit, 0)
+        if unit in self.permanent or used >= self.budget or fruitless >= self.patience:
+            self.given_up.add(unit)
 
     def exhausted(self, unit: UnitKey) -> bool:
         """Whether a unit has no attempt left before the next round."""
@@ -85,13 +99,14 @@ class Ledger:
 
     def forget(self, done: Iterable[UnitKey]) -> None:
         """Strike out units that are done."""
-        if self.attempts or self.fruitless or self.given_up:
+        if self.attempts or self.fruitless:
             for unit in done:
                 self._strike(unit)
 
     def _strike(self, unit: UnitKey) -> None:
         self.attempts.pop(unit, None)
         self.fruitless.pop(unit, None)
+        self.permanent.discard(unit)
         self.given_up.discard(unit)
 
 
@@ -107,6 +122,18 @@ def fruitless_of(ledger: Ledger, stage: int) -> dict[str, str]:
     return _by_count((item, count) for item, count in told if count != ledger.attempts.get((stage, item), 0))
 
 
+def marks_of(ledger: Ledger, job: ResolvedJob, stage: int) -> str:
+    """Marks of the units of a stage that status keeps books of, in order, as far as there is room."""
+    books = sorted(
+        unit for unit in {*ledger.attempts, *ledger.fruitless} if unit[0] == stage and _has_books(ledger, unit)
+    )
+    return "".join(_mark(job, unit) or ledger.marks.get(unit, _UNMARKED) for unit in books[:MARKED_MOST])
+
+
+def _has_books(ledger: Ledger, unit: UnitKey) -> bool:
+    return bool(ledger.attempts.get(unit, 0) or ledger.fruitless.get(unit, 0))
+
+
 def _by_count(counts: Iterable[tuple[int, int]]) -> dict[str, str]:
     items: dict[int, list[int]] = defaultdict(list)
     for item, count in counts:
@@ -114,88 +141,68 @@ def _by_count(counts: Iterable[tuple[int, int]]) -> dict[str, str]:
     return {str(count): str(IndexSet(indexes)) for count, indexes in sorted(items.items())}
 
 
-def open_ledger(seen: Observation, retry: Retry, job: ResolvedJob) -> Ledger:
+def open_ledger(case: Case) -> Ledger:
     """The books as status left them, with every index moved to where its item is now.
 
-    A unit whose inputs were edited starts with a clean sheet: its stage's generator changed, its item's parameters, or
-    what else stands in its place (overrides, files).
+    A unit that is made from something else today starts with a clean sheet.
     """
-    ledger = Ledger(retry, seen.status.counters.round)
+    seen, job = case.seen, case.job
+    ledger = Ledger(case.spec.retry, seen.status.counters.round)
     stages = {stage.name: stage for stage in job.stages}
-    moves = moving(seen, job)
-    failed: set[UnitKey] = set()
     for kept in seen.status.stages:
-        stage = stages.get(kept.name)
-        if stage is None or (kept.digest and kept.digest != stage.digest):
-            continue
-
-        def units(indexes: str, stage: ResolvedStage = stage) -> Iterable[UnitKey]:
-            moved = (moves((stage.index, old)) for old in IndexSet.parse(indexes))
-            return (unit for unit in moved if unit is not None)
-
-        for count, indexes in kept.failures.items():
-            ledger.attempts.update((unit, int(count)) for unit in units(indexes))
-            ledger.fruitless.update((unit, int(count)) for unit in units(indexes))
-        for count, indexes in kept.fruitless.items():
-            ledger.fruitless.update((unit, int(count)) for unit in units(indexes))
-        failed.update(units(kept.failed))
-
-    def by_itself(unit: UnitKey) -> bool:
-        """Whether it used attempts of its own, and not too few of them to be the reason, with one failed upstream."""
-        upstream = any(before in failed for before in _needs(job, unit))
-        used = ledger.attempts.get(unit, 0)
-        return used >= (retry.per_unit if upstream else 1) or ledger.fruitless.get(unit, 0) >= ledger.patience
-
-    ledger.given_up = set(filter(by_itself, failed))
-    ledger.given_up.update(unit for unit, used in ledger.attempts.items() if used >= ledger.budget)
+        if (stage := stages.get(kept.name)) is not None:
+            _read(case, ledger, stage, kept)
+    for unit in {*ledger.attempts, *ledger.fruitless}:
+        ledger.judge(unit)
+    for stage in job.stages:
+        if _is_settled(case, stage, ledger.failed):
+            for unit in [unit for unit in ledger.marks if unit[0] == stage.index]:
+                if ledger.marks[unit] not in (_mark(job, unit), _UNMARKED):
+                    ledger.forgive([unit])
     return ledger
 
 
-def moving(seen: Observation, job: ResolvedJob) -> _Move:
-    """How the units that status speaks of are found among today's."""
-    status = seen.status.items
-    same_items = status.digest in ("", job.items_digest)
-    same_variant = status.variant in ("", job.variant)
-    former = None if same_items else seen.former_items or ()
-    today: Mapping[str, str] = {}
-    if not same_items:
-        today = {item: canonical(params) for item, params in parse_items(job.items)}
-    gathering = {stage.index for stage in job.stages if stage.gathers or _below_gathering(job, stage)}
-    overridden = set() if same_variant else _overridden(seen)
+def _read(case: Case, ledger: Ledger, stage: ResolvedStage, kept: StageStatus) -> None:
+    """Take over what status says of one stage."""
 
-    def move(unit: UnitKey) -> UnitKey | None:
-        stage, old = unit
-        # What gathers is made from all items, and from whatever else they are made of.
-        if stage in gathering and not (same_items and same_variant):
-            return None
-        item: int | None = old
-        if former is not None:
-            item = None
-            if old < len(former) and today.get(former[old][0]) == canonical(former[old][1]):
-                item = job.item_index(stage, former[old][0])
-        if item is None or item >= len(job.stages[stage].units) or job.item_id(stage, item) in overridden:
-            return None
-        if not same_variant and job.files(job.unit(stage, item)):
-            return None
-        return stage, item
+    def today(indexes: Iterable[int]) -> Iterator[UnitKey]:
+        return (unit for old in indexes if (unit := case.moved((stage.index, old))) is not None)
 
-    return move
+    ledger.failed.update(today(IndexSet.parse(kept.failed)))
+    marked, unmarked = _marked(kept)
+    # What there was no room for a mark of is told by its stage alone.
+    gone = set(today(unmarked)) if kept.digest != stage.digest else set()
+    for count, indexes in kept.failures.items():
+        for unit in today(IndexSet.parse(indexes)):
+            if unit not in gone:
+                ledger.attempts[unit] = ledger.fruitless[unit] = int(count)
+    for count, indexes in kept.fruitless.items():
+        ledger.fruitless.update((unit, int(count)) for unit in today(IndexSet.parse(indexes)) if unit not in gone)
+    ledger.permanent.update(unit for unit in today(IndexSet.parse(kept.permanent)) if unit not in gone)
+    for old, mark in marked:
+        ledger.marks.update((unit, mark) for unit in today([old]))
 
 
-def _needs(job: ResolvedJob, unit: UnitKey) -> Iterable[UnitKey]:
-    stage, item = unit
-    for before in job.stages[stage].after:
-        if job.stages[stage].gathers:
-            yield from ((before, index) for index in range(len(job.stages[before].units)))
-        else:
-            yield before, 0 if job.stages[before].gathers else item
-    if not job.stages[stage].gathers and job.unit(stage, item).previous:
-        yield stage, item - 1
+def _marked(kept: StageStatus) -> tuple[list[tuple[int, str]], list[int]]:
+    """The units that status keeps books of: index and mark of those that have one, and the others."""
+    books = sorted(
+        {item for text in (*kept.failures.values(), *kept.fruitless.values()) for item in IndexSet.parse(text)}
+    )
+    marks = [kept.marks[at : at + MARK] for at in range(0, len(kept.marks), MARK)]
+    return list(zip(books, marks, strict=False)), books[len(marks) :]
 
 
-def _below_gathering(job: ResolvedJob, stage: ResolvedStage) -> bool:
-    return any(job.stages[before].gathers or _below_gathering(job, job.stages[before]) for before in stage.after)
+def _mark(job: ResolvedJob, unit: UnitKey) -> str:
+    return job.unit(*unit).fingerprint[:MARK]
 
 
-def _overridden(seen: Observation) -> set[str]:
-    return {override.item for override in seen.spec.overrides} if seen.spec else set()
+def _is_settled(case: Case, stage: ResolvedStage, failed: Collection[UnitKey]) -> bool:
+    """Whether what a stage is made from is known: all that is gathered for it, or above it, is done or has failed."""
+    job = case.job
+    for before in (job.stages[index] for index in stage.after):
+        gathered = before.keys if stage.gathers else ()
+        if any(key not in case.standing.outcomes and key not in failed for key in gathered):
+            return False
+        if not _is_settled(case, before, failed):
+            return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,9 +11,7 @@ from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing
 from carryon_core.status import JobStatus
-
-REQUEST_LONGEST: Final = 253
-"""Characters of a request that count: status has room for so many."""
+from carryon_core.subject import echo
 
 PERSON_NEEDED: Final = frozenset(
     {
@@ -116,7 +114,7 @@ class Observation:
             `resolved`.
         stale: Reason and message of `ItemsStale`: the items' source is not followed now; None where it is.
         source: Version of the items' source that `resolved` comes from, "" without items.from.
-        templates: Stage name -> digest of what its pods would be made with now.
+        templates: Stage name -> digests of what its pods would be made with now, round by round.
         warnings: What the job asks for that is not done, such as parts of its podTemplate: sentences.
         done: Fingerprint -> unit that is done, verified in the bucket.
         invalid: Fingerprint -> a done.json that does not verify.
@@ -144,7 +142,7 @@ class Observation:
     pods: tuple[PodRecord, ...] = ()
     stale: tuple[str, str] | None = None
     source: str = ""
-    templates: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[str, Collection[str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     done: Mapping[str, DoneUnit] = field(default_factory=dict)
     invalid: Mapping[str, InvalidDone] = field(default_factory=dict)
@@ -157,7 +155,7 @@ class Observation:
 
     @property
     def resume_request(self) -> str | None:
-        """A request to resume that was not acted on yet, as its echo will stand in status."""
+        """A request to resume that was not acted on yet."""
         return self._asked(names.ANNOTATION_RESUME, self.status.handled.resume)
 
     @property
@@ -171,8 +169,8 @@ class Observation:
         return self._asked(names.ANNOTATION_RETRY, self.status.handled.retry)
 
     def _asked(self, annotation: str, handled: str | None) -> str | None:
-        asked = self.annotations.get(annotation, "")[:REQUEST_LONGEST]
-        return asked if asked and asked != handled else None
+        asked = self.annotations.get(annotation, "")
+        return asked if asked and echo(asked) != handled else None
 
 
 @dataclass(frozen=True, slots=True)

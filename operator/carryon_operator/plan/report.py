@@ -12,7 +12,6 @@ from carryon_core.status import (
     ACTIVE_SHOWN,
     FAILURES_SHOWN,
     ActivePod,
-    GpuSeconds,
     ItemsStatus,
     JobStatus,
     Resolved,
@@ -24,11 +23,11 @@ from carryon_operator.plan import requests
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.counting import Tally
-from carryon_operator.plan.ledger import Ledger, failures_of, fruitless_of
+from carryon_operator.plan.ledger import Ledger, failures_of, fruitless_of, marks_of
 from carryon_operator.plan.model import PodRecord
 
 
-def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord], *, ended: bool) -> JobStatus:
+def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]) -> JobStatus:
     """The status, but for conditions, sentences and the clock.
 
     Args:
@@ -36,7 +35,6 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
         ledger: Attempts used.
         tally: What was counted now.
         active: Pods at work.
-        ended: Nothing is left to do, or nothing more is to be done.
     """
     seen, job, before = case.seen, case.job, case.seen.status
     done = case.standing.outcomes
@@ -59,31 +57,32 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
             "recorded": tally.recorded,
             "recent_failures": [*reversed(tally.failures), *before.recent_failures][:FAILURES_SHOWN],
             "handled": requests.handled(seen),
-            "gpu_seconds": GpuSeconds(
-                useful=before.gpu_seconds.useful + tally.useful, lost=before.gpu_seconds.lost + tally.lost
-            ),
+            "gpu_seconds": tally.gpu_seconds(before.gpu_seconds),
             # What a spec says needs no echo; what was filled in stays fixed for this job.
             "resolved": Resolved(output=None if case.spec.output else before.resolved.output or seen.output),
         }
     )
-    return status.model_copy(update={"time": _times(case, status, ended)})
+    return status.model_copy(update={"time": _times(case, status)})
 
 
 def _stages(case: Case, ledger: Ledger, active: Sequence[PodRecord]) -> list[StageStatus]:
     done: dict[int, list[int]] = {}
     skipped: dict[int, list[int]] = {}
     failed: dict[int, list[int]] = {}
+    permanent: dict[int, list[int]] = {}
     for (where, item), outcome in case.standing.outcomes.items():
         done.setdefault(where, []).append(item)
         if outcome is not Outcome.GENERATED:
             skipped.setdefault(where, []).append(item)
     for where, item in case.failed:
         failed.setdefault(where, []).append(item)
+    for where, item in ledger.permanent.intersection(case.failed):
+        permanent.setdefault(where, []).append(item)
     room = ACTIVE_SHOWN
     made = []
     for stage in case.job.stages:
         pods = sorted((pod for pod in active if pod.stage == stage.name), key=lambda pod: (pod.created, pod.name))
-        sets = tuple(IndexSet(each.get(stage.index, ())) for each in (done, skipped, failed))
+        sets = tuple(IndexSet(each.get(stage.index, ())) for each in (done, skipped, failed, permanent))
         made.append(_stage(case, ledger, stage, sets, pods, room))
         room = max(room - len(pods), 0)
     return made
@@ -99,7 +98,7 @@ def _stage(
 ) -> StageStatus:
     now = rfc3339(case.seen.now)
     old = next((kept for kept in case.seen.status.stages if kept.name == stage.name), StageStatus(name=stage.name))
-    done, skipped, failed = sets
+    done, skipped, failed, permanent = sets
     whole = len(done) + len(failed) == len(stage.units)
     return StageStatus(
         name=stage.name,
@@ -107,8 +106,11 @@ def _stage(
         succeeded=str(done),
         skipped=str(skipped),
         failed=str(failed),
+        permanent=str(permanent),
+        made=case.job.digest_of((stage.index, item) for item in done - skipped),
         failures=failures_of(ledger, stage.index),
         fruitless=fruitless_of(ledger, stage.index),
+        marks=marks_of(ledger, case.job, stage.index),
         digest=stage.digest,
         active=[_active_pod(pod, case, stage) for pod in pods[:room]],
         started=old.started or (now if pods or done or failed else None),
@@ -127,13 +129,12 @@ def _active_pod(pod: PodRecord, case: Case, stage: ResolvedStage) -> ActivePod:
     )
 
 
-def _times(case: Case, status: JobStatus, ended: bool) -> Times:
+def _times(case: Case, status: JobStatus) -> Times:
     now, before = rfc3339(case.seen.now), case.seen.status
     moved = (status.units, status.recorded, status.counters) != (before.units, before.recorded, before.counters)
     return before.time.model_copy(
         update={
             "started": before.time.started or now,
             "last_activity": now if moved else before.time.last_activity,
-            "finished": (before.time.finished or now) if ended else None,
         }
     )

@@ -6,9 +6,12 @@ from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob
 from carryon_core.standing import UnitKey
 from carryon_core.status import ConditionType, Handled, JobStatus
-from carryon_operator.plan import conditions
+from carryon_core.subject import echo
+from carryon_operator.plan import clock, conditions
 from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import Event, Observation
+from carryon_operator.plan.stalls import VANISHED
+from carryon_operator.plan.summary import RESUMING
 
 
 class RequestError(ValueError):
@@ -17,12 +20,14 @@ class RequestError(ValueError):
 
 def handled(seen: Observation) -> Handled:
     """The echo, once everything that was asked for is acted on."""
-    before = seen.status.handled
-    return Handled(
-        resume=seen.resume_request or before.resume,
-        restart=seen.restart_request or before.restart,
-        retry=seen.retry_request or before.retry,
-    )
+    requests = {"resume": seen.resume_request, "restart": seen.restart_request, "retry": seen.retry_request}
+    return seen.status.handled.model_copy(update={name: echo(asked) for name, asked in requests.items() if asked})
+
+
+def handled_resume(seen: Observation) -> Handled:
+    """The echo, once only a request to resume is answered."""
+    asked = seen.resume_request
+    return seen.status.handled.model_copy(update={"resume": echo(asked)}) if asked else seen.status.handled
 
 
 def resume_refused(seen: Observation) -> str:
@@ -42,12 +47,32 @@ def grants_resume(seen: Observation) -> bool:
     return seen.resume_request is not None and not resume_refused(seen)
 
 
+def confirms_loss(seen: Observation) -> bool:
+    """Whether somebody who could know that artifacts are gone asks to have them made again."""
+    stalled = conditions.find(seen.status, ConditionType.STALLED)
+    told = stalled is not None and stalled.status == "True" and stalled.reason == VANISHED
+    return grants_resume(seen) and (told or conditions.holds(seen.status, ConditionType.ARTIFACTS_MISSING))
+
+
+def was_suspended(seen: Observation) -> bool:
+    """Whether the job, as status left it, was suspended, or on the way to that or back."""
+    before = conditions.find(seen.status, ConditionType.SUSPENDED)
+    return before is not None and before.reason in ("Suspended", "Suspending", RESUMING)
+
+
+def is_released(seen: Observation) -> bool:
+    """Whether the job was suspended, and its spec does not want that any more."""
+    assert seen.spec is not None
+    return was_suspended(seen) and not clock.on_hold(seen.spec, seen.now) and not seen.spec.cancel
+
+
 def resume(seen: Observation, ledger: Ledger, retry_at: dict[str, float]) -> list[Event]:
     """Give units that failed a new budget; delays and rounds begin anew."""
     if seen.resume_request is None:
         return []
     if refusal := resume_refused(seen):
-        return [Event("Warning", "ResumeRefused", f"not resumed: {refusal}")]
+        # Whoever lets a suspended job go needs nothing more.
+        return [] if is_released(seen) else [Event("Warning", "ResumeRefused", f"not resumed: {refusal}")]
     ledger.forgive()
     retry_at.clear()
     return []
@@ -65,6 +90,14 @@ def retry(seen: Observation, job: ResolvedJob, ledger: Ledger, retry_at: dict[st
     for unit in units:
         retry_at.pop(job.unit(*unit).fingerprint, None)
     return [Event("Normal", "Retried", f"asked for: {seen.retry_request.partition('@')[0][:200]}")]
+
+
+def grants_retry(seen: Observation, job: ResolvedJob) -> bool:
+    """Whether a request to retry was made that names units of the job."""
+    try:
+        return seen.retry_request is not None and bool(parse_units(seen.retry_request, job))
+    except RequestError:
+        return False
 
 
 def parse_units(text: str, job: ResolvedJob) -> set[UnitKey]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from carryon_core.ranges import IndexSet
+from carryon_core.status import JobStatus, StageStatus
 from carryon_operator.plan.case import Case
-from carryon_operator.plan.ledger import moving
 from carryon_operator.plan.model import PERSON_NEEDED, Observation, PodRecord
 
 UNSCHEDULABLE: Final = "Unschedulable"
+VANISHED: Final = "ArtifactsVanished"
 PATIENCE: Final = 60.0
 """Seconds that nothing can be scheduled before a person is told: an autoscaler may bring a node meanwhile."""
 _FEW: Final = 3
 """Finished units that may vanish without anybody being asked: they are just made again."""
 _MESSAGE: Final = 400
+INDEX_SETS_MOST: Final = 1_200_000
+"""Characters of all index sets in a status: etcd takes 1.5 MiB, spec and managedFields included."""
 
 Stall = tuple[str, str]
 """Reason and sentence."""
@@ -24,25 +27,41 @@ Stall = tuple[str, str]
 
 def vanished(case: Case) -> Stall | None:
     """Make sure that a listing which lost more than half of what was done starts nothing: is it the right bucket?"""
-    seen, job = case.seen, case.job
-    moves = moving(seen, job)
-    stages = {stage.name: stage for stage in job.stages}
+    seen = case.seen
+    stages = {stage.name: stage.index for stage in case.job.stages}
     known = lost = 0
     for kept in seen.status.stages:
-        stage = stages.get(kept.name)
-        if stage is None or kept.digest != stage.digest:
+        if kept.name not in stages:
             continue
-        for old in IndexSet.parse(kept.succeeded) - IndexSet.parse(kept.skipped):
-            unit = moves((stage.index, old))
-            if unit is not None and job.unit(*unit).fingerprint and not job.stages[unit[0]].gathers:
-                known += 1
-                lost += unit not in case.standing.outcomes
+        made = IndexSet.parse(kept.succeeded) - IndexSet.parse(kept.skipped)
+        units = [unit for old in made if (unit := case.moved((stages[kept.name], old))) is not None]
+        # What an edit has changed is not lost: it only counts what would be made from the same as before.
+        if made and case.job.digest_of(units) == kept.made:
+            known += len(units)
+            lost += sum(unit not in case.standing.outcomes for unit in units)
     if lost < _FEW or lost * 2 <= known:
         return None
-    return "ArtifactsVanished", (
+    return VANISHED, (
         f"the bucket no longer shows {lost} of {known} units that were done, so nothing is launched: if it is the right"
         f" bucket and they are gone, have them made again with: carryon resume {seen.name}"
     )
+
+
+def too_long(status: JobStatus) -> Stall | None:
+    """Make sure that a status no API server would take is not what ends a job."""
+    length = sum(len(part) for stage in status.stages for part in _index_sets(stage))
+    if length <= INDEX_SETS_MOST:
+        return None
+    return "StatusTooLarge", (
+        f"which units are done takes {length >> 10} KiB to write down, and status has room for"
+        f" {INDEX_SETS_MOST >> 10}: split the items into several jobs; what is done stays done"
+    )
+
+
+def _index_sets(stage: StageStatus) -> Iterator[str]:
+    yield from (stage.succeeded, stage.skipped, stage.failed, stage.permanent, stage.marks)
+    yield from stage.failures.values()
+    yield from stage.fruitless.values()
 
 
 def stalled(seen: Observation, active: Sequence[PodRecord], spent: float) -> Stall | None:

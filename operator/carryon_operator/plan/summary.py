@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
+from typing import Final
 
 from carryon_core.actions import Action, counted, verdict
 from carryon_core.spec import JobSpec
-from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, Phase, Resume
+from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, Phase, RecentFailure, Resume
 from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Event
 from carryon_operator.plan.stalls import Stall
+
+RESUMING: Final = "Resuming"
+"""Reason of `Suspended` where nothing keeps the job from going on but a bucket that gives no verdict."""
 
 
 class Suspension(Enum):
@@ -183,8 +187,15 @@ def _progressing(spec: JobSpec, status: JobStatus, situation: Situation) -> tupl
     return True, "Working", f"at work: {counted(active, 'unit')}"
 
 
-def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
-    """The same status with progress, message, phase and what resuming would take."""
+def summarise(name: str, spec: JobSpec, status: JobStatus, last: RecentFailure | None = None) -> JobStatus:
+    """The same status with progress, message, phase and what resuming would take.
+
+    Args:
+        name: Of the job.
+        spec: Of the job.
+        status: With its conditions.
+        last: Why a unit failed for good, of all those the newest.
+    """
     units = status.units
     message = standing(status)
     if units.remaining:
@@ -198,8 +209,7 @@ def summarise(name: str, spec: JobSpec, status: JobStatus) -> JobStatus:
     if failed is not None and failed.status == "True":
         if failed.reason == Ending.TIMED_OUT:
             message += f"; spec.timeouts.job ({spec.timeouts.job}) is over"
-        elif status.recent_failures:
-            last = status.recent_failures[0]
+        elif last is not None:
             message += f'; {last.stage} "{last.unit}": {last.reason}: {last.message}'
     status = status.model_copy(
         update={"progress": f"{units.succeeded}/{units.total}", "message": message[:MESSAGE_LONGEST]}
@@ -233,15 +243,17 @@ _PHASES = (
 
 def _phase(status: JobStatus) -> Phase:
     """A chain: the first condition that fits names the phase."""
+    progressing = conditions.find(status, ConditionType.PROGRESSING)
+    reason = progressing.reason if progressing is not None else ""
+    if reason == "NotAccepted":
+        return Phase.STALLED
     for kind, phase in _PHASES:
         if conditions.holds(status, kind):
             return phase
     suspended = conditions.find(status, ConditionType.SUSPENDED)
-    progressing = conditions.find(status, ConditionType.PROGRESSING)
-    reason = progressing.reason if progressing is not None else ""
     if suspended is not None and suspended.reason == "Suspending":
         return Phase.SUSPENDING
-    if reason in ("Stalled", "NotAccepted"):
+    if reason == "Stalled":
         return Phase.STALLED
     if reason == "AwaitingApproval":
         return Phase.AWAITING_APPROVAL
