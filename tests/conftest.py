@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ from carryon_store import Store, Stores
 S3_BUCKET = "carryon-test"
 REAL_S3 = os.environ.get("CARRYON_TEST_S3_ENDPOINT")
 S3_KINDS = ["moto", *([pytest.param("radosgw", marks=pytest.mark.radosgw)] if REAL_S3 else [])]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """Ctrl-C works in child processes, also where these tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

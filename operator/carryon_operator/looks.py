@@ -96,4 +96,5 @@ class Looks:
                     raise
                 freed = self._freed
             with suppress(TimeoutError):
-                await asyncio.wait_for(freed.wait(), deadline - clock())
+                async with asyncio.timeout_at(deadline):
+                    await freed.wait()

@@ -105,7 +105,8 @@ class Kept:
             return
         self._process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), self.component.stop_seconds)
+            async with asyncio.timeout(self.component.stop_seconds):
+                await self._process.wait()
         except TimeoutError:
             self._tell(
                 f"the {self.component.name} did not end within {self.component.stop_seconds:.0f} seconds: killed"

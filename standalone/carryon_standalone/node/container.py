@@ -95,7 +95,8 @@ class Container:
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not longer than the container is wanted."""
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return
 

@@ -154,6 +154,7 @@ class _Node:
     async def _say_goodbye(self) -> None:
         self._since = timestamp()
         try:
-            await asyncio.wait_for(self._write_node(ready=False), _GOODBYE)
+            async with asyncio.timeout(_GOODBYE):
+                await self._write_node(ready=False)
         except (Unreachable, Refused, TimeoutError) as error:
             log.debug("the API server was not told that this node goes down: %s", error)

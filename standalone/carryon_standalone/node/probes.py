@@ -34,7 +34,8 @@ async def follow(probe: Object, check: Check) -> AsyncIterator[Verdict]:
     latest, count = True, 0
     while True:
         try:
-            problem = await asyncio.wait_for(check(), probe.get("timeoutSeconds", 1))
+            async with asyncio.timeout(probe.get("timeoutSeconds", 1)):
+                problem = await check()
         except TimeoutError:
             problem = "context deadline exceeded"
         healthy = problem is None
