@@ -6,6 +6,7 @@ Not a fake API server: only the facts that `decide` is made from, changed as a c
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -14,10 +15,11 @@ from carryon_core.done import Outcome
 from carryon_core.resolve import ResolvedJob, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
-from carryon_core.status import JobStatus
+from carryon_core.status import Condition, ConditionType, JobStatus
+from carryon_operator.plan import conditions
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide
-from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecord
+from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecord, Waiting
 
 
 def job_spec(**fields: Any) -> JobSpec:
@@ -57,6 +59,7 @@ class World:
         made: Fingerprint -> how often a worker published it.
         broken: Fingerprints whose done.json does not verify.
         outcomes: Fingerprint -> how its unit ended, where it is not "generated".
+        templates: Stage name -> digest of what its pods are made with, round by round.
         pods: By name. `seconds` is what each unit costs its pod.
     """
 
@@ -78,7 +81,7 @@ class World:
     stale: tuple[str, str] | None = None
     warnings: tuple[str, ...] = ()
     files: dict[str, str | None] = field(default_factory=dict)
-    templates: dict[str, str] = field(default_factory=dict)
+    templates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     former: dict[str, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     _uids: Any = field(default_factory=lambda: count(1))
@@ -134,7 +137,7 @@ class World:
             lost=self.lost,
             stale=self.stale,
             warnings=self.warnings,
-            templates={stage: frozenset({digest}) for stage, digest in self.templates.items()},
+            templates=self.templates,
             retry_at=self.retry_at,
         )
 
@@ -172,7 +175,7 @@ class World:
                 phase="Running",
                 created=self.now,
                 started=self.now,
-                template=self.templates.get(stage.name, ""),
+                template=self.templates.get(stage.name, ("",))[: wanted.round + 1][-1],
             )
         for gone in plan.delete:
             pod = self.pods.get(gone.name)
@@ -258,3 +261,53 @@ class World:
 
     def fingerprint(self, stage: int, item: int) -> str:
         return self.job.unit(stage, item).fingerprint
+
+
+def holds(world: World, kind: ConditionType) -> bool:
+    return conditions.holds(world.status, kind)
+
+
+def condition(world: World, kind: ConditionType) -> Condition:
+    found = conditions.find(world.status, kind)
+    assert found is not None
+    return found
+
+
+def items(ids: str, **changed: str) -> dict[str, Any]:
+    return {"list": [{"id": each, "params": {"p": changed.get(each, each)}} for each in ids]}
+
+
+def by_prompt(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same stages, the first of which is made from the item's parameter."""
+    return [{**stages[0], "generate": {"command": {"args": ["draw", "{{ item.p }}"]}}}, *stages[1:]]
+
+
+def at(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def work(world: World, fails: dict[str, int] | None = None, rounds: int = 100) -> None:
+    """Let every worker succeed but those of some units, which fail so many times, until the job rests."""
+    left = dict(fails or {})
+    for _ in range(rounds):
+        world.settle()
+        working = world.working()
+        waiting = [moment for moment in world.retry_at.values() if moment > world.now]
+        if not working and not waiting:
+            return
+        for pod in working:
+            if pod.gone_by is not None:
+                world.end(pod, 11)
+            elif left.get(pod.units[0], 0) > 0:
+                left[pod.units[0]] -= 1
+                world.end(pod, 1)
+            else:
+                world.finish(pod)
+        world.now = min(waiting) if waiting and not working else world.now + 1
+
+
+def waiting(world: World, reason: str, message: str = "") -> None:
+    world.pods = {
+        name: replace(pod, phase="Pending", started=None, waiting=Waiting(reason, message, world.now))
+        for name, pod in world.pods.items()
+    }

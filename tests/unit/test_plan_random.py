@@ -22,10 +22,17 @@ from worlds import FILM, World, job_spec
 ENDS = [0, 1, 10, 11, 12, 13, 14, 15, 137, 143, None]
 
 
+ARGS = ["draw", "{{ item.p }}", "{{ item.photo }}"]
 STAGES = [
-    {**FILM[0], "success": {"minPercent": 50}},
+    {**FILM[0], "success": {"minPercent": 50}, "generate": {"command": {"args": ARGS}}},
     {**FILM[1], "success": {"minPercent": 50}, "approval": "Required"},
     FILM[2],
+    # Each made from the one before, and from the number of its item.
+    {
+        "name": "note",
+        "success": {"minPercent": 50},
+        "generate": {"command": {"args": ["{{ item.index }}", "{{ inputs.previous | default(none) }}"]}},
+    },
 ]
 EXPLAINED = (
     ConditionType.SUSPENDED,
@@ -42,6 +49,8 @@ class AnyHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ids = list("abcdef")
+        self.prompts: dict[str, str] = {}
+        self.lost = False
         self.refused = False
         self.remade: set[str] = set()
         self.counted = count()
@@ -54,11 +63,20 @@ class AnyHistory(RuleBasedStateMachine):
                 unitsPerPod=2,
                 retry={"perUnit": 2, "rounds": 1},
                 approved={"clip": ["a", "b", "c"]},
-            )
+            ),
+            files={f"s3://bucket/in/{item}": "a" * 64 for item in self.ids},
         )
 
     def items(self) -> dict[str, object]:
-        return {"list": [{"id": item, "params": {"p": item}} for item in self.ids]}
+        files = {item: {"file": f"s3://bucket/in/{item}"} for item in self.ids}
+        params = {item: {"p": self.prompts.get(item, item), "photo": file} for item, file in files.items()}
+        return {"list": [{"id": item, "params": each} for item, each in params.items()]}
+
+    def edit_items(self, **fields: object) -> None:
+        held = self.world.files
+        uris = [f"s3://bucket/in/{item}" for item in self.ids]
+        self.world.files = {uri: held.get(uri, "a" * 64) for uri in uris}
+        self.world.edit(items=self.items(), **fields)
 
     @rule()
     def reconcile(self) -> None:
@@ -136,6 +154,7 @@ class AnyHistory(RuleBasedStateMachine):
             lost = done[index % len(done)]
             self.world.broken.add(lost)
             self.remade.add(lost)
+            self.lost = True
 
     @rule(suspend=st.booleans())
     def suspend_or_resume(self, suspend: bool) -> None:
@@ -171,18 +190,29 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(order=st.randoms(use_true_random=False))
     def items_are_reordered(self, order: object) -> None:
         order.shuffle(self.ids)  # type: ignore[attr-defined]  # a random.Random
-        self.world.edit(items=self.items())
+        self.edit_items()
+
+    @rule(index=st.integers(0, 5), prompt=st.sampled_from("xyz"))
+    def prompt_is_edited(self, index: int, prompt: str) -> None:
+        self.prompts[self.ids[index % len(self.ids)]] = prompt
+        self.edit_items()
+
+    @rule(items=st.sets(st.integers(0, 5)), content=st.sampled_from("bc"))
+    def files_change(self, items: set[int], content: str) -> None:
+        uris = {f"s3://bucket/in/{self.ids[item % len(self.ids)]}" for item in items}
+        self.world.files = {**self.world.files, **dict.fromkeys(uris, content * 64)}
+        self.world.generation += 1
 
     @rule(at=st.integers(0, 5))
     def item_is_inserted(self, at: int) -> None:
         self.ids.insert(at % (len(self.ids) + 1), f"new-{next(self.counted)}")
-        self.world.edit(items=self.items())
+        self.edit_items()
 
     @rule(at=st.integers(0, 5))
     def item_is_removed(self, at: int) -> None:
         if len(self.ids) > 2:
             del self.ids[at % len(self.ids)]
-            self.world.edit(items=self.items(), overrides=[])
+            self.edit_items(overrides=[])
 
     @rule(revision=st.sampled_from(["1", "2"]))
     def stage_is_edited(self, revision: str) -> None:
@@ -253,6 +283,10 @@ class AnyHistory(RuleBasedStateMachine):
         held = [kind for kind in ends if conditions.holds(self.world.status, kind)]
         assert len(held) <= 1
         assert bool(held) == conditions.holds(self.world.status, ConditionType.FINISHED)
+
+    @invariant()
+    def artifacts_are_missed_only_when_some_are_gone(self) -> None:
+        assert self.lost or "ArtifactsVanished" not in self.world.events
 
     @invariant()
     def nothing_succeeds_that_is_not_in_the_bucket(self) -> None:

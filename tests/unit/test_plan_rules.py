@@ -4,62 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from carryon_core import names
 from carryon_core.done import Outcome
-from carryon_core.status import Condition, ConditionType, Phase
+from carryon_core.status import ConditionType, Phase
 from carryon_operator.plan import conditions
 from carryon_operator.plan.decide import decide
-from carryon_operator.plan.model import Plan, Waiting
-from worlds import FILM, TWO_STAGES, World, job_spec
-
-
-def holds(world: World, kind: ConditionType) -> bool:
-    return conditions.holds(world.status, kind)
-
-
-def condition(world: World, kind: ConditionType) -> Condition:
-    found = conditions.find(world.status, kind)
-    assert found is not None
-    return found
-
-
-def items(ids: str, **changed: str) -> dict[str, Any]:
-    return {"list": [{"id": each, "params": {"p": changed.get(each, each)}} for each in ids]}
-
-
-def by_prompt(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same stages, the first of which is made from the item's parameter."""
-    return [{**stages[0], "generate": {"command": {"args": ["draw", "{{ item.p }}"]}}}, *stages[1:]]
-
-
-def at(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-def work(world: World, fails: dict[str, int] | None = None, rounds: int = 100) -> None:
-    """Let every worker succeed but those of some units, which fail so many times, until the job rests."""
-    left = dict(fails or {})
-    for _ in range(rounds):
-        world.settle()
-        working = world.working()
-        waiting = [moment for moment in world.retry_at.values() if moment > world.now]
-        if not working and not waiting:
-            return
-        for pod in working:
-            if pod.gone_by is not None:
-                world.end(pod, 11)
-            elif left.get(pod.units[0], 0) > 0:
-                left[pod.units[0]] -= 1
-                world.end(pod, 1)
-            else:
-                world.finish(pod)
-        world.now = min(waiting) if waiting and not working else world.now + 1
-
+from carryon_operator.plan.model import Plan
+from worlds import FILM, TWO_STAGES, World, at, by_prompt, condition, holds, items, job_spec, waiting, work
 
 # --- stages that gather ---------------------------------------------------------------------------------------------
 
@@ -595,13 +549,6 @@ def test_seconds_that_made_a_unit_are_useful_and_the_rest_is_lost() -> None:
 # --- what waits for a person ----------------------------------------------------------------------------------------
 
 
-def waiting(world: World, reason: str, message: str = "") -> None:
-    world.pods = {
-        name: replace(pod, phase="Pending", started=None, waiting=Waiting(reason, message, world.now))
-        for name, pod in world.pods.items()
-    }
-
-
 @pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"])
 def test_what_only_a_person_can_mend_is_stalled_and_clears_by_itself(reason: str) -> None:
     world = World(spec=job_spec(items={"count": 3}))
@@ -650,12 +597,12 @@ def test_pods_that_wait_for_their_queue_are_not_stalled() -> None:
 
 def test_a_pod_that_waits_in_vain_is_replaced_when_what_it_waits_for_was_edited() -> None:
     world = World(spec=job_spec(items={"count": 1}))
-    world.templates = {"clip": "bad"}
+    world.templates = {"clip": ("bad",)}
     world.settle()
     waiting(world, "ImagePullBackOff")
     world.settle()
     assert not any(pod.gone_by for pod in world.pods.values())
-    world.templates = {"clip": "good"}
+    world.templates = {"clip": ("good",)}
     world.settle()
     assert all(pod.gone_by for pod in world.pods.values())
     work(world)
