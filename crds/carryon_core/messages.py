@@ -64,9 +64,6 @@ class AssignedUnit(Loose):
         description='Name in `inputs` (a stage, or "previous") -> where its artifacts lie; for a unit that gathers, a'
         " list in order of the items.",
     )
-    files: dict[str, Sha256] = Field(
-        default_factory=dict, description="Uri of a file that `generate` names -> what it must hold."
-    )
 
 
 class Assignment(Loose):

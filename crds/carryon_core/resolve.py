@@ -188,11 +188,6 @@ class ResolvedJob:
         """The generator's configuration of a unit after templating, as JSON: rendered again each time."""
         return self.rendered(unit).plain(self.digests)
 
-    def files(self, unit: Unit) -> dict[str, str]:
-        """Uri -> SHA-256 of the files that a unit's configuration names and that are there."""
-        found = ((uri, self.digests.get(uri)) for uri in self.rendered(unit).files)
-        return {uri: sha256 for uri, sha256 in found if sha256 is not None}
-
     def prefix(self, unit: Unit) -> str:
         """Where the unit lies in the bucket.
 

@@ -58,7 +58,6 @@ def _assigned(standing: Standing, unit: Unit) -> AssignedUnit:
         seed=unit.seed,
         generate=job.generate(unit),
         inputs=standing.inputs(unit),
-        files=job.files(unit),
     )
 
 

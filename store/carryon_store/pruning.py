@@ -1,11 +1,11 @@
-"""What may go from a bucket: earlier versions of units, and everything of a job that is deleted."""
+"""What may go from a bucket: earlier versions of units, what they left behind, everything of a job that is deleted."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Final, TypeVar
@@ -45,6 +45,8 @@ class _Version:
 
 def prune(store: Store, job: ResolvedJob, keep: int, now: datetime) -> int:
     """Delete what is outdated: of each unit the versions that are not today's, but for the newest.
+
+    Checkpoints of a version that is done go too: a worker that died right after its work has left them.
 
     Items and stages that the job no longer has keep all they made, and so does a unit whose fingerprint is not known
     today.
@@ -95,7 +97,7 @@ def delete_prefix(store: Store, prefix: str, most: int = DELETED_AT_ONCE) -> int
 
 
 def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, now: datetime) -> Iterator[_Version]:
-    """The versions of a stage's units that may go."""
+    """The versions of a stage's units that may go, in whole or in part."""
     at = layout.stage_prefix(job.namespace, job.name, stage.name)
     today = {
         layout.encode_id(job.item_id(stage.index, unit.item)): job.prefix(unit)
@@ -105,9 +107,14 @@ def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, n
     for item, objects in groupby(store.list(at), key=lambda info: info.key.removeprefix(at).partition("/")[0]):
         if item not in today:
             continue
-        earlier = [each for each in _versions(f"{at}{item}/", objects) if each.prefix != today[item]]
+        versions = list(_versions(f"{at}{item}/", objects))
+        earlier = [each for each in versions if each.prefix != today[item]]
         finished = sorted((each for each in earlier if each.done), key=lambda each: each.done or now, reverse=True)
         yield from finished[keep:]
+        current = [each for each in versions if each.prefix == today[item] and each.done]
+        for each in (*current, *finished[:keep]):
+            if left := tuple(key for key in each.keys if key.startswith(each.prefix + layout.CHECKPOINT)):
+                yield replace(each, keys=left)
         yield from (each for each in earlier if each.done is None and each.touched < now - UNTOUCHED)
 
 

@@ -117,7 +117,6 @@ def assignment() -> Assignment:
                         "clip": [{"stage": "clip", "item": "a", "fingerprint": SHA}],
                         "none": [],
                     },
-                    "files": {"s3://bucket/in/dünen.png": SHA},
                 }
             ],
         }
