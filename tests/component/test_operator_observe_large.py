@@ -70,6 +70,7 @@ async def test_a_hundred_thousand_rows_are_followed_and_leave_the_event_loop_to_
             seen = await d.look(later=61)
         assert seen.stale is not None
         assert "more than 100000 rows" in seen.stale[1]
-    # Threads share the interpreter, so the loop is never quite free; nothing of this runs on the loop itself, though.
+    # Threads share the interpreter, so the loop is never quite free, least of all on a busy machine; what runs on the
+    # loop itself, though, would hold it up for longer than this.
     print(f"the event loop was late by {max(late) * 1000:.0f} ms at most")
-    assert max(late) < 1.0
+    assert max(late) < 5.0
