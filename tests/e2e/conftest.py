@@ -9,16 +9,20 @@ import pytest
 
 from plane import JOBS, ApiError, Plane, until
 
-INTERVALS = {
-    "CARRYON_ITEMS_INTERVAL": "1s",
-    "CARRYON_VERIFY_INTERVAL": "3s",
-    "CARRYON_ENDED_VERIFY_INTERVAL": "3s",
-}
+
+@pytest.fixture(scope="session")
+def intervals() -> dict[str, str]:
+    """Settings of an operator that looks again soon."""
+    return {
+        "CARRYON_ITEMS_INTERVAL": "1s",
+        "CARRYON_VERIFY_INTERVAL": "3s",
+        "CARRYON_ENDED_VERIFY_INTERVAL": "3s",
+    }
 
 
 @pytest.fixture(scope="module")
-def shared_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    made = Plane(tmp_path_factory.mktemp("e2e") / "plane", environment=INTERVALS).start()
+def shared_plane(tmp_path_factory: pytest.TempPathFactory, intervals: dict[str, str]) -> Iterator[Plane]:
+    made = Plane(tmp_path_factory.mktemp("e2e") / "plane", environment=intervals).start()
     yield made
     made.kill()
 

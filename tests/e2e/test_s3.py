@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Stores
-from plane import Job, Plane, condition, succeeded
-from reels import contents_hold, finished, reel
+from plane import JOBS, Job, Plane, claim, condition, succeeded, until
+from reels import begun_units, contents_hold, finished, reel, stage
 
 SECRETS = "/api/v1/namespaces/default/secrets"
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
-    made = Plane(tmp_path / "plane").start()
+def plane(tmp_path: Path, intervals: dict[str, str]) -> Iterator[Plane]:
+    made = Plane(tmp_path / "plane", environment=intervals).start()
     yield made
     made.kill()
+
+
+@pytest.fixture
+def secret(plane: Plane) -> dict[str, str]:
+    """A Secret with the keys of the bucket, as `credentialsSecret` names it."""
+    keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
+    plane.request("POST", SECRETS, {"metadata": {"name": "keys"}, "data": encoded})
+    return {"name": "keys"}
 
 
 def accepted(plane: Plane, name: str) -> dict[str, str]:
@@ -63,3 +74,62 @@ def test_a_bucket_that_does_not_answer_is_an_outage_and_not_an_empty_bucket(plan
     job = plane.wait_for("reel", told)
     assert not condition(job, "Progressing")
     assert plane.pods("reel") == []
+
+
+def test_a_job_takes_rows_and_files_from_s3_keeps_logs_there_and_takes_all_of_it_along(
+    plane: Plane, begun: Path, s3_config: StoreConfig, stores: Stores, secret: dict[str, str]
+) -> None:
+    store = stores.open(s3_config)
+    store.put("in/ada.txt", b"ada", content_type="text/plain")
+    rows = [{"id": each, "photo": {"file": f"{s3_config.uri}/in/ada.txt"}} for each in ("ada", "alan")]
+    store.put("in/rows.jsonl", json.dumps(rows[0]).encode(), content_type="text/plain")
+    output = {"uri": s3_config.uri, "endpoint": s3_config.endpoint, "credentialsSecret": secret, "onDelete": "Delete"}
+    job = reel("posts", output=output, retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
+    script = f"""
+        if [ "$(grep -c post/ada {begun})" = 1 ]; then echo "no ink" >&2; exit 3; fi
+        cp "$1" "$CARRYON_OUTPUT/post.txt"
+    """
+    job["spec"].update(
+        items={"from": {"uri": f"{s3_config.uri}/in/rows.jsonl", "format": "jsonl"}},
+        stages=[stage("post", begun, script, "{{ item.photo }}")],
+    )
+    plane.apply(job)
+    plane.wait_for("posts", succeeded)
+    (log,) = [each.key for each in store.list("default/posts/post/") if each.key.endswith(".log")]
+    assert b"no ink" in store.get(log)
+
+    store.put("in/rows.jsonl", b"\n".join(json.dumps(row).encode() for row in rows), content_type="text/plain")
+    plane.wait_for("posts", lambda found: found["status"]["progress"] == "2/2" and succeeded(found))
+    assert begun_units(begun) == ["post/ada", "post/ada", "post/alan"]
+    posts = [each.key for each in store.list("default/posts/post/") if each.key.endswith(".txt")]
+    assert [store.get(key) for key in posts] == [b"ada", b"ada"]
+
+    plane.delete("posts")
+    until(lambda: plane.request("GET", JOBS)["items"] == [])
+    assert [each.key for each in store.list("default/posts/")] == []
+    assert [each.key for each in store.list("in/")] == ["in/ada.txt", "in/rows.jsonl"], "what it was given stays"
+
+
+def test_what_a_lifecycle_rule_took_is_told_and_made_again_only_when_somebody_asks(
+    plane: Plane, begun: Path, s3_config: StoreConfig, stores: Stores, secret: dict[str, str]
+) -> None:
+    store = stores.open(s3_config)
+    output = {"uri": s3_config.uri, "endpoint": s3_config.endpoint, "credentialsSecret": secret}
+    job = reel("expired", output=output)
+    script = 'echo clip > "$CARRYON_OUTPUT/clip.txt"'
+    job["spec"].update(items={"count": 4}, unitsPerPod=2, stages=[stage("clip", begun, script)])
+    plane.apply(job)
+    plane.wait_for("expired", succeeded)
+    # A rule for the artifacts of two clips: their done.json stay.
+    for item in ("1", "2"):
+        for each in list(store.list(f"default/expired/clip/{item}/")):
+            if each.key.endswith(".txt"):
+                store.delete(each.key)
+    seen = plane.wait_for("expired", lambda found: condition(found, "ArtifactsMissing"))
+    assert succeeded(seen)
+    assert "2 units" in claim(seen, "ArtifactsMissing")["message"]
+    assert len(begun_units(begun)) == 4
+    plane.annotate("expired", names.ANNOTATION_RESUME, "please")
+    plane.wait_for("expired", lambda found: succeeded(found) and not condition(found, "ArtifactsMissing"))
+    assert begun_units(begun) == ["clip/0", "clip/1", "clip/1", "clip/2", "clip/2", "clip/3"]
+    assert len(finished(store, job)) == 4
