@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from carryon_core import names
 from plane import ApiError, Plane, claim, condition, failed, needs_kubectl, succeeded, units_done, until
@@ -210,7 +212,12 @@ def gone(plane: Plane, name: str) -> bool:
 
 def test_a_unit_that_needs_more_gets_it_in_its_round(plane: Plane, begun: Path) -> None:
     """Two clips run out of memory on what they are given; a round gives more, one pod at a time."""
-    script = f'case "$CARRYON_ITEM" in 1|2) [ "$(cat {begun}.room)" = large ] || exit 13;; esac; ' + CLIP
+    # Each attempt waits until it was looked at.
+    script = f"""
+        tries=$(grep -c "^clip/$CARRYON_ITEM\\$" {begun})
+        while [ ! -e {begun}.$CARRYON_ITEM.$tries ]; do sleep 0.05; done
+        [ "$CARRYON_ITEM" = 0 ] || [ -e {begun}.large ] || exit 13
+    """
     node = plane.request("GET", "/api/v1/nodes")["items"][0]["metadata"]["name"]
     label(plane, node, {"room": "large"})
     retry = {
@@ -223,8 +230,8 @@ def test_a_unit_that_needs_more_gets_it_in_its_round(plane: Plane, begun: Path) 
         ],
     }
     job = reel("hungry", clips=3, retry=retry)
-    job["spec"]["stages"] = [stage("clip", begun, script, resources={"requests": {"memory": "10Mi", "cpu": "10m"}})]
-    Path(f"{begun}.room").write_text("small")
+    resources = {"requests": {"memory": "10Mi", "cpu": "10m"}}
+    job["spec"]["stages"] = [stage("clip", begun, script + CLIP, resources=resources)]
     seen: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
     together = 0
 
@@ -235,9 +242,13 @@ def test_a_unit_that_needs_more_gets_it_in_its_round(plane: Plane, begun: Path) 
             resources = pod["spec"]["containers"][0]["resources"]["requests"]
             seen[pod["metadata"]["name"]] = (resources, pod["spec"].get("nodeSelector") or {})
             if pod["spec"].get("nodeSelector") == {"room": "large"}:
-                Path(f"{begun}.room").write_text("large")
-        if seen and len(seen) > 3:
+                Path(f"{begun}.large").touch()
+        if len(seen) > 3:
             together = max(together, len(found))
+        for pod in found:
+            described = pod["metadata"]["annotations"]
+            (item,) = json.loads(described[names.ANNOTATION_UNITS])
+            Path(f"{begun}.{item}.{described[names.ANNOTATION_ATTEMPT]}").touch()
         return succeeded(plane.get("hungry"))
 
     plane.apply(job)
@@ -307,3 +318,113 @@ def test_a_bucket_that_is_suddenly_half_empty_launches_nothing_until_resumed(
     (tmp_path / "go").touch()
     plane.wait_for("halved", succeeded)
     assert Counter(begun_units(begun)) == Counter({f"clip/{item}": 1 + (item in (3, 4)) for item in range(10)})
+
+
+def told(plane: Plane, job: str) -> set[str]:
+    """Reasons of the Events about a job."""
+    events = plane.request("GET", "/api/v1/namespaces/default/events")["items"]
+    return {each["reason"] for each in events if each["involvedObject"].get("name") == job}
+
+
+def test_what_is_asked_in_vain_is_answered_and_changes_nothing(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    waits = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; " + CLIP
+    job = reel("content", clips=2)
+    job["spec"]["stages"] = [stage("clip", begun, waits)]
+    plane.apply(job)
+    until(lambda: len(begun_units(begun)) == 2)
+    at_work = {pod["metadata"]["uid"] for pod in plane.pods("content")}
+    # Resuming what runs.
+    plane.annotate("content", names.ANNOTATION_RESUME, "while it runs")
+    plane.wait_for("content", lambda found: found["status"]["handled"].get("resume") == "while it runs")
+    until(lambda: "NothingToResume" in told(plane, "content"))
+    assert {pod["metadata"]["uid"] for pod in plane.pods("content")} == at_work
+    (tmp_path / "go").touch()
+    plane.wait_for("content", succeeded)
+    # Restarting what is done, resuming it, and retrying what did not fail.
+    for annotation, field in (
+        (names.ANNOTATION_RESTART, "restart"),
+        (names.ANNOTATION_RESUME, "resume"),
+        (names.ANNOTATION_RETRY, "retry"),
+    ):
+        plane.annotate("content", annotation, "clip/0@done")
+        seen = plane.wait_for(
+            "content",
+            lambda found, field=field: found["status"]["handled"].get(field) == "clip/0@done" and succeeded(found),
+        )
+        assert seen["status"]["progress"] == "2/2"
+    until(lambda: "NothingToRestart" in told(plane, "content"))
+    assert not any(plane.get("content")["status"]["counters"].values())
+    assert begun_units(begun) == ["clip/0", "clip/1"]
+
+
+def test_two_requests_at_once_are_each_acted_on_once(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    """One clip has failed, the other hangs: a resume and a restart in one patch."""
+    script = f"""
+        if [ ! -e {tmp_path}/go ]; then
+          [ "$CARRYON_ITEM" = 0 ] && exit 3
+          sleep 600
+        fi
+    """
+    job = reel("both", clips=2, retry=AT_ONCE)
+    job["spec"]["stages"] = [stage("clip", begun, script + CLIP)]
+    plane.apply(job)
+    until(lambda: len(begun_units(begun)) == 2)
+    plane.wait_for("both", lambda found: found["status"]["units"]["failed"] == 1)
+    (tmp_path / "go").touch()
+    requests = {names.ANNOTATION_RESUME: "now", names.ANNOTATION_RESTART: "now"}
+    plane.patch("both", {"metadata": {"annotations": requests}})
+    status = plane.wait_for("both", succeeded)["status"]
+    assert {name: value for name, value in status["handled"].items() if value} == {"resume": "now", "restart": "now"}
+    assert Counter(begun_units(begun)) == {"clip/0": 2, "clip/1": 2}
+    counters = {cause: count for cause, count in status["counters"].items() if count}
+    assert counters == {"failures": 1, "resumes": 1, "restarts": 1}
+
+
+def test_a_job_that_has_used_its_gpu_seconds_waits_for_a_person(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    waits = f'if [ "$CARRYON_ITEM" = 1 ] && [ ! -e {tmp_path}/go ]; then sleep 600; fi; ' + CLIP
+    job = reel("costly", clips=2, limits={"gpuSeconds": 4})
+    job["spec"]["stages"] = [stage("clip", begun, waits)]
+    plane.apply(job)
+    seen = plane.wait_for("costly", lambda found: condition(found, "Stalled"))
+    assert claim(seen, "Stalled")["reason"] == "GpuSecondsUsed"
+    assert "raise it" in claim(seen, "Stalled")["message"]
+    until(lambda: plane.pods("costly") == [])
+    assert begun_units(begun) == ["clip/0", "clip/1"]
+    (tmp_path / "go").touch()
+    plane.patch("costly", {"spec": {"limits": {"gpuSeconds": 1000}}})
+    status = plane.wait_for("costly", succeeded)["status"]
+    assert begun_units(begun) == ["clip/0", "clip/1", "clip/1"]
+    assert not any(status["counters"].values()), "nobody's failure"
+    assert status["gpuSeconds"]["lost"] >= 1
+
+
+@needs_kubectl
+def test_a_pause_frees_the_gpu_for_another_job(begun: Path, tmp_path: Path) -> None:
+    plane = Plane(tmp_path / "plane", gpus=1).start()
+    gpu = {"limits": {"nvidia.com/gpu": 1}}
+    try:
+        long = reel("long", clips=1)
+        long["spec"]["stages"] = [
+            stage("clip", begun, f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done; " + CLIP, resources=gpu)
+        ]
+        plane.apply(long)
+        until(lambda: begun_units(begun) == ["clip/0"])
+        short = reel("short", clips=1)
+        short["spec"]["stages"] = [stage("still", begun, CLIP, resources=gpu)]
+        plane.apply(short)
+        until(lambda: [_waits_for_room(pod) for pod in plane.pods("short")] == [True])
+
+        plane.kubectl("patch", "gj", "long", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
+        plane.kubectl("wait", "gj/short", "--for=condition=Succeeded", "--timeout=60s")
+        assert begun_units(begun) == ["clip/0", "still/0"]
+        (tmp_path / "go").touch()
+        plane.kubectl("patch", "gj", "long", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
+        plane.kubectl("wait", "gj/long", "--for=condition=Succeeded", "--timeout=60s")
+        assert begun_units(begun) == ["clip/0", "clip/0", "still/0"]
+    finally:
+        plane.kill()
+
+
+def _waits_for_room(pod: dict[str, Any]) -> bool:
+    conditions = {each["type"]: each for each in pod["status"].get("conditions") or ()}
+    return conditions.get("PodScheduled", {}).get("reason") == "Unschedulable"
