@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carryon_core import names
-from plane import Job, Plane, claim, condition, succeeded, units_done, until
+from plane import Job, Plane, claim, condition, succeeded, suspended, units_done, until
 from reels import begun_units, reel, stage, versions
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -160,3 +161,73 @@ def test_a_job_whose_rows_were_never_good_says_which_are_wrong(plane: Plane, beg
     replace(table, HEADER + "a,one\n")
     plane.annotate("refused", "touched", "now")
     plane.wait_for("refused", succeeded)
+
+
+def test_a_config_map_that_loses_rows_breaks_or_vanishes_is_followed_as_far_as_is_safe(
+    plane: Plane, begun: Path
+) -> None:
+    def write(text: str) -> None:
+        plane.request("PATCH", f"{CONFIG_MAPS}/guests", {"data": {"rows.csv": text}}, "application/merge-patch+json")
+
+    plane.request("POST", CONFIG_MAPS, {"metadata": {"name": "guests"}, "data": {"rows.csv": HEADER + "".join(ROWS)}})
+    source = {"configMapKeyRef": {"name": "guests", "key": "rows.csv"}}
+    plane.apply(posts("guests", begun, source))
+    plane.wait_for("guests", succeeded)
+    done = begun_units(begun)
+
+    write(HEADER + "".join(ROWS[:10]))
+    seen = plane.wait_for("guests", lambda found: found["status"]["progress"] == "10/10" and succeeded(found))
+    assert not condition(seen, "ItemsStale"), "a few rows may go without a question"
+    write(HEADER + "".join(ROWS[:3]))
+    seen = plane.wait_for("guests", lambda found: condition(found, "ItemsStale"))
+    assert (claim(seen, "ItemsStale")["reason"], seen["status"]["progress"]) == ("ConfirmItems", "10/10")
+    write("nothing of the kind")
+    seen = plane.wait_for("guests", lambda found: claim(found, "ItemsStale").get("reason") == "SourceInvalid")
+    assert (succeeded(seen), seen["status"]["progress"]) == (True, "10/10")
+    plane.request("DELETE", f"{CONFIG_MAPS}/guests")
+    seen = plane.wait_for("guests", lambda found: claim(found, "ItemsStale").get("reason") == "SourceMissing")
+    assert (succeeded(seen), seen["status"]["progress"]) == (True, "10/10")
+    body = {"metadata": {"name": "guests"}, "data": {"rows.csv": HEADER + "".join(ROWS[:10]) + "late,hi\n"}}
+    plane.request("POST", CONFIG_MAPS, body)
+    seen = plane.wait_for("guests", lambda found: found["status"]["progress"] == "11/11" and succeeded(found))
+    assert not condition(seen, "ItemsStale")
+    assert begun_units(begun) == sorted([*done, "post/late"])
+
+
+def test_rows_of_jsonl_in_a_bucket_keep_their_types_and_name_files(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    (tmp_path / "ada.txt").write_text("a portrait of ada")
+    rows = [{"id": "ada", "photo": {"file": (tmp_path / "ada.txt").as_uri()}, "steps": 7}, {"id": "7", "steps": 8.5}]
+    table = tmp_path / "creators.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = reel("typed")
+    job["spec"]["items"] = {"from": {"format": "jsonl", "uri": table.as_uri()}}
+    script = '{ [ -z "$1" ] || cat "$1"; echo " in $2 steps"; } > "$CARRYON_OUTPUT/post.txt"'
+    job["spec"]["stages"] = [stage("post", begun, script, "{{ item.photo | default('') }}", "{{ item.steps }}")]
+    plane.apply(job)
+    plane.wait_for("typed", succeeded)
+    made = versions(plane.job_folder("typed"))
+    assert {unit: each.text for unit, (each,) in made.items()} == {
+        "post/ada": "a portrait of ada in 7 steps\n",
+        "post/7": " in 8.5 steps\n",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_rows_are_accepted_extended_and_paused(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    table = tmp_path / "many.csv"
+    rows = "".join(f"creator-{number},hello {number}\n" for number in range(99_990))
+    table.write_text(HEADER + rows)
+    job = posts("many", begun, {"uri": table.as_uri()})
+    job["spec"].update(unitsPerPod=20, parallelism=2)
+    plane.apply(job)
+    plane.wait_for("many", lambda found: units_done(found) >= 40, 240)
+    assert plane.get("many")["status"]["units"]["total"] == 99_990
+    plane.patch("many", {"spec": {"suspend": True}})
+    plane.wait_for("many", suspended, 120)
+    done = units_done(plane.get("many"))
+    replace(table, HEADER + "first,hi\n" + rows + "last,hi\n")
+    seen = plane.wait_for("many", lambda found: found["status"]["items"]["count"] == 99_992, 240)
+    assert units_done(seen) == done, "a row before them re-attributes nothing"
+    assert len(versions(plane.job_folder("many"))) == done
+    assert len(json.dumps(seen["status"])) < 600_000
