@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carryon_core import names
 from plane import Plane, claim, condition, failed, needs_kubectl, succeeded, until
 from reels import begun_units, film, reel, scenes, stage, versions
 
@@ -63,12 +65,21 @@ def test_a_job_that_no_node_takes_is_stalled_until_there_is_room(plane: Plane, b
     assert seen["status"]["counters"]["failures"] == 0
 
 
-def test_a_job_with_a_wrong_image_is_stalled_and_goes_on_when_it_is_corrected(plane: Plane, begun: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "reasons"),
+    [
+        ("Not An Image", {"InvalidImageName"}),
+        ("registry.example/no-such-worker:1", {"ErrImagePull", "ImagePullBackOff"}),
+    ],
+)
+def test_a_job_whose_image_can_not_be_had_is_stalled_and_goes_on_when_it_is_corrected(
+    plane: Plane, begun: Path, image: str, reasons: set[str]
+) -> None:
     job = clips("misnamed", begun)
-    job["spec"]["stages"][0]["image"] = "Not An Image"
+    job["spec"]["stages"][0]["image"] = image
     plane.apply(job)
     seen = plane.wait_for("misnamed", lambda found: condition(found, "Stalled"))
-    assert claim(seen, "Stalled")["reason"] == "InvalidImageName"
+    assert claim(seen, "Stalled")["reason"] in reasons
     waited = {pod["metadata"]["uid"] for pod in plane.pods("misnamed")}
     del job["spec"]["stages"][0]["image"]
     plane.apply(job)
@@ -168,3 +179,76 @@ def test_a_failing_job_tells_little_and_once(plane: Plane, begun: Path) -> None:
     assert told()["Failed"] == 1
     assert told()["UnitFailed"] <= 4
     assert set(told()) <= {"Failed", "UnitFailed"}
+
+
+def test_pods_go_once_they_are_counted_but_for_the_last_three_that_failed(plane: Plane, begun: Path) -> None:
+    script = 'if [ "$CARRYON_ITEM" -lt 5 ]; then echo "no colour $CARRYON_ITEM" >&2; exit 3; fi; ' + CLIP
+    plane.apply(clips("swept", begun, script, clips=8, retry={"perUnit": 1, "rounds": 0}))
+    plane.wait_for("swept", failed)
+    until(lambda: len(plane.pods("swept")) == 3)
+    kept = plane.pods("swept")
+    assert {pod["status"]["phase"] for pod in kept} == {"Failed"}
+    pod = kept[0]["metadata"]
+    (item,) = json.loads(pod["annotations"][names.ANNOTATION_UNITS])
+    if shutil.which("kubectl"):
+        assert f"no colour {item}" in plane.kubectl("logs", pod["name"])
+    logs = plane.job_folder("swept").glob("clip/*/*/attempts/*.log")
+    assert sorted(log.parts[-4] for log in logs) == ["0", "1", "2", "3", "4"], "of those that went, too"
+    until(lambda: plane.get("swept")["status"]["recorded"] and len(plane.get("swept")["status"]["recorded"]) == 3)
+
+
+def test_a_pod_template_is_merged_and_what_is_ours_wins_with_a_warning(plane: Plane, begun: Path) -> None:
+    template = {
+        "metadata": {"labels": {"team": "film"}},
+        "spec": {
+            "restartPolicy": "Always",
+            "priorityClassName": "low",
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+            "containers": [
+                {
+                    "name": "worker",
+                    "securityContext": {"privileged": True},
+                    "env": [{"name": "GREETING", "value": "hello"}],
+                }
+            ],
+        },
+    }
+    script = f'echo "$GREETING" > "$CARRYON_OUTPUT/clip.txt"; while [ ! -e {begun}.go ]; do sleep 0.1; done'
+    own = {"tolerations": [{"key": "spot", "operator": "Exists"}], "resources": {"requests": {"memory": "20Mi"}}}
+    plane.apply(clips("merged", begun, script, clips=1, queueName="film", podTemplate=template, stage_fields=own))
+    until(lambda: begun_units(begun) == ["clip/0"])
+    (pod,) = plane.pods("merged")
+    Path(f"{begun}.go").touch()
+    spec, labels = pod["spec"], pod["metadata"]["labels"]
+    assert (labels["team"], labels[names.LABEL_QUEUE]) == ("film", "film")
+    assert (spec["restartPolicy"], spec["priorityClassName"]) == ("Never", "low")
+    assert [each["key"] for each in spec["tolerations"]] == ["spot"], "the stage's own go before the template's"
+    container = spec["containers"][0]
+    assert not container["securityContext"].get("privileged")
+    assert container["resources"]["requests"]["memory"] == "20Mi"
+    plane.wait_for("merged", succeeded)
+    assert versions(plane.job_folder("merged"))["clip/0"][0].text == "hello\n"
+
+    def warned() -> list[str]:
+        events = plane.request("GET", "/api/v1/namespaces/default/events")["items"]
+        about = [each for each in events if each["involvedObject"].get("name") == "merged"]
+        return sorted(each["message"] for each in about if each["reason"] == "PodTemplateOverridden")
+
+    until(lambda: len(warned()) == 2)
+    assert "restartPolicy" in warned()[1]
+    assert "securityContext" in warned()[0]
+
+
+@needs_kubectl
+def test_waiting_for_the_end_ends_however_a_job_ends(plane: Plane, begun: Path) -> None:
+    plane.apply(clips("doomed", begun, "exit 3", retry={"perUnit": 1, "rounds": 0}))
+    plane.kubectl("wait", "gj/doomed", "--for=condition=Finished", "--timeout=60s")
+    plane.kubectl("wait", "gj/doomed", "--for=condition=Failed", "--timeout=1s")
+    plane.kubectl("wait", "gj/doomed", "--for=condition=Succeeded=false", "--timeout=1s")
+    job = plane.get("doomed")
+    assert job["status"]["observedGeneration"] == job["metadata"]["generation"]
+    held = {each["type"] for each in job["status"]["conditions"] if each["status"] == "True"}
+    assert held == {"Accepted", "Failed", "Finished", "Stalled"}, "for tools that know kstatus a failed job is stalled"
+    for each in job["status"]["conditions"]:
+        assert each["observedGeneration"] == job["metadata"]["generation"]
+        assert each["reason"]
