@@ -17,7 +17,7 @@ from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
 from plane import Plane, needs_kubectl, units_done, until
-from reels import begun_units, contents_hold, film, finished, reel, scenes, versions
+from reels import begun_units, contents_hold, film, finished, reel, scenes, stage, versions
 
 
 @pytest.fixture
@@ -210,6 +210,40 @@ def test_a_film_killed_in_the_middle_makes_nothing_again_that_is_done(plane: Pla
     assert len(after) == 19
     assert {unit: after[unit] for unit in before} == before
     assert after["reel/job"][0].text.splitlines() == [f"clip of prompt {number}" for number in range(9)]
+
+
+WAITING = 'while [ ! -e "$1" ]; do sleep 0.1; done; echo clip > "$CARRYON_OUTPUT/clip.txt"'
+
+
+def test_an_operator_that_is_killed_disturbs_no_clip_and_counts_none_twice(
+    plane: Plane, begun: Path, tmp_path: Path
+) -> None:
+    """It dies while clips are being made, and they end while it is away; one of them badly."""
+    job = reel("reel", retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
+    script = f'if [ "$CARRYON_ITEM" = 1 ] && [ "$(grep -c clip/1 {begun})" = 1 ]; then exit 3; fi'
+    job["spec"].update(items={"count": 4}, stages=[stage("clip", begun, f"{WAITING}; {script}", f"{tmp_path}/go")])
+    plane.apply(job)
+    until(lambda: len(begun_units(begun)) == 3)
+    plane.component("operator").kill()
+    (tmp_path / "go").touch()
+    wait_for_phase(plane, "reel", "Succeeded")
+    assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 2, "clip/2": 1, "clip/3": 1}
+    counters = plane.get("reel")["status"]["counters"]
+    assert {cause: count for cause, count in counters.items() if count} == {"failures": 1}
+
+
+def test_a_node_that_dies_costs_no_attempt(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    job = reel("reel", retry={"perUnit": 1, "rounds": 0})
+    job["spec"].update(items={"count": 3}, stages=[stage("clip", begun, WAITING, f"{tmp_path}/go")])
+    plane.apply(job)
+    until(lambda: len(begun_units(begun)) == 3)
+    plane.component("node").kill()
+    until(lambda: len(begun_units(begun)) == 6)
+    (tmp_path / "go").touch()
+    wait_for_phase(plane, "reel", "Succeeded")
+    assert Counter(begun_units(begun)) == {f"clip/{item}": 2 for item in range(3)}
+    counters = plane.get("reel")["status"]["counters"]
+    assert {cause: count for cause, count in counters.items() if count} == {"disruptions": 3}
 
 
 def test_appending_clips_extends_a_finished_reel(plane: Plane) -> None:
