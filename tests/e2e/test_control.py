@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carryon_core import names
-from plane import ApiError, Plane, claim, condition, failed, needs_kubectl, succeeded, units_done, until
+from plane import JOBS, ApiError, Plane, claim, condition, failed, needs_kubectl, succeeded, units_done, until
 from reels import begun_units, film, reel, scenes, stage, versions
 
 CLIP = 'head -c 64 /dev/urandom > "$CARRYON_OUTPUT/clip.bin"'
@@ -428,3 +428,33 @@ def test_a_pause_frees_the_gpu_for_another_job(begun: Path, tmp_path: Path) -> N
 def _waits_for_room(pod: dict[str, Any]) -> bool:
     conditions = {each["type"]: each for each in pod["status"].get("conditions") or ()}
     return conditions.get("PodScheduled", {}).get("reason") == "Unschedulable"
+
+
+def test_a_job_that_was_deleted_and_applied_again_is_done_already(plane: Plane, begun: Path) -> None:
+    job = film("again", begun, items={"list": scenes(3)})
+    plane.apply(job)
+    plane.wait_for("again", succeeded)
+    made, uid = begun_units(begun), plane.get("again")["metadata"]["uid"]
+    plane.delete("again")
+    until(lambda: gone(plane, "again"))
+    plane.apply(job)
+    seen = plane.wait_for("again", succeeded)
+    assert seen["metadata"]["uid"] != uid
+    assert seen["status"]["progress"] == "7/7"
+    assert begun_units(begun) == made
+
+
+def test_a_status_that_is_lost_is_found_again_in_the_bucket(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    waits = f'while [ "$CARRYON_ITEM" -gt 1 ] && [ ! -e {tmp_path}/go ]; do sleep 0.1; done; ' + CLIP
+    job = reel("forgetful", clips=4, parallelism=2)
+    job["spec"]["stages"] = [stage("clip", begun, waits)]
+    plane.apply(job)
+    plane.wait_for("forgetful", lambda found: units_done(found) == 2)
+    until(lambda: len(begun_units(begun)) == 4)
+    lost = {"status": None}
+    plane.request("PATCH", f"{JOBS}/forgetful/status", lost, "application/merge-patch+json")
+    seen = plane.wait_for("forgetful", lambda found: units_done(found) == 2)
+    assert seen["status"]["units"]["active"] == 2
+    (tmp_path / "go").touch()
+    plane.wait_for("forgetful", succeeded)
+    assert begun_units(begun) == [f"clip/{item}" for item in range(4)]

@@ -158,3 +158,39 @@ def test_an_edit_of_the_scene_that_failed_gives_it_a_new_budget(plane: Plane, be
     assert Counter(begun_units(begun)) == {"clip/scene-0": 1, "clip/scene-1": 2, "clip/scene-2": 1}
     assert status["stages"][0]["failed"] == ""
     assert status["counters"]["failures"] == 1
+
+
+def test_a_stage_that_is_added_to_a_finished_job_is_all_that_is_made_and_one_that_is_taken_away_unmakes_nothing(
+    plane: Plane, begun: Path
+) -> None:
+    job = film("longer", begun, items={"list": scenes(2)})
+    whole = job["spec"]["stages"]
+    job["spec"]["stages"] = whole[:1]
+    plane.apply(job)
+    plane.wait_for("longer", succeeded)
+    assert begun_units(begun) == ["image/scene-0", "image/scene-1"]
+    job["spec"]["stages"] = whole
+    plane.apply(job)
+    assert plane.wait_for("longer", succeeded)["status"]["progress"] == "5/5"
+    made = ["clip/scene-0", "clip/scene-1", "image/scene-0", "image/scene-1", "reel/job"]
+    assert begun_units(begun) == made
+    job["spec"]["stages"] = whole[:2]
+    plane.apply(job)
+    seen = plane.wait_for("longer", succeeded)
+    assert seen["status"]["progress"] == "4/4"
+    assert [each["name"] for each in seen["status"]["stages"]] == ["image", "clip"]
+    assert begun_units(begun) == made
+    assert sorted(versions(plane.job_folder("longer"))) == made, "what it made stays"
+
+
+def test_items_that_move_from_the_job_into_a_table_are_done_already(plane: Plane, begun: Path, tmp_path: Path) -> None:
+    job = clips("tabled", begun, 3)
+    plane.apply(job)
+    plane.wait_for("tabled", succeeded)
+    table = tmp_path / "scenes.csv"
+    table.write_text("id,prompt\n" + "".join(f"scene-{number},prompt {number}\n" for number in (2, 0, 1, 3)))
+    job["spec"]["items"] = {"from": {"uri": table.as_uri(), "format": "csv"}}
+    plane.apply(job)
+    seen = plane.wait_for("tabled", succeeded)
+    assert seen["status"]["progress"] == "4/4"
+    assert begun_units(begun) == [f"clip/scene-{number}" for number in range(4)]
