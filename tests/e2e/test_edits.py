@@ -194,3 +194,16 @@ def test_items_that_move_from_the_job_into_a_table_are_done_already(plane: Plane
     seen = plane.wait_for("tabled", succeeded)
     assert seen["status"]["progress"] == "4/4"
     assert begun_units(begun) == [f"clip/scene-{number}" for number in range(4)]
+
+
+def test_an_edit_that_is_made_in_a_moment_is_an_end_like_any_other(plane: Plane, begun: Path) -> None:
+    job = clips("sudden", begun, 2, output={"uri": plane.output.as_uri(), "keepOutdated": 1})
+    plane.apply(job)
+    first = plane.wait_for("sudden", succeeded)["status"]["time"]["finished"]
+    for prompt in ("a heron", "a stork", "a crane"):
+        set_prompt(job, 1, prompt)
+        plane.apply(job)
+        plane.wait_for("sudden", succeeded)
+    wanted = {"clip/scene-0": ["clip of prompt 0\n"], "clip/scene-1": ["clip of a stork\n", "clip of a crane\n"]}
+    until(lambda: _texts(plane, "sudden") == wanted)
+    assert plane.get("sudden")["status"]["time"]["finished"] > first, "what goes some time after the end stays so long"
