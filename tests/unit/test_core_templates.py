@@ -285,7 +285,6 @@ def test_a_file_has_no_text() -> None:
         ("{{ 'a' if not inputs['previous'] and item.x in item.y else -1 }}", {"inputs.previous", "item.x", "item.y"}),
         ({"a": ["{{ item.a }}", {"b": "{{ item.b }}"}], "{{ item.key }}": 1, "c": None}, {"item.a", "item.b"}),
     ],
-    ids=str,
 )
 def test_what_templates_name_is_known_without_items(value: Any, named: set[str]) -> None:
     assert names(value) == named
