@@ -175,7 +175,7 @@ def _resume_when_at_work(job: Subject) -> Verdict | None:
         return None
     waiting = job.condition(ConditionType.AWAITING_APPROVAL)
     if waiting is not None and not job.status.units.active:
-        return _no(f"it waits for approval: {sentence(waiting)}", f"carryon approve {job.name} STAGE")
+        return _no(f"it waits for approval: {sentence(waiting)}", _approval(job))
     if job.spec.parallelism == 0:
         return _no("spec.parallelism is 0: raise it to let pods start", "raise spec.parallelism")
     failed = job.status.units.failed
@@ -398,9 +398,15 @@ def _approve_possible(job: Subject) -> Verdict:
     return Verdict(
         True,
         waiting.message if waiting is not None and waiting.message else ahead,
-        f"carryon approve {job.name} {stages[0]} --all",
+        _approval(job),
         f"Approve {stages[0]}" if len(stages) == 1 else "Approve",
     )
+
+
+def _approval(job: Subject) -> str:
+    """What opens the first stage that is not open to all; nothing where somebody has just approved the last."""
+    stages = unapproved(job.spec)
+    return f"carryon approve {job.name} {stages[0]} --all" if stages else "nothing: units go on by themselves"
 
 
 def unapproved(spec: JobSpec) -> list[str]:
