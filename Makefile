@@ -24,7 +24,7 @@ demo: $(READY) ## Render a reel of 15 clips on this machine; Ctrl-C any time, th
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) ## Run the tests: no cluster, no Docker, no GPU.
-	$(BIN)/python -m pytest -m "not slow and not radosgw"
+	$(BIN)/python -m pytest -m "not slow and not radosgw" -n 2 --dist loadfile
 
 test-slow: $(READY) ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
 	$(BIN)/python -m pytest -m slow
