@@ -21,7 +21,7 @@ from reels import begun_units, contents_hold, film, finished, reel, scenes, stag
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Plane]:
+def own_plane(tmp_path: Path) -> Iterator[Plane]:
     """A control plane of its own, which the test may kill."""
     made = Plane(tmp_path / "plane").start()
     yield made
@@ -40,60 +40,61 @@ def wait_for_phase(plane: Plane, name: str, phase: str, seconds: float = 60) -> 
     plane.wait_for(name, lambda job: (job.get("status") or {}).get("phase") == phase, seconds)
 
 
-def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(plane: Plane) -> None:
+def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(own_plane: Plane) -> None:
     job = reel("reel", seconds=0.8)
-    plane.apply(job)
-    wait_for_progress(plane, "reel", 9)
-    plane.kill()
-    store = store_of(plane)
+    own_plane.apply(job)
+    wait_for_progress(own_plane, "reel", 9)
+    own_plane.kill()
+    store = store_of(own_plane)
     before = finished(store, job)
     assert 9 <= len(before) < 15
 
-    plane.start()
-    wait_for_phase(plane, "reel", "Succeeded")
+    own_plane.start()
+    wait_for_phase(own_plane, "reel", "Succeeded")
     after = finished(store, job)
     assert len(after) == 15
     assert {at: after[at].objects for at in before} == {at: before[at].objects for at in before}, "made again"
     assert all(contents_hold(store, at, unit.done) for at, unit in after.items())
-    status = plane.get("reel")["status"]
+    status = own_plane.get("reel")["status"]
     assert status["progress"] == "15/15"
     assert status["counters"]["failures"] == 0, "a machine that goes down is not the job's fault"
 
 
 @needs_kubectl
 def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) -> None:
-    job = reel("reel", seconds=0.8)
+    job = reel("freed", seconds=0.8)
     plane.apply(job)
-    wait_for_progress(plane, "reel", 9)
-    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
-    plane.kubectl("wait", "--for=condition=Suspended", "gj/reel", "--timeout=30s")
-    until(lambda: plane.pods("reel") == [])  # They have ended; their objects go a moment later.
-    status = plane.get("reel")["status"]
+    wait_for_progress(plane, "freed", 9)
+    plane.kubectl("patch", "gj", "freed", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
+    plane.kubectl("wait", "--for=condition=Suspended", "gj/freed", "--timeout=30s")
+    until(lambda: plane.pods("freed") == [])  # They have ended; their objects go a moment later.
+    status = plane.get("freed")["status"]
     assert status["phase"] == "Suspended"
     done = int(status["progress"].split("/")[0])
     assert 9 <= done < 15
     before = finished(store_of(plane), job)
     assert len(before) == done
 
-    plane.kubectl("patch", "gj", "reel", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
-    plane.kubectl("wait", "--for=condition=Finished", "gj/reel", "--timeout=60s")
+    plane.kubectl("patch", "gj", "freed", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
+    plane.kubectl("wait", "--for=condition=Finished", "gj/freed", "--timeout=60s")
     after = finished(store_of(plane), job)
     assert len(after) == 15
     assert {at: after[at].objects for at in before} == {at: before[at].objects for at in before}
-    counters = plane.get("reel")["status"]["counters"]
+    counters = plane.get("freed")["status"]["counters"]
     assert (counters["suspensions"], counters["resumes"], counters["failures"]) == (1, 1, 0)
 
 
-def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(plane: Plane) -> None:
+def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(own_plane: Plane) -> None:
+    """Nobody looks at the whole bucket until the job would end."""
     job = reel("reel", clips=9, seconds=0.6)
-    plane.apply(job)
-    wait_for_progress(plane, "reel", 4)
-    store = store_of(plane)
+    own_plane.apply(job)
+    wait_for_progress(own_plane, "reel", 4)
+    store = store_of(own_plane)
     before = finished(store, job)
     lost = sorted(before)[0]
     store.delete(lost + before[lost].done.artifacts[0].key)
 
-    wait_for_phase(plane, "reel", "Succeeded")
+    wait_for_phase(own_plane, "reel", "Succeeded")
     after = finished(store, job)
     assert len(after) == 9
     assert after[lost].done.artifacts[0].sha256 != before[lost].done.artifacts[0].sha256, "the generator is random"
@@ -102,10 +103,10 @@ def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(plane: Plan
 
 
 def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: Plane, tmp_path: Path) -> None:
-    job = reel("reel", clips=1, seconds=1.5)
+    job = reel("partitioned", clips=1, seconds=1.5)
     plane.apply(job)
-    until(lambda: bool(plane.pods("reel")))
-    (pod,) = plane.pods("reel")
+    until(lambda: bool(plane.pods("partitioned")))
+    (pod,) = plane.pods("partitioned")
     (tmp_path / "scratch").mkdir()
     assigned = next(e["value"] for e in pod["spec"]["containers"][0]["env"] if e["name"] == names.ENV_ASSIGNMENT)
     environment = {
@@ -121,7 +122,7 @@ def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: P
         program = _wait_for_child(cut_off.pid)
         cut_off.send_signal(signal.SIGSTOP)
         os.kill(program, signal.SIGSTOP)
-        wait_for_phase(plane, "reel", "Succeeded")
+        wait_for_phase(plane, "partitioned", "Succeeded")
         store = store_of(plane)
         before = finished(store, job)
         os.kill(program, signal.SIGCONT)
@@ -152,10 +153,10 @@ def test_a_unit_that_always_fails_never_stops_the_other_fourteen(plane: Plane) -
         'if [ "$CARRYON_ITEM" = 7 ]; then echo "no such scene: 7" >&2; exit 3; fi; '
         + "echo x > $CARRYON_OUTPUT/clip.txt"
     )
-    job = reel("reel", script=script, retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
+    job = reel("stubborn", script=script, retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
     plane.apply(job)
-    wait_for_phase(plane, "reel", "Failed")
-    status = plane.get("reel")["status"]
+    wait_for_phase(plane, "stubborn", "Failed")
+    status = plane.get("stubborn")["status"]
     units = {"total": 15, "succeeded": 14, "failed": 1, "active": 0, "remaining": 0, "outcomes": {"generated": 14}}
     assert status["units"] == units
     assert status["stages"][0]["failed"] == "7"
@@ -165,7 +166,7 @@ def test_a_unit_that_always_fails_never_stops_the_other_fourteen(plane: Plane) -
     assert "no such scene: 7" in failure["message"]
     assert "no such scene: 7" in status["message"]
     assert status["resume"]["possible"]
-    assert status["resume"]["action"] == "correct what made them fail, then: carryon resume reel (1 remaining)"
+    assert status["resume"]["action"] == "correct what made them fail, then: carryon resume stubborn (1 remaining)"
     assert len(finished(store_of(plane), job)) == 14
 
 
@@ -181,10 +182,10 @@ def test_two_stages_run_item_by_item(plane: Plane) -> None:
             "command": {"args": ["sh", "-ec", 'cat "$1" "$1" > "$CARRYON_OUTPUT/clip.txt"', "sh", "{{ inputs.image }}"]}
         },
     }
-    job = reel("film", clips=3)
+    job = reel("pairs", clips=3)
     job["spec"]["stages"] = [draw, film]
     plane.apply(job)
-    wait_for_phase(plane, "film", "Succeeded")
+    wait_for_phase(plane, "pairs", "Succeeded")
     store = store_of(plane)
     clips = {
         unit.done.item: store.get(at + unit.done.artifacts[0].key)
@@ -194,19 +195,19 @@ def test_two_stages_run_item_by_item(plane: Plane) -> None:
     assert clips == {"0": b"0\n0\n", "1": b"1\n1\n", "2": b"2\n2\n"}
 
 
-def test_a_film_killed_in_the_middle_makes_nothing_again_that_is_done(plane: Plane, begun: Path) -> None:
+def test_a_film_killed_in_the_middle_makes_nothing_again_that_is_done(own_plane: Plane, begun: Path) -> None:
     job = film("film", begun, items={"list": scenes(9)}, unitsPerPod=3)
-    plane.apply(job)
-    wait_for_progress(plane, "film", 7)
-    plane.kill()
-    before, begun_before = versions(plane.job_folder("film")), Counter(begun_units(begun))
+    own_plane.apply(job)
+    wait_for_progress(own_plane, "film", 7)
+    own_plane.kill()
+    before, begun_before = versions(own_plane.job_folder("film")), Counter(begun_units(begun))
     assert 7 <= len(before) < 19
 
-    plane.start()
-    wait_for_phase(plane, "film", "Succeeded")
+    own_plane.start()
+    wait_for_phase(own_plane, "film", "Succeeded")
     begun_since = Counter(begun_units(begun)) - begun_before
     assert not set(begun_since) & set(before)
-    after = versions(plane.job_folder("film"))
+    after = versions(own_plane.job_folder("film"))
     assert len(after) == 19
     assert {unit: after[unit] for unit in before} == before
     assert after["reel/job"][0].text.splitlines() == [f"clip of prompt {number}" for number in range(9)]
@@ -216,53 +217,53 @@ WAITING = 'while [ ! -e "$1" ]; do sleep 0.1; done; echo clip > "$CARRYON_OUTPUT
 
 
 def test_an_operator_that_is_killed_disturbs_no_clip_and_counts_none_twice(
-    plane: Plane, begun: Path, tmp_path: Path
+    own_plane: Plane, begun: Path, tmp_path: Path
 ) -> None:
     """It dies while clips are being made, and they end while it is away; one of them badly."""
     job = reel("reel", retry={"perUnit": 2, "rounds": 0, "backoff": {"initial": "1s"}})
     script = f'if [ "$CARRYON_ITEM" = 1 ] && [ "$(grep -c clip/1 {begun})" = 1 ]; then exit 3; fi'
     job["spec"].update(items={"count": 4}, stages=[stage("clip", begun, f"{WAITING}; {script}", f"{tmp_path}/go")])
-    plane.apply(job)
+    own_plane.apply(job)
     until(lambda: len(begun_units(begun)) == 3)
-    plane.component("operator").kill()
+    own_plane.component("operator").kill()
     (tmp_path / "go").touch()
-    wait_for_phase(plane, "reel", "Succeeded")
+    wait_for_phase(own_plane, "reel", "Succeeded")
     assert Counter(begun_units(begun)) == {"clip/0": 1, "clip/1": 2, "clip/2": 1, "clip/3": 1}
-    counters = plane.get("reel")["status"]["counters"]
+    counters = own_plane.get("reel")["status"]["counters"]
     assert {cause: count for cause, count in counters.items() if count} == {"failures": 1}
 
 
-def test_a_node_that_dies_costs_no_attempt(plane: Plane, begun: Path, tmp_path: Path) -> None:
+def test_a_node_that_dies_costs_no_attempt(own_plane: Plane, begun: Path, tmp_path: Path) -> None:
     job = reel("reel", retry={"perUnit": 1, "rounds": 0})
     job["spec"].update(items={"count": 3}, stages=[stage("clip", begun, WAITING, f"{tmp_path}/go")])
-    plane.apply(job)
+    own_plane.apply(job)
     until(lambda: len(begun_units(begun)) == 3)
-    plane.component("node").kill()
+    own_plane.component("node").kill()
     until(lambda: len(begun_units(begun)) == 6)
     (tmp_path / "go").touch()
-    wait_for_phase(plane, "reel", "Succeeded")
+    wait_for_phase(own_plane, "reel", "Succeeded")
     assert Counter(begun_units(begun)) == {f"clip/{item}": 2 for item in range(3)}
-    counters = plane.get("reel")["status"]["counters"]
+    counters = own_plane.get("reel")["status"]["counters"]
     assert {cause: count for cause, count in counters.items() if count} == {"disruptions": 3}
 
 
 def test_appending_clips_extends_a_finished_reel(plane: Plane) -> None:
-    job = reel("reel", clips=2, seconds=0.1)
+    job = reel("grown", clips=2, seconds=0.1)
     plane.apply(job)
-    wait_for_phase(plane, "reel", "Succeeded")
+    wait_for_phase(plane, "grown", "Succeeded")
     before = finished(store_of(plane), job)
     job["spec"]["items"]["count"] = 4
-    plane.patch("reel", {"spec": {"items": {"count": 4}}})
-    plane.wait_for("reel", lambda found: found["status"].get("progress") == "4/4", 60)
+    plane.patch("grown", {"spec": {"items": {"count": 4}}})
+    plane.wait_for("grown", lambda found: found["status"].get("progress") == "4/4", 60)
     after = finished(store_of(plane), job)
     assert {at: after[at].objects for at in before} == {at: unit.objects for at, unit in before.items()}
 
 
 @needs_kubectl
 def test_deleting_a_job_ends_its_pods_and_keeps_its_clips(plane: Plane) -> None:
-    job = reel("reel", clips=6, seconds=1)
+    job = reel("gone", clips=6, seconds=1)
     plane.apply(job)
-    wait_for_progress(plane, "reel", 2)
-    plane.kubectl("delete", "gj", "reel", "--timeout=30s")
-    until(lambda: plane.pods("reel") == [])
+    wait_for_progress(plane, "gone", 2)
+    plane.kubectl("delete", "gj", "gone", "--timeout=30s")
+    until(lambda: plane.pods("gone") == [])
     assert len(finished(store_of(plane), job)) >= 2

@@ -157,9 +157,9 @@ def test_a_job_whose_rows_were_never_good_says_which_are_wrong(plane: Plane, beg
     assert told["reason"] == "InvalidItems"
     assert "row 3" in told["message"] or "rows 2 and 4" in told["message"]
     assert plane.pods("refused") == []
-    # Corrected data need no edit of the job; to be looked at now, and not in half a minute, a touch is enough.
+    # Corrected data need no edit of the job; a request has them looked at now, and not in half a minute.
     replace(table, HEADER + "a,one\n")
-    plane.annotate("refused", "touched", "now")
+    plane.annotate("refused", names.ANNOTATION_RESUME, "now")
     plane.wait_for("refused", succeeded)
 
 
