@@ -7,13 +7,16 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Stores
-from plane import JOBS, Job, Plane, claim, condition, succeeded, until
+from plane import JOBS, Job, Plane, claim, condition, succeeded, units_done, until
 from reels import begun_units, contents_hold, finished, reel, stage
 
 SECRETS = "/api/v1/namespaces/default/secrets"
@@ -27,11 +30,17 @@ def plane(tmp_path: Path, intervals: dict[str, str]) -> Iterator[Plane]:
 
 
 @pytest.fixture
-def secret(plane: Plane) -> dict[str, str]:
-    """A Secret with the keys of the bucket, as `credentialsSecret` names it."""
-    keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
-    plane.request("POST", SECRETS, {"metadata": {"name": "keys"}, "data": encoded})
+def keys() -> dict[str, Any]:
+    """A Secret with the keys of the bucket."""
+    known = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in known.items()}
+    return {"metadata": {"name": "keys"}, "data": encoded}
+
+
+@pytest.fixture
+def secret(plane: Plane, keys: dict[str, Any]) -> dict[str, str]:
+    """That Secret in the namespace of jobs, as `credentialsSecret` names it."""
+    plane.request("POST", SECRETS, keys)
     return {"name": "keys"}
 
 
@@ -40,7 +49,11 @@ def accepted(plane: Plane, name: str) -> dict[str, str]:
     return next((each for each in conditions if each["type"] == "Accepted"), {})
 
 
-def test_a_reel_waits_for_its_secret_and_is_made_in_s3(plane: Plane, s3_config: StoreConfig, stores: Stores) -> None:
+def test_a_reel_waits_for_its_secret_and_is_made_in_s3(
+    plane: Plane, s3_config: StoreConfig, stores: Stores, keys: dict[str, Any]
+) -> None:
+    plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+    plane.request("POST", "/api/v1/namespaces/elsewhere/secrets", keys)
     output = {"uri": s3_config.uri, "endpoint": s3_config.endpoint, "credentialsSecret": {"name": "keys"}}
     job = reel("reel", clips=4, seconds=0.1, output=output, unitsPerPod=2)
     plane.apply(job)
@@ -52,16 +65,15 @@ def test_a_reel_waits_for_its_secret_and_is_made_in_s3(plane: Plane, s3_config: 
     )
     assert plane.pods("reel") == []
 
-    keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
-    plane.request("POST", SECRETS, {"metadata": {"name": "keys"}, "data": encoded})
+    plane.request("POST", SECRETS, keys)
     plane.patch("reel", {"metadata": {"annotations": {"touched": "now"}}})
     plane.wait_for("reel", succeeded)
     store = stores.open(s3_config)
     made = finished(store, job)
     assert len(made) == 4
     assert all(contents_hold(store, at, unit.done) for at, unit in made.items())
-    assert all(value not in str(plane.get("reel")) for value in keys.values() if len(value) > 10)
+    secrets = [os.environ[name] for name in keys["data"]]
+    assert all(value not in str(plane.get("reel")) for value in secrets if len(value) > 10)
 
 
 def test_a_bucket_that_does_not_answer_is_an_outage_and_not_an_empty_bucket(plane: Plane) -> None:
@@ -133,3 +145,34 @@ def test_what_a_lifecycle_rule_took_is_told_and_made_again_only_when_somebody_as
     plane.wait_for("expired", lambda found: succeeded(found) and not condition(found, "ArtifactsMissing"))
     assert begun_units(begun) == ["clip/0", "clip/1", "clip/1", "clip/2", "clip/2", "clip/3"]
     assert len(finished(store, job)) == 4
+
+
+def test_a_bucket_that_goes_away_while_clips_are_made_unmakes_nothing(
+    plane: Plane, begun: Path, tmp_path: Path, secret: dict[str, str]
+) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="fragile")
+    output = {"uri": "s3://fragile/x", "endpoint": endpoint, "credentialsSecret": secret}
+    job = reel("patient", output=output, retry={"perUnit": 3, "rounds": 0, "backoff": {"initial": "1s"}})
+    waits = f'while [ "$CARRYON_ITEM" -gt 2 ] && [ ! -e {tmp_path}/go ]; do sleep 0.1; done; '
+    script = waits + 'echo clip > "$CARRYON_OUTPUT/clip.txt"'
+    job["spec"].update(items={"count": 6}, stages=[stage("clip", begun, script)])
+    try:
+        plane.apply(job)
+        plane.wait_for("patient", lambda found: units_done(found) == 3)
+        until(lambda: len(begun_units(begun)) == 6)
+        server.stop()
+        seen = plane.wait_for("patient", lambda found: claim(found, "Progressing").get("reason") == "BucketUnreachable")
+        assert seen["status"]["progress"] == "3/6", "an outage is no verdict"
+        assert len(plane.pods("patient")) == 3, "who is at work goes on"
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+        server.start()
+        (tmp_path / "go").touch()
+        status = plane.wait_for("patient", succeeded, 120)["status"]
+    finally:
+        server.stop()
+    assert status["progress"] == "6/6"
+    assert begun_units(begun) == [f"clip/{item}" for item in range(6)]
