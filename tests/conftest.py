@@ -10,10 +10,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+from hypothesis import settings
 from moto.server import ThreadedMotoServer
 
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, Stores
+
+# No verdict on the speed of a machine that does other things as well.
+settings.register_profile("carryon", deadline=None)
+settings.load_profile("carryon")
 
 S3_BUCKET = "carryon-test"
 REAL_S3 = os.environ.get("CARRYON_TEST_S3_ENDPOINT")

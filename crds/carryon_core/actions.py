@@ -16,12 +16,24 @@ from carryon_core.spec import JobSpec
 from carryon_core.status import Condition, ConditionType, JobStatus
 from carryon_core.subject import Subject, counted, sentence
 
-__all__ = ["RESUMED_BY_A_PERSON", "TIMED_OUT", "Action", "Verdict", "counted", "unapproved", "verdict", "verdicts"]
+__all__ = [
+    "RESUMED_BY_A_PERSON",
+    "TIMED_OUT",
+    "VANISHED",
+    "Action",
+    "Verdict",
+    "counted",
+    "unapproved",
+    "verdict",
+    "verdicts",
+]
 
 OVERRIDES_MOST: Final = 1000
 """Units that spec.overrides has room for."""
 
-RESUMED_BY_A_PERSON: Final = frozenset({"ArtifactsVanished"})
+VANISHED: Final = "ArtifactsVanished"
+"""Reason of `Stalled` where the bucket has lost more than half of what was done."""
+RESUMED_BY_A_PERSON: Final = frozenset({VANISHED})
 """Reasons of `Stalled` that end with a request to resume; the others end by themselves when their cause does."""
 
 TIMED_OUT: Final = "JobTimeout"
@@ -173,6 +185,9 @@ def _resume_when_at_work(job: Subject) -> Verdict | None:
     stalled = job.condition(ConditionType.STALLED)
     if stalled is not None:
         return None
+    progressing = next((each for each in job.status.conditions if each.type == ConditionType.PROGRESSING), None)
+    if progressing is not None and progressing.reason == "BucketUnreachable":
+        return _already("it goes on once the bucket answers", "nothing: it carries on by itself")
     waiting = job.condition(ConditionType.AWAITING_APPROVAL)
     if waiting is not None and not job.status.units.active:
         return _no(f"it waits for approval: {sentence(waiting)}", _approval(job))
@@ -203,6 +218,9 @@ def _resume_stalled(job: Subject) -> Verdict | None:
 
 def _resume_possible(job: Subject) -> Verdict:
     kept = f"{counted(job.status.units.succeeded, 'unit')} done, which are kept"
+    stalled = job.condition(ConditionType.STALLED)
+    if stalled is not None and stalled.reason in RESUMED_BY_A_PERSON:
+        return _make_again(job, stalled)
     if job.spec.cancel or job.holds(ConditionType.CANCELLED):
         return _possible_resume(job, f"cancelled; {kept}")
     missing = job.condition(ConditionType.ARTIFACTS_MISSING)

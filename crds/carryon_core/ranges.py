@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Self
 
 _PART: Final = re.compile(r"(0|[1-9][0-9]{0,8})(?:-(0|[1-9][0-9]{0,8}))?\Z")
@@ -127,7 +127,3 @@ class IndexSet:
     def intervals(self) -> Iterator[tuple[int, int]]:
         """The inclusive intervals in ascending order."""
         return zip(self._starts, self._stops, strict=True)
-
-    def translate(self, move: Callable[[int], int | None]) -> IndexSet:
-        """The set under new numbers: `move` gives an index's new one, or None for an index that is gone."""
-        return IndexSet(new for new in map(move, self) if new is not None)

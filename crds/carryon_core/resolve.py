@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -171,11 +171,6 @@ class ResolvedJob:
     def upstream(self, before: int, item: int) -> tuple[int, int]:
         """(stage, item) of the unit in the stage `before` from which an item's unit takes its inputs."""
         return before, 0 if self.stages[before].gathers else item
-
-    def digest_of(self, units: Iterable[tuple[int, int]]) -> str:
-        """Digest of what these units are made from, in this order: 16 hex digits."""
-        prints = "\n".join(self.stages[stage].fingerprints[item] for stage, item in units)
-        return hashlib.sha256(prints.encode()).hexdigest()[:16]
 
     def rendered(self, unit: Unit) -> Rendered:
         """What a unit's templates make, with its files and inputs as such."""

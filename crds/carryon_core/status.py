@@ -19,6 +19,8 @@ MARK = 4
 """Hex digits of a fingerprint by which status tells that a unit is made from something else now."""
 MARKED_MOST = 1000
 """Units of one stage that have marks."""
+MADE_BLOCKS = 60
+"""Blocks of one stage's units that `made` has digests of."""
 
 
 class Phase(StrEnum):
@@ -117,7 +119,8 @@ class StageStatus(Loose):
         default="", description="Units of `failed` that another attempt would not help, whatever budget is left."
     )
     made: Short = Field(
-        default="", description="Digest of what the units of `succeeded` that made something are made from."
+        default="",
+        description="Of 60 blocks of units: 4 digits of what those of `succeeded` that made something are made from.",
     )
     marks: Annotated[str, text(MARK * MARKED_MOST, shortest=0)] = Field(
         default="",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
+from carryon_core.durations import moment
 from carryon_core.spec import JobSpec
 from carryon_core.status import Condition, ConditionType, JobStatus
 
@@ -63,7 +63,7 @@ class Subject:
         """Whether the spec keeps the job from working, by `suspend` or by a time that lies ahead."""
         if self.spec.suspend or self.spec.suspend_until is None:
             return self.spec.suspend
-        if self.now is not None and (until := _moment(self.spec.suspend_until)) is not None:
+        if self.now is not None and (until := moment(self.spec.suspend_until)) is not None:
             return until > self.now
         turn = next((each for each in self.status.conditions if each.type == ConditionType.SUSPENDED), None)
         return turn is not None and (turn.status == "True" or turn.reason == "Suspending")
@@ -94,11 +94,3 @@ def sentence(condition: Condition) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things in words: "1 unit", "15 units"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _moment(text: str) -> float | None:
-    """Seconds since the epoch; None where Kubernetes takes a text for a time that is none."""
-    try:
-        return datetime.fromisoformat(text.upper()).timestamp()
-    except ValueError:
-        return None

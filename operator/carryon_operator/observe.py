@@ -28,8 +28,8 @@ from carryon_operator.kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
 from carryon_operator.output import credentials, destination
-from carryon_operator.plan.decide import is_over
 from carryon_operator.plan.model import Observation, PodRecord
+from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
 
@@ -392,17 +392,20 @@ async def _status_of(raw: Mapping[str, Any]) -> JobStatus:
 def _read_status(told: Any) -> JobStatus:
     """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
     try:
-        status = JobStatus.model_validate(told)
-    except ValueError:
+        # The phase is never read back: one of another version is no damage.
+        status = JobStatus.model_validate({**told, "phase": None})
+    except (TypeError, ValueError):
         return JobStatus()
     sound = status.items.count <= ITEMS_MOST and all(_sound(stage, status.items.count) for stage in status.stages)
+    sound = sound and min(status.counters.model_dump().values()) >= 0
     return status if sound else JobStatus()
 
 
 def _sound(stage: StageStatus, items: int) -> bool:
     """Whether a stage's index sets are some, and name no units that there are not."""
     counted = (*stage.failures.values(), *stage.fruitless.values())
-    for indexes in (stage.succeeded, stage.failed, stage.skipped, *counted):
+    active = (pod.units for pod in stage.active)
+    for indexes in (stage.succeeded, stage.failed, stage.skipped, stage.permanent, *counted, *active):
         try:
             IndexSet.parse(indexes)
         except ValueError:

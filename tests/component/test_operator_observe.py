@@ -18,8 +18,8 @@ from carryon_core.messages import StoreConfig
 from carryon_core.resolve import ResolvedJob
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_operator.config import Config
-from carryon_operator.plan.decide import is_over
 from carryon_operator.plan.model import Observation
+from carryon_operator.plan.rest import is_over
 from desk import CLIPS, REEL, Desk, desk, pod
 
 FILM: dict[str, Any] = {

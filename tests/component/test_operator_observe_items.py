@@ -13,7 +13,7 @@ import pytest
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
 from carryon_operator.config import Config
-from carryon_operator.plan.decide import is_over
+from carryon_operator.plan.rest import is_over
 from desk import CLIPS, Desk, desk
 from fake_apiserver import Fault
 

@@ -85,9 +85,9 @@ with open("{steps}", "a") as log:
     while done < 40:
         time.sleep(0.1)
         done += 1
+        print(done, file=log, flush=True)
         steps.with_suffix(".new").write_text(str(done))
         steps.with_suffix(".new").replace(steps)
-        print(done, file=log, flush=True)
 pathlib.Path(os.environ["CARRYON_OUTPUT"], "clip.txt").write_text("forty steps")
 """
 """A clip of forty steps that keeps its own checkpoint."""

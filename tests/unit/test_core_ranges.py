@@ -60,12 +60,6 @@ def test_membership_is_that_of_sets(some: set[int], index: int) -> None:
     assert (index in IndexSet(some)) == (index in some)
 
 
-@given(st.dictionaries(st.integers(0, 30), st.one_of(st.none(), st.integers(0, 60))))
-def test_translate_moves_indexes_and_drops_what_is_gone(moves: dict[int, int | None]) -> None:
-    moved = IndexSet(moves).translate(moves.get)
-    assert set(moved) == {new for new in moves.values() if new is not None}
-
-
 @pytest.mark.parametrize(
     ("count", "text"), [(0, ""), (1, "0"), (2, "0-1"), (100_000, "0-99999")], ids=["none", "one", "two", "many"]
 )

@@ -299,18 +299,6 @@ def test_a_unit_that_gathers_is_told_all_of_its_inputs_in_order() -> None:
     assert body["metadata"]["annotations"][names.ANNOTATION_UNITS] == '["job"]'
 
 
-def test_files_of_a_unit_are_named_with_what_they_must_hold() -> None:
-    photo = {"file": "s3://bucket/in/dunes.png"}
-    spec = job_spec(
-        items={"list": [{"id": "dunes", "params": {"photo": photo}}, {"id": "sea", "params": {"photo": "none"}}]},
-        stages=[{"name": "clip", "generate": {"diffusers": {"model": "m", "params": {"image": "{{ item.photo }}"}}}}],
-    )
-    resolved = resolve("default", "reel", spec, files={photo["file"]: "a" * 64})
-    now = stand(resolved, {}, set())
-    made = pods.assignment(now, spec, STORE, PodCreate("reel-x-1", 0, (0, 1), 1))
-    assert [unit.files for unit in made.units] == [{photo["file"]: "a" * 64}, {}]
-
-
 @pytest.mark.parametrize(
     ("in_round", "knobs"), [(0, {}), (1, {"offload": "model"}), (2, {"tiling": False}), (9, {"tiling": False})]
 )

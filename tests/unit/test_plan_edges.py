@@ -239,6 +239,130 @@ def test_books_are_kept_of_more_units_than_have_marks_and_struck_by_stage_then()
     assert world.status.units.failed == 0
 
 
+def test_an_edit_of_one_unit_hides_nothing_that_vanished() -> None:
+    for edit in (
+        {"items": items("abcdefghijklmnopqrstuvwxyz", m="edited")},
+        {"items": items("abcdefghijklmnopqrstuvwxy")},
+    ):
+        world = World(spec=job_spec(stages=[CLIP], items=items("abcdefghijklmnopqrstuvwxyz")))
+        work(world)
+        world.done.clear()
+        world.edit(**edit)
+        world.settle()
+        assert condition(world, ConditionType.STALLED).reason == "ArtifactsVanished"
+        assert "of 25 units" in world.status.message
+
+
+def test_whoever_resumes_a_suspended_job_hears_what_vanished_from_it() -> None:
+    world = halfway()
+    world.edit(suspend=True)
+    world.settle()
+    stop(world)
+    world.done.clear()
+    world.settle()
+    assert world.status.phase == Phase.SUSPENDED
+    assert world.events.count("ArtifactsVanished") == 1
+    assert world.status.resume is not None
+    assert "no longer shows 8 of 8" in world.status.resume.reason
+    assert world.status.resume.action == "carryon resume reel makes them again"
+
+
+def test_that_artifacts_vanished_is_told_also_of_a_job_that_had_failed() -> None:
+    world = World(spec=job_spec(items={"count": 6}, retry={"perUnit": 1}))
+    work(world, {"5": 9})
+    world.done.clear()
+    world.edit(parallelism=2)
+    world.settle()
+    assert world.events.count("ArtifactsVanished") == 1
+
+
+# --- what gathers and its books -------------------------------------------------------------------------------------
+
+SOME = [{**stage, "success": {"minPercent": 50}} for stage in FILM[:2]]
+
+
+def lives(world: World, fails: dict[tuple[str, str], int], rounds: int = 40) -> Counter[str]:
+    """Let every worker succeed but those of some units; how many pods each stage got."""
+    pods: Counter[str] = Counter()
+    left = dict(fails)
+    for _ in range(rounds):
+        world.settle()
+        for pod in world.working():
+            pods[pod.stage] += 1
+            unit = (pod.stage, pod.units[0])
+            if left.get(unit, 0) > 0:
+                left[unit] -= 1
+                world.end(pod, 1)
+            else:
+                world.finish(pod)
+        world.now += 600
+    return pods
+
+
+def test_a_reel_of_other_clips_has_books_of_its_own() -> None:
+    world = World(spec=job_spec(stages=[*by_prompt(SOME), FILM[2]], items=items("abc"), retry={"perUnit": 1}))
+    lives(world, {("reel", "job"): 9})
+    assert world.status.phase == Phase.FAILED
+    # The reel can't be made with c, so c is edited, and then fails for good: the reel is that of a and b now.
+    world.edit(items=items("abc", c="edited"))
+    pods = lives(world, {("image", "c"): 9})
+    assert (pods["reel"], world.status.phase) == (1, Phase.SUCCEEDED)
+    assert world.status.units.failed == 2
+
+
+def test_a_reel_that_failed_is_skipped_when_nothing_is_left_to_gather() -> None:
+    clip = {"name": "clip", "success": {"minPercent": 0}, "generate": {"command": {"args": ["{{ item.p }}"]}}}
+    world = World(spec=job_spec(stages=[clip, FILM[2]], items=items("ab"), retry={"perUnit": 1}))
+    lives(world, {("reel", "job"): 9})
+    assert world.status.stages[1].failed == "0"
+    world.edit(items=items("ab", a="x", b="y"))
+    lives(world, {("clip", "a"): 9, ("clip", "b"): 9})
+    assert world.status.stages[1].skipped == "0"
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+def test_a_reel_that_fails_while_a_clip_is_let_in_again_can_be_made_with_it() -> None:
+    clip = {"name": "clip", "success": {"minPercent": 50}, "generate": {"command": {"args": ["{{ item.id }}"]}}}
+    world = World(spec=job_spec(stages=[clip, FILM[2]], items={"count": 4}, retry={"perUnit": 1}))
+    for _ in range(10):
+        world.settle()
+        for pod in world.working():
+            if pod.stage == "clip":
+                world.end(pod, 1) if pod.units == ("3",) else world.finish(pod)
+    (reel,) = world.working()
+    world.end(reel, 1)
+    world.annotations[names.ANNOTATION_RETRY] = "clip/3"
+    pods = lives(world, {})
+    assert (pods["reel"], world.status.phase) == (1, Phase.SUCCEEDED)
+
+
+def test_a_unit_is_not_failed_and_done_at_once() -> None:
+    clip = {"name": "clip", "success": {"minPercent": 0}, "generate": {"command": {"args": ["{{ item.id }}"]}}}
+    args = ["{{ item.photo | default('') }}", "{{ inputs.reel }}"]
+    post = {"name": "post", "after": ["reel"], "generate": {"command": {"args": args}}, "success": {"minPercent": 0}}
+    listed = {"list": [{"id": "a", "params": {"photo": {"file": PHOTO}}}, {"id": "b"}]}
+    world = World(spec=job_spec(stages=[clip, FILM[2], post], items=listed, retry={"perUnit": 1}), files={PHOTO: None})
+    work(world, {"a": 9, "b": 9})
+    units = world.status.units
+    assert (units.succeeded, units.failed, units.remaining) == (3, 2, 0)
+    assert world.status.phase == Phase.SUCCEEDED
+
+
+def test_a_stage_may_begin_to_gather_and_its_items_change_with_that() -> None:
+    world = World(spec=job_spec(stages=TWO_STAGES, items={"count": 4}, retry={"perUnit": 1}))
+    lives(world, {("clip", "3"): 9})
+    gather = {
+        "name": "clip",
+        "each": "job",
+        "after": ["image"],
+        "generate": {"command": {"args": ["{{ inputs.image }}"]}},
+    }
+    world.edit(stages=[TWO_STAGES[0], gather], items={"count": 5})
+    work(world)
+    assert world.status.phase == Phase.SUCCEEDED
+    assert world.status.progress == "6/6"
+
+
 def test_a_reel_that_can_never_work_is_not_tried_again_because_a_clip_was_let_go() -> None:
     stages = [{**stage, "success": {"minPercent": 60}} for stage in FILM[:2]] + [FILM[2]]
     world = World(spec=job_spec(stages=stages, items={"count": 3}, retry={"perUnit": 3}))
@@ -417,6 +541,67 @@ def test_whoever_asks_for_more_after_the_time_is_over_gets_it(request_: str, sto
     assert world.status.phase == Phase.SUCCEEDED
 
 
+@pytest.mark.parametrize("detour", ["suspended", "refused", "unreachable"])
+def test_the_clock_starts_anew_also_by_a_detour(detour: str) -> None:
+    world = World(spec=job_spec(items={"count": 1}, timeouts={"job": "1h"}))
+    world.settle()
+    world.now += 3590
+    world.finish(world.working()[0])
+    world.settle()
+    world.edit(items={"count": 2}, suspend=detour == "suspended")
+    if detour == "refused":
+        world.status = decide(replace(world.observe(), problem=("InvalidTemplate", "bad"))).status
+        assert world.status.time.finished is None
+    world.outage = "no answer" if detour == "unreachable" else None
+    world.settle()
+    world.outage = None
+    world.edit(suspend=False)
+    world.settle()
+    world.now += 30
+    world.settle()
+    assert [pod.gone_by for pod in world.pods.values()] == [None]
+
+
+@pytest.mark.parametrize("limit", [{"limits": {"gpuSeconds": 100}}, {"timeouts": {"job": "1m"}}], ids=["gpu", "time"])
+def test_limits_hold_also_while_the_bucket_is_away(limit: dict[str, Any]) -> None:
+    world = World(spec=job_spec(items={"count": 3}, **limit))
+    world.settle()
+    world.outage = "no answer"
+    plan = world.settle()
+    assert plan.wake_at is not None
+    assert plan.wake_at <= world.now + 60
+    world.now += 60
+    world.settle()
+    assert all(pod.gone_by for pod in world.pods.values())
+
+
+def test_a_resume_that_changes_nothing_is_answered() -> None:
+    world = World(spec=job_spec(items={"count": 3}, limits={"gpuSeconds": 100}))
+    world.settle()
+    world.now += 50
+    world.settle()
+    stop(world)
+    world.annotations[names.ANNOTATION_RESUME] = "over the limit"
+    world.settle()
+    assert world.events.count("NothingToResume") == 1
+    world.edit(suspend=True)
+    world.annotations[names.ANNOTATION_RESUME] = "and suspended"
+    world.settle()
+    assert world.events.count("NothingToResume") == 2
+    world.edit(suspend=False)
+    world.settle()
+    assert (world.status.counters.suspensions, world.status.counters.resumes) == (1, 1)
+
+
+def test_retrying_what_is_done_is_answered() -> None:
+    world = World(spec=job_spec(items={"count": 3}))
+    work(world)
+    world.annotations[names.ANNOTATION_RETRY] = "clip/0-2"
+    world.settle()
+    assert "NothingToRetry" in world.events
+    assert not world.working()
+
+
 def test_a_job_that_was_created_suspended_begins_and_does_not_resume() -> None:
     world = World(spec=job_spec(items={"count": 1}, suspend=True, limits={"resumes": 1}))
     world.settle()
@@ -517,6 +702,7 @@ def test_an_end_of_another_kind_is_told() -> None:
     world.settle()
     assert world.status.phase == Phase.SUCCEEDED
     assert world.events[before:] == ["Succeeded"]
+    assert world.status.time.finished == condition(world, ConditionType.SUCCEEDED).last_transition_time
 
 
 def test_a_request_too_long_to_be_echoed_is_read_to_its_end_and_another_is_another() -> None:

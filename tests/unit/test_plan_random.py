@@ -15,8 +15,9 @@ from carryon_core.ranges import IndexSet
 from carryon_core.standing import stand
 from carryon_core.status import FAILURES_SHOWN, ConditionType, JobStatus, Phase
 from carryon_operator.plan import conditions
-from carryon_operator.plan.decide import KEPT_FAILED, decide
+from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Waiting
+from carryon_operator.plan.stopping import KEPT_FAILED
 from worlds import FILM, World, job_spec
 
 ENDS = [0, 1, 10, 11, 12, 13, 14, 15, 137, 143, None]

@@ -72,7 +72,7 @@ def test_what_the_cluster_did_costs_no_attempt(code: int | None, how: str) -> No
 def test_what_the_worker_says_went_wrong_stands_also_in_an_eviction(code: int) -> None:
     verdict = judge(pod(code, disrupted=True), set())
     assert verdict.failures
-    assert not verdict.disrupted
+    assert not verdict.disruption
 
 
 def test_some_failed_charges_each_unit_with_its_own_reason() -> None:
@@ -171,6 +171,6 @@ def test_each_end_charges_or_excuses_but_never_both_for_one_unit_and_never_what_
     if done == {"a", "b", "c"}:
         assert verdict == Verdict()
     else:
-        assert bool(charged) or verdict.disrupted, "an end that costs nothing and says nothing would go on for ever"
+        assert bool(charged) or verdict.disruption, "an end that costs nothing and says nothing would go on for ever"
     if ended.disruption and ended.exit_code not in (10, 12, 13, 14, 15) and ended.reason != "OOMKilled":
         assert verdict.disruption == ended.disruption or not set("abc") - done

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ class Case:
     seen: Observation
     spec: JobSpec
     standing: Standing
-    failed: Collection[UnitKey] = ()
+    failed: Set[UnitKey] = frozenset()
 
     @property
     def job(self) -> ResolvedJob:
@@ -48,16 +48,18 @@ class Case:
         def move(unit: UnitKey) -> UnitKey | None:
             stage, old = unit
             if job.stages[stage].gathers:
-                return unit
+                return unit if old == 0 else None
             item = job.item_index(stage, former[old]) if old < len(former) else None
             return None if item is None else (stage, item)
 
         return move
 
-    def after(self, failed: Collection[UnitKey]) -> Case:
+    def after(self, failed: Set[UnitKey]) -> Case:
         """The same case when these units have failed for good: what gathers may be complete by that."""
         assert self.seen.resolved is not None
-        return Case(self.seen, self.spec, stand(self.seen.resolved, self.seen.done, failed), failed)
+        standing = stand(self.seen.resolved, self.seen.done, failed)
+        # What would have failed may be skipped, because what it is made from was.
+        return Case(self.seen, self.spec, standing, failed - standing.outcomes.keys())
 
     def given(self, pod: PodRecord) -> dict[UnitKey, str]:
         """The units a pod was given, in whatever version, that the job still has, with their item ids."""

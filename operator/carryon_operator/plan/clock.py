@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
 from carryon_core import durations
+from carryon_core.durations import moment
 from carryon_core.spec import JobSpec
-from carryon_core.status import Times
+from carryon_core.status import JobStatus, Times
 from carryon_operator.plan.conditions import rfc3339
-
-
-def moment(text: str | None) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time; None where there is none, or something else."""
-    if not text:
-        return None
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
 def suspended_until(spec: JobSpec, now: float) -> float | None:
@@ -67,3 +57,22 @@ def tick(times: Times, now: float, *, running: bool, anew: bool) -> Times:
     if not running and times.active_since is not None:
         return times.model_copy(update={"active_seconds": int(elapsed(times, now)), "active_since": None})
     return times
+
+
+def with_clock(status: JobStatus, now: float, *, running: bool, anew: bool, finished: str | None = None) -> JobStatus:
+    """The status with its times after this moment.
+
+    Args:
+        status: Before.
+        now: Seconds since the epoch.
+        running: Whether the clock of `timeouts.job` runs from now on.
+        anew: It starts from zero.
+        finished: When the job ended, None while it has not.
+    """
+    times = tick(status.time, now, running=running, anew=anew)
+    return status.model_copy(update={"time": times.model_copy(update={"finished": finished})})
+
+
+def next_of(moments: Iterable[float | None], now: float) -> float | None:
+    """The first of these that lies ahead."""
+    return min((at for at in moments if at is not None and at > now), default=None)

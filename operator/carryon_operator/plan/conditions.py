@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from carryon_core.status import MESSAGE_LONGEST, Condition, ConditionType, JobStatus
 
-Claims = Mapping[ConditionType, tuple[bool, str, str]]
-"""Condition -> whether it holds, reason and message."""
+Claim: TypeAlias = tuple[bool, str, str]
+"""Whether a condition holds, reason and message."""
+Claims: TypeAlias = Mapping[ConditionType, Claim]
 
 
 def rfc3339(moment: float) -> str:
@@ -16,7 +18,13 @@ def rfc3339(moment: float) -> str:
     return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def update(status: JobStatus, claims: Claims, generation: int, now: float) -> list[Condition]:
+def with_claims(status: JobStatus, claims: Claims, generation: int, now: float) -> JobStatus:
+    """The status in which these claims hold; conditions that they say nothing about stay."""
+    kept = [condition for condition in status.conditions if condition.type not in claims]
+    return status.model_copy(update={"conditions": _updated(status, claims, generation, now) + kept})
+
+
+def _updated(status: JobStatus, claims: Claims, generation: int, now: float) -> list[Condition]:
     """The conditions after these claims; a transition time changes only with the status of its condition."""
     before = {condition.type: condition for condition in status.conditions}
     made = []
@@ -46,3 +54,9 @@ def holds(status: JobStatus, kind: ConditionType) -> bool:
     """Whether the condition is set and true."""
     condition = find(status, kind)
     return condition is not None and condition.status == "True"
+
+
+def holds_because(status: JobStatus, kind: ConditionType, reason: str) -> bool:
+    """Whether the condition is set and true, for this reason."""
+    condition = find(status, kind)
+    return condition is not None and (condition.status, condition.reason) == ("True", reason)

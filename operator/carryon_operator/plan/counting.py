@@ -11,7 +11,7 @@ from typing import Final
 from carryon_core.actions import counted
 from carryon_core.ranges import IndexSet
 from carryon_core.standing import UnitKey
-from carryon_core.status import MESSAGE_LONGEST, ActivePod, GpuSeconds, RecentFailure, StageStatus
+from carryon_core.status import MESSAGE_LONGEST, ActivePod, Counters, GpuSeconds, RecentFailure, StageStatus
 from carryon_operator.plan import launch
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
@@ -30,14 +30,14 @@ class Tally:
     """What the ends of pods add to status, while one decision is made.
 
     Attributes:
-        recorded: UIDs of pods that are counted and not yet gone.
+        recorded: UIDs of pods that are counted and not yet gone, in the order they were.
         failures: Attempts that failed, in the order they ended.
         failed_events: What is told of each; `untold` are more.
         tails: Pods that failed: what they logged last is kept.
         useful: Seconds of pods times GPUs that made units; `lost`: those that did not.
     """
 
-    recorded: list[str]
+    recorded: dict[str, None]
     retry_at: dict[str, float]
     counters: Counter[str] = field(default_factory=Counter)
     failures: list[RecentFailure] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Tally:
         """Count a pod no more, whatever becomes of it; whether it was not recorded before."""
         if pod.uid in self.recorded:
             return False
-        self.recorded.append(pod.uid)
+        self.recorded[pod.uid] = None
         return True
 
     def stop(self, seen: Observation, pod: PodRecord) -> None:
@@ -67,6 +67,11 @@ class Tally:
         self.useful += round(useful)
         # Rounded up, so that what has reached a limit does not fall below it by being booked.
         self.lost += math.ceil(spent) - round(useful)
+
+    def added_to(self, before: Counters) -> Counters:
+        """With what was counted now."""
+        counts = before.model_dump()
+        return before.model_copy(update={name: counts[name] + more for name, more in self.counters.items()})
 
     def gpu_seconds(self, before: GpuSeconds) -> GpuSeconds:
         """With what is spent now."""
@@ -96,7 +101,7 @@ class Tally:
 def open_tally(seen: Observation) -> Tally:
     """What status has recorded; the UIDs of pods that are gone are struck out."""
     present = {pod.uid for pod in seen.pods}
-    return Tally([uid for uid in seen.status.recorded if uid in present], dict(seen.retry_at))
+    return Tally({uid: None for uid in seen.status.recorded if uid in present}, dict(seen.retry_at))
 
 
 def cost(seen: Observation, pod: PodRecord) -> float:
@@ -132,10 +137,10 @@ def count(case: Case, ledger: Ledger, tally: Tally) -> None:
             tally.spend(seen, pod)
             tally.disrupted(pod.name, "was lost with its node")
             _disrupt(case, ledger, tally, pod)
-    present = {pod.uid for pod in seen.pods}
+    known = {*(pod.uid for pod in seen.pods), *seen.status.recorded}
     for stage in seen.status.stages:
         for active in stage.active:
-            if active.uid not in present and active.uid not in seen.status.recorded:
+            if active.uid not in known:
                 _vanish(case, ledger, tally, stage, active)
 
 
@@ -160,8 +165,8 @@ def _charge(
     case: Case, ledger: Ledger, tally: Tally, pod: PodRecord, unit: UnitKey, failure: UnitFailure, *, durable: bool
 ) -> None:
     ended = _ended(case, pod)
-    used = ledger.charge(unit, permanent=failure.permanent)
-    ledger.note(unit, durable=durable)
+    used = ledger.charge(unit, case.job.unit(*unit).fingerprint, permanent=failure.permanent)
+    ledger.note(unit, case.job.unit(*unit).fingerprint, durable=durable)
     _delay(case, tally, unit, used, ended)
     tally.counters["stuck" if failure.stuck else "failures"] += 1
     per_unit = ledger.retry.per_unit
@@ -225,7 +230,7 @@ def _vanish(case: Case, ledger: Ledger, tally: Tally, stage: StageStatus, active
 
 
 def _fruitless(case: Case, ledger: Ledger, tally: Tally, unit: UnitKey, ended: float, *, durable: bool) -> None:
-    in_a_row = ledger.note(unit, durable=durable)
+    in_a_row = ledger.note(unit, case.job.unit(*unit).fingerprint, durable=durable)
     # The first time is bad luck and costs no delay; what keeps being lost backs off.
     if in_a_row > 1:
         _delay(case, tally, unit, in_a_row - 1, ended)

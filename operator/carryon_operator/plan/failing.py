@@ -8,6 +8,24 @@ from carryon_core.resolve import ResolvedJob, ResolvedStage
 from carryon_core.spec import JobSpec, Stage
 from carryon_core.standing import UnitKey
 from carryon_operator.plan.case import Case
+from carryon_operator.plan.ledger import Ledger
+
+
+def judge(case: Case, ledger: Ledger) -> Case:
+    """The case with what has failed in it, and no unit's books about what it was made from before an edit.
+
+    What gathers is made from what is done and what failed, and may fail or be skipped by that in its turn: each turn of
+    this settles one more stage, from the first to the last, and none is struck from the books twice.
+    """
+    while True:
+        after = case.after(failed_units(case, ledger.given_up))
+        # What has nothing to gather any more has not failed at it.
+        empty = [(stage, 0) for stage, members in after.standing.members.items() if not members]
+        edited = [*ledger.edited(after.job), *ledger.given_up.intersection(empty)]
+        ledger.forgive(edited)
+        if not edited and (after.failed, after.standing.outcomes) == (case.failed, case.standing.outcomes):
+            return after
+        case = after
 
 
 def failed_units(case: Case, given_up: Iterable[UnitKey]) -> set[UnitKey]:

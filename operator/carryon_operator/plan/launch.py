@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
 from carryon_core import durations
+from carryon_core.requests import ALL
 from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
 from carryon_core.spec import Backoff
 from carryon_core.standing import UnitKey
@@ -18,8 +19,6 @@ from carryon_operator.plan.model import PodCreate, PodRecord
 
 CREATES_AT_ONCE: Final = 500
 """Pods created in one reconcile, as the Kubernetes Job controller does."""
-EVERYTHING: Final = "*"
-"""In `spec.approved`: every item."""
 
 
 @dataclass
@@ -38,11 +37,6 @@ class Queue:
     exhausted: int = 0
     unapproved: dict[str, list[int]] = field(default_factory=dict)
 
-    @property
-    def awaiting(self) -> int:
-        """Units that wait for a person's approval."""
-        return sum(map(len, self.unapproved.values()))
-
 
 def queue(case: Case, ledger: Ledger, busy: Container[UnitKey], retry_at: Mapping[str, float]) -> Queue:
     """What could start, and what it waits for where it can't.
@@ -52,6 +46,7 @@ def queue(case: Case, ledger: Ledger, busy: Container[UnitKey], retry_at: Mappin
     """
     made = Queue()
     for stage in sorted(case.job.stages, key=lambda stage: -stage.depth):
+        approved = _approved(case, stage)
         for unit in stage.units:
             key = (unit.stage, unit.item)
             if (
@@ -61,7 +56,7 @@ def queue(case: Case, ledger: Ledger, busy: Container[UnitKey], retry_at: Mappin
                 or not inputs_there(case, stage, unit)
             ):
                 continue
-            if not approved(case, stage, unit):
+            if approved is not None and case.job.item_id(stage.index, unit.item) not in approved:
                 made.unapproved.setdefault(stage.name, []).append(unit.item)
             elif ledger.exhausted(key):
                 made.exhausted += 1
@@ -84,12 +79,10 @@ def inputs_there(case: Case, stage: ResolvedStage, unit: Unit) -> bool:
     return all((before, 0 if case.job.stages[before].gathers else unit.item) in done for before in stage.after)
 
 
-def approved(case: Case, stage: ResolvedStage, unit: Unit) -> bool:
-    """Whether a unit may enter its stage, as far as that is a person's to say."""
-    if case.spec.stages[stage.index].approval is None:
-        return True
+def _approved(case: Case, stage: ResolvedStage) -> Set[str] | None:
+    """Ids of the items that may enter a stage, as far as that is a person's to say; None: all."""
     named = case.spec.approved.get(stage.name, ())
-    return EVERYTHING in named or case.job.item_id(stage.index, unit.item) in named
+    return None if case.spec.stages[stage.index].approval is None or ALL in named else frozenset(named)
 
 
 def pods_for(

@@ -8,7 +8,7 @@ bucket knows it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +22,7 @@ from carryon_operator.plan.case import Case
 FRUITLESS_MOST: Final = 5
 """Attempts in a row without anything durable after which a unit fails, unless its own budget is larger."""
 _UNMARKED: Final = "-" * MARK
-"""Mark of a unit of which it was never known what it is made from."""
+"""Mark of a unit of which it is not known what its books are about."""
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Ledger:
         permanent: Units that another attempt would not help.
         given_up: Units that failed for good by themselves, not through one upstream: those, and those whose budget is
             used up.
-        failed: All that had failed for good by the last status.
-        marks: Unit -> beginning of the fingerprint that its books are about, as the last status has it.
+        failed_before: All that had failed for good by the last status, whatever became of them.
+        marks: Unit -> beginning of the fingerprint that its books are about.
     """
 
     retry: Retry
@@ -47,7 +47,7 @@ class Ledger:
     fruitless: dict[UnitKey, int] = field(default_factory=dict)
     permanent: set[UnitKey] = field(default_factory=set)
     given_up: set[UnitKey] = field(default_factory=set)
-    failed: set[UnitKey] = field(default_factory=set)
+    failed_before: set[UnitKey] = field(default_factory=set)
     marks: dict[UnitKey, str] = field(default_factory=dict)
 
     @property
@@ -60,8 +60,9 @@ class Ledger:
         """Fruitless attempts in a row after which a unit fails."""
         return max(FRUITLESS_MOST, self.budget)
 
-    def charge(self, unit: UnitKey, *, permanent: bool) -> int:
+    def charge(self, unit: UnitKey, fingerprint: str, *, permanent: bool) -> int:
         """Count an attempt, give up where that was the last; return the attempts used so far."""
+        self._open_books(unit, fingerprint)
         used = self.attempts.get(unit, 0) + 1
         self.attempts[unit] = used
         if permanent:
@@ -69,8 +70,9 @@ class Ledger:
         self.judge(unit)
         return used
 
-    def note(self, unit: UnitKey, *, durable: bool) -> int:
+    def note(self, unit: UnitKey, fingerprint: str, *, durable: bool) -> int:
         """Count an attempt that ended without its unit done; return how many in a row left nothing."""
+        self._open_books(unit, fingerprint)
         self.fruitless[unit] = 0 if durable else self.fruitless.get(unit, 0) + 1
         return self.fruitless[unit]
 
@@ -103,11 +105,25 @@ class Ledger:
             for unit in done:
                 self._strike(unit)
 
+    def edited(self, job: ResolvedJob) -> list[UnitKey]:
+        """Units that are made from something else today than what their books are about."""
+        today = {unit: job.unit(*unit).fingerprint[:MARK] for unit in self.marks}
+        return [unit for unit, mark in self.marks.items() if today[unit] and today[unit] != mark]
+
+    def _open_books(self, unit: UnitKey, fingerprint: str) -> None:
+        """What is counted from now on is about this fingerprint; "" is not known."""
+        mark = fingerprint[:MARK]
+        if mark and self.marks.get(unit, mark) != mark:
+            self._strike(unit)
+        if mark:
+            self.marks[unit] = mark
+
     def _strike(self, unit: UnitKey) -> None:
         self.attempts.pop(unit, None)
         self.fruitless.pop(unit, None)
         self.permanent.discard(unit)
         self.given_up.discard(unit)
+        self.marks.pop(unit, None)
 
 
 def failures_of(ledger: Ledger, stage: int) -> dict[str, str]:
@@ -127,7 +143,8 @@ def marks_of(ledger: Ledger, job: ResolvedJob, stage: int) -> str:
     books = sorted(
         unit for unit in {*ledger.attempts, *ledger.fruitless} if unit[0] == stage and _has_books(ledger, unit)
     )
-    return "".join(_mark(job, unit) or ledger.marks.get(unit, _UNMARKED) for unit in books[:MARKED_MOST])
+    marks = (ledger.marks.get(unit) or job.unit(*unit).fingerprint[:MARK] for unit in books[:MARKED_MOST])
+    return "".join(mark or _UNMARKED for mark in marks)
 
 
 def _has_books(ledger: Ledger, unit: UnitKey) -> bool:
@@ -142,23 +159,15 @@ def _by_count(counts: Iterable[tuple[int, int]]) -> dict[str, str]:
 
 
 def open_ledger(case: Case) -> Ledger:
-    """The books as status left them, with every index moved to where its item is now.
-
-    A unit that is made from something else today starts with a clean sheet.
-    """
-    seen, job = case.seen, case.job
+    """The books as status left them, with every index moved to where its item is now."""
+    seen = case.seen
     ledger = Ledger(case.spec.retry, seen.status.counters.round)
-    stages = {stage.name: stage for stage in job.stages}
+    stages = {stage.name: stage for stage in case.job.stages}
     for kept in seen.status.stages:
         if (stage := stages.get(kept.name)) is not None:
             _read(case, ledger, stage, kept)
     for unit in {*ledger.attempts, *ledger.fruitless}:
         ledger.judge(unit)
-    for stage in job.stages:
-        if _is_settled(case, stage, ledger.failed):
-            for unit in [unit for unit in ledger.marks if unit[0] == stage.index]:
-                if ledger.marks[unit] not in (_mark(job, unit), _UNMARKED):
-                    ledger.forgive([unit])
     return ledger
 
 
@@ -168,7 +177,7 @@ def _read(case: Case, ledger: Ledger, stage: ResolvedStage, kept: StageStatus) -
     def today(indexes: Iterable[int]) -> Iterator[UnitKey]:
         return (unit for old in indexes if (unit := case.moved((stage.index, old))) is not None)
 
-    ledger.failed.update(today(IndexSet.parse(kept.failed)))
+    ledger.failed_before.update(today(IndexSet.parse(kept.failed)))
     marked, unmarked = _marked(kept)
     # What there was no room for a mark of is told by its stage alone.
     gone = set(today(unmarked)) if kept.digest != stage.digest else set()
@@ -180,7 +189,8 @@ def _read(case: Case, ledger: Ledger, stage: ResolvedStage, kept: StageStatus) -
         ledger.fruitless.update((unit, int(count)) for unit in today(IndexSet.parse(indexes)) if unit not in gone)
     ledger.permanent.update(unit for unit in today(IndexSet.parse(kept.permanent)) if unit not in gone)
     for old, mark in marked:
-        ledger.marks.update((unit, mark) for unit in today([old]))
+        if mark != _UNMARKED:
+            ledger.marks.update((unit, mark) for unit in today([old]))
 
 
 def _marked(kept: StageStatus) -> tuple[list[tuple[int, str]], list[int]]:
@@ -190,19 +200,3 @@ def _marked(kept: StageStatus) -> tuple[list[tuple[int, str]], list[int]]:
     )
     marks = [kept.marks[at : at + MARK] for at in range(0, len(kept.marks), MARK)]
     return list(zip(books, marks, strict=False)), books[len(marks) :]
-
-
-def _mark(job: ResolvedJob, unit: UnitKey) -> str:
-    return job.unit(*unit).fingerprint[:MARK]
-
-
-def _is_settled(case: Case, stage: ResolvedStage, failed: Collection[UnitKey]) -> bool:
-    """Whether what a stage is made from is known: all that is gathered for it, or above it, is done or has failed."""
-    job = case.job
-    for before in (job.stages[index] for index in stage.after):
-        gathered = before.keys if stage.gathers else ()
-        if any(key not in case.standing.outcomes and key not in failed for key in gathered):
-            return False
-        if not _is_settled(case, before, failed):
-            return False
-    return True

@@ -154,6 +154,11 @@ class Observation:
     lost: int | None = None
 
     @property
+    def edited(self) -> bool:
+        """Whether status is about another generation."""
+        return self.status.observed_generation != self.generation
+
+    @property
     def resume_request(self) -> str | None:
         """A request to resume that was not acted on yet."""
         return self._asked(names.ANNOTATION_RESUME, self.status.handled.resume)

@@ -24,6 +24,7 @@ from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.counting import Tally
 from carryon_operator.plan.ledger import Ledger, failures_of, fruitless_of, marks_of
+from carryon_operator.plan.made import blocks_of
 from carryon_operator.plan.model import PodRecord
 
 
@@ -38,8 +39,6 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
     """
     seen, job, before = case.seen, case.job, case.seen.status
     done = case.standing.outcomes
-    counters = before.counters.model_dump()
-    added = {name: counters[name] + more for name, more in tally.counters.items()}
     status = before.model_copy(
         update={
             "observed_generation": seen.generation,
@@ -53,8 +52,8 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
             ),
             "items": ItemsStatus(count=len(job.ids), digest=job.items_digest, variant=job.variant, source=seen.source),
             "stages": _stages(case, ledger, active),
-            "counters": before.counters.model_copy(update={**added, "round": ledger.round}),
-            "recorded": tally.recorded,
+            "counters": tally.added_to(before.counters).model_copy(update={"round": ledger.round}),
+            "recorded": list(tally.recorded),
             "recent_failures": [*reversed(tally.failures), *before.recent_failures][:FAILURES_SHOWN],
             "handled": requests.handled(seen),
             "gpu_seconds": tally.gpu_seconds(before.gpu_seconds),
@@ -107,7 +106,7 @@ def _stage(
         skipped=str(skipped),
         failed=str(failed),
         permanent=str(permanent),
-        made=case.job.digest_of((stage.index, item) for item in done - skipped),
+        made=blocks_of(case.job, stage, done - skipped),
         failures=failures_of(ledger, stage.index),
         fruitless=fruitless_of(ledger, stage.index),
         marks=marks_of(ledger, case.job, stage.index),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from carryon_core.actions import VANISHED
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob
 from carryon_core.standing import UnitKey
@@ -10,7 +13,6 @@ from carryon_core.subject import echo
 from carryon_operator.plan import clock, conditions
 from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import Event, Observation
-from carryon_operator.plan.stalls import VANISHED
 from carryon_operator.plan.summary import RESUMING
 
 
@@ -49,8 +51,7 @@ def grants_resume(seen: Observation) -> bool:
 
 def confirms_loss(seen: Observation) -> bool:
     """Whether somebody who could know that artifacts are gone asks to have them made again."""
-    stalled = conditions.find(seen.status, ConditionType.STALLED)
-    told = stalled is not None and stalled.status == "True" and stalled.reason == VANISHED
+    told = conditions.holds_because(seen.status, ConditionType.STALLED, VANISHED)
     return grants_resume(seen) and (told or conditions.holds(seen.status, ConditionType.ARTIFACTS_MISSING))
 
 
@@ -78,7 +79,13 @@ def resume(seen: Observation, ledger: Ledger, retry_at: dict[str, float]) -> lis
     return []
 
 
-def retry(seen: Observation, job: ResolvedJob, ledger: Ledger, retry_at: dict[str, float]) -> list[Event]:
+def retry(
+    seen: Observation,
+    job: ResolvedJob,
+    done: Mapping[UnitKey, object],
+    ledger: Ledger,
+    retry_at: dict[str, float],
+) -> list[Event]:
     """Give the units that a request names a new budget, whatever became of the others."""
     if seen.retry_request is None:
         return []
@@ -86,6 +93,8 @@ def retry(seen: Observation, job: ResolvedJob, ledger: Ledger, retry_at: dict[st
         units = parse_units(seen.retry_request, job)
     except RequestError as error:
         return [Event("Warning", "RetryRefused", f"nothing is retried: {error}")]
+    if units <= done.keys():
+        return [Event("Normal", "NothingToRetry", "all that it names is done")]
     ledger.forgive(units)
     for unit in units:
         retry_at.pop(job.unit(*unit).fingerprint, None)

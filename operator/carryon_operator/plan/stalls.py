@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from carryon_core.ranges import IndexSet
+from carryon_core.actions import VANISHED
 from carryon_core.status import JobStatus, StageStatus
 from carryon_operator.plan.case import Case
+from carryon_operator.plan.made import unedited
 from carryon_operator.plan.model import PERSON_NEEDED, Observation, PodRecord
 
 UNSCHEDULABLE: Final = "Unschedulable"
-VANISHED: Final = "ArtifactsVanished"
 PATIENCE: Final = 60.0
 """Seconds that nothing can be scheduled before a person is told: an autoscaler may bring a node meanwhile."""
 _FEW: Final = 3
@@ -28,15 +28,12 @@ Stall = tuple[str, str]
 def vanished(case: Case) -> Stall | None:
     """Make sure that a listing which lost more than half of what was done starts nothing: is it the right bucket?"""
     seen = case.seen
-    stages = {stage.name: stage.index for stage in case.job.stages}
+    stages = {stage.name: stage for stage in case.job.stages}
     known = lost = 0
     for kept in seen.status.stages:
-        if kept.name not in stages:
-            continue
-        made = IndexSet.parse(kept.succeeded) - IndexSet.parse(kept.skipped)
-        units = [unit for old in made if (unit := case.moved((stages[kept.name], old))) is not None]
-        # What an edit has changed is not lost: it only counts what would be made from the same as before.
-        if made and case.job.digest_of(units) == kept.made:
+        if kept.name in stages:
+            # What was edited since is not lost.
+            units = list(unedited(case, kept, stages[kept.name]))
             known += len(units)
             lost += sum(unit not in case.standing.outcomes for unit in units)
     if lost < _FEW or lost * 2 <= known:

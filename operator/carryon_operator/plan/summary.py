@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Final
 
-from carryon_core.actions import Action, counted, verdict
+from carryon_core.actions import TIMED_OUT, Action, counted, verdict
 from carryon_core.spec import JobSpec
 from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, Phase, RecentFailure, Resume
 from carryon_operator.plan import conditions
@@ -15,6 +15,8 @@ from carryon_operator.plan.stalls import Stall
 
 RESUMING: Final = "Resuming"
 """Reason of `Suspended` where nothing keeps the job from going on but a bucket that gives no verdict."""
+UNREACHABLE: Final = "BucketUnreachable"
+"""Reason of `Progressing` while the bucket does not answer."""
 
 
 class Suspension(Enum):
@@ -32,7 +34,7 @@ class Ending(StrEnum):
     WITHIN_POLICY = "SuccessPolicyHolds"
     """Units failed, but no more of them than `success.minPercent` lets pass."""
     FAILED = "UnitsFailed"
-    TIMED_OUT = "JobTimeout"
+    TIMED_OUT = TIMED_OUT
     CANCELLED = "Cancelled"
 
     @property
@@ -120,7 +122,8 @@ def claims(spec: JobSpec, status: JobStatus, now: float, situation: Situation) -
 def _stalled(situation: Situation, told: str) -> tuple[bool, str, str]:
     """What failed waits for a person too: tools that know kstatus look at nothing else."""
     if situation.ending is not None and situation.ending.kind is ConditionType.FAILED:
-        return True, situation.ending.value, f"{told}; it carries on when it is resumed or edited"
+        more = "the limit is raised" if situation.ending is Ending.TIMED_OUT else "edited"
+        return True, situation.ending.value, f"{told}; it carries on when it is resumed or {more}"
     if situation.stall is not None:
         return True, *situation.stall
     return False, "NotStalled", "nothing waits for a person"
@@ -131,7 +134,7 @@ def suspended(spec: JobSpec, now: float, suspension: Suspension) -> tuple[bool, 
     why = "spec.suspend is true" if spec.suspend else f"spec.suspendUntil is {spec.suspend_until}"
     match suspension:
         case Suspension.NONE:
-            return False, "NotSuspended", "spec.suspend is false"
+            return False, "NotSuspended", "the job is not suspended"
         case Suspension.STOPPING:
             return False, "Suspending", f"{why}; pods are stopping"
         case Suspension.SUSPENDED:

@@ -76,11 +76,6 @@ class Verdict:
     disruption: str = ""
     durable: frozenset[str] = frozenset()
 
-    @property
-    def disrupted(self) -> bool:
-        """Work was lost through no fault of the pod's."""
-        return bool(self.disruption)
-
 
 def judge(pod: PodRecord, done: Container[str]) -> Verdict:
     """The verdict on a pod that has ended.
