@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
@@ -193,10 +193,6 @@ class ResolvedJob:
         if not unit.fingerprint:
             raise ValueError(f'stage "{self.stages[unit.stage].name}", unit "{item}" has no fingerprint yet')
         return layout.unit_prefix(self.namespace, self.name, self.stages[unit.stage].name, item, unit.fingerprint)
-
-    def without_units(self) -> ResolvedJob:
-        """The same job with nothing but the digest of its items: all that is needed of one that is over."""
-        return replace(self, ids=(), items="", stages=(), params=(), digests={})
 
 
 def parse_items(text: str) -> tuple[tuple[str, Mapping[str, Any]], ...]:

@@ -652,9 +652,3 @@ def test_warnings_about_pod_templates_come_with_the_job() -> None:
         "spec.stages[clip].podTemplate.spec.restartPolicy",
     ]
     assert prints(resolved) == prints(job(stage("clip")))
-
-
-def test_what_is_left_of_a_job_that_is_over_is_the_digest_of_its_items() -> None:
-    resolved = job(*FILM)
-    left = resolved.without_units()
-    assert (left.items_digest, left.ids, list(left.units())) == (resolved.items_digest, (), [])

@@ -221,7 +221,7 @@ class Plan:
 
     Attributes:
         status: The status as it should be.
-        sweep: Decide again after a look at the whole bucket: the job is about to end.
+        sweep: Decide again after a look at the whole bucket: the job is about to end, to begin a round or to gather.
         standing: What the creates are made from.
         tails: Failed pods whose log tail goes into the bucket, before status records them.
         prune: The job has just ended: artifacts of outdated fingerprints beyond `keepOutdated` may go.

@@ -54,7 +54,7 @@ class Situation:
         ending: How the job ended, None while it has not.
         stopping: Why its pods are being ended although it is not suspended, "" where they are not.
         stall: What waits for a person.
-        moving: Some pod has started, and gets on.
+        moving: Some pod waits for nothing that only a person can bring about.
         delayed: Units whose next attempt is delayed.
         awaiting: Stage name -> units that a person has to approve.
         round: Over what is still missing.
