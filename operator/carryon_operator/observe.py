@@ -18,7 +18,7 @@ from carryon_core.messages import StoreConfig
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus, StageStatus
+from carryon_core.status import JobStatus, Phase, StageStatus
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
 from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
@@ -41,6 +41,7 @@ _SOONEST: Final = 1.0
 """Seconds until what is due is looked at again, at least: a look that hangs holds it up."""
 _LONG_STATUS: Final = 20_000
 """Characters of the stages in a status from which on reading it takes milliseconds."""
+_PHASES: Final = frozenset(map(str, Phase))
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
@@ -392,9 +393,10 @@ async def _status_of(raw: Mapping[str, Any]) -> JobStatus:
 def _read_status(told: Any) -> JobStatus:
     """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
     try:
-        # The phase is never read back: one of another version is no damage.
-        status = JobStatus.model_validate({**told, "phase": None})
-    except (TypeError, ValueError):
+        # Nothing depends on the phase: one of another version is no damage.
+        phase = told.get("phase")
+        status = JobStatus.model_validate({**told, "phase": phase if phase in _PHASES else None})
+    except (AttributeError, TypeError, ValueError):
         return JobStatus()
     sound = status.items.count <= ITEMS_MOST and all(_sound(stage, status.items.count) for stage in status.stages)
     sound = sound and min(status.counters.model_dump().values()) >= 0

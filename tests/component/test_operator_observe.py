@@ -405,6 +405,9 @@ async def test_a_look_that_goes_on_after_nobody_waits_for_it_is_the_only_one(mot
         {"skipped": "7"},
         {"failures": {"-1": "0"}},
         {"fruitless": {"2": "0,9"}},
+        {"permanent": "3-1"},
+        {"permanent": "0-999999999"},
+        {"active": [{"pod": "p", "uid": "u", "units": "oops", "attempt": 1, "since": "2026-11-21T08:00:00Z"}]},
         {"succeeded": 7},
     ],
 )
@@ -415,3 +418,13 @@ async def test_a_status_that_somebody_damaged_counts_as_lost(f: Desk, damage: di
     assert not is_over(after)
     assert after.status.stages == []
     assert after.done == seen.done
+
+
+async def test_a_counter_below_zero_is_damage_and_a_phase_of_another_version_is_none(f: Desk) -> None:
+    await over(f)
+    f.raw["status"]["phase"] = "Finalizing"
+    after = await f.look()
+    assert is_over(after)
+    assert (after.status.phase, len(after.status.stages)) == (None, len(f.raw["status"]["stages"]))
+    f.raw["status"]["counters"]["round"] = -1
+    assert (await f.look()).status.stages == []

@@ -32,6 +32,7 @@ def at_rest(seen: Observation) -> Plan:
         claims[ConditionType.ARTIFACTS_MISSING] = summary.artifacts_missing(seen.name, seen.lost)
     told = {"recorded": list(tally.recorded), "handled": requests.handled(seen)}
     status = conditions.with_claims(seen.status.model_copy(update=told), claims, seen.generation, seen.now)
+    status = summary.with_phase(status)
     missing = conditions.find(status, ConditionType.ARTIFACTS_MISSING)
     events = requests.nothing_to_do(seen)
     if missing is not None and missing.status == "True":
