@@ -426,5 +426,5 @@ async def test_a_counter_below_zero_is_damage_and_a_phase_of_another_version_is_
     after = await f.look()
     assert is_over(after)
     assert (after.status.phase, len(after.status.stages)) == (None, len(f.raw["status"]["stages"]))
-    f.raw["status"]["counters"]["round"] = -1
+    f.raw["status"]["counters"] = {"round": -1}
     assert (await f.look()).status.stages == []
