@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,25 @@ def test_what_is_not_a_number_is_no_picture(value: float) -> None:
 def test_an_array_of_another_shape_is_no_picture() -> None:
     with pytest.raises(UnitFailure, match=r"\(2, 3, 4, 5\)"):
         media.to_pixels(np.zeros((2, 3, 4, 5)))
+
+
+ENCODE = """
+import sys
+from pathlib import Path
+import numpy as np
+from carryon_worker.generators import media
+
+rows, columns = np.mgrid[0:96, 0:96]
+frames = [np.stack([rows * 3 + 5 * n, columns * 2 + n * n, rows + columns], axis=-1) % 256 for n in range(17)]
+media.write_mp4(Path(sys.argv[1]), [frame.astype(np.uint8) for frame in frames], 8, {})
+"""
+
+
+def test_a_clip_is_the_same_bytes_whatever_lay_in_memory_before(tmp_path: Path) -> None:
+    for filling in (1, 200):
+        environment = {**os.environ, "MALLOC_PERTURB_": str(filling)}
+        subprocess.run([sys.executable, "-c", ENCODE, str(tmp_path / f"{filling}.mp4")], env=environment, check=True)
+    assert (tmp_path / "1.mp4").read_bytes() == (tmp_path / "200.mp4").read_bytes()
 
 
 def test_a_clip_of_odd_size_is_padded_reads_back_and_is_the_same_bytes_twice(tmp_path: Path) -> None:
