@@ -43,6 +43,17 @@ class Timings(Loose):
     publish: float = 0.0
 
 
+class Resume(Loose):
+    """What a unit's journal was good for, in the attempt that made it."""
+
+    calls: int = Field(description="Calls of the denoiser, those answered from the journal included.")
+    replayed: int = Field(default=0, description="Calls answered from the journal.")
+    step: int = Field(default=0, description="Steps that an earlier attempt had ended.")
+    saved: float = Field(default=0.0, description="Seconds that the replayed calls had taken.")
+    waited: float = Field(default=0.0, description="Seconds that steps waited for the journal.")
+    refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
+
+
 class Done(Loose):
     """What done.json says; written last, and only by the first who gets there."""
 
@@ -55,6 +66,7 @@ class Done(Loose):
     artifacts: list[Artifact]
     seed: int
     timings: Timings = Field(default_factory=Timings)
+    resume: Resume | None = Field(default=None, description="null where nothing was kept.")
     attempt: int = 1
     pod: str = ""
     pod_uid: str = ""

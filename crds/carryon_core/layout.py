@@ -9,6 +9,8 @@ from urllib.parse import quote
 DONE: Final = "done.json"
 CHECKPOINT: Final = "checkpoint/"
 """Folder below a unit's prefix with what a program keeps between its attempts."""
+JOURNAL: Final = "journal/"
+"""Folder below a unit's prefix with what its denoiser has answered so far."""
 _LONGEST: Final = 200
 """Bytes of an encoded id that stand as they are; longer ones are cut and end in a digest (file names end at 255)."""
 
@@ -65,6 +67,21 @@ def attempts_prefix(unit_prefix: str) -> str:
 def attempt_log_key(unit_prefix: str, pod_uid: str) -> str:
     """Key of the last lines that an attempt at a unit wrote, which outlive its pod."""
     return f"{attempts_prefix(unit_prefix)}{pod_uid}.log"
+
+
+def journal_prefix(unit_prefix: str, worker: str = "") -> str:
+    """Prefix of a unit's journals; with the first 12 digits of a worker fingerprint, of those that hold for it."""
+    return f"{unit_prefix}{JOURNAL}{worker[:12]}/" if worker else unit_prefix + JOURNAL
+
+
+def journal_fields_key(unit_prefix: str, worker: str) -> str:
+    """Key of the fields of a worker fingerprint, readable."""
+    return f"{journal_prefix(unit_prefix, worker)}fingerprint.json"
+
+
+def segment_key(unit_prefix: str, worker: str, pod_uid: str, number: int) -> str:
+    """Key of one segment: each pod writes into a folder of its own."""
+    return f"{journal_prefix(unit_prefix, worker)}{encode_id(pod_uid or 'nobody')}/{number:06}.safetensors"
 
 
 def artifact_name(name: str, sha256: str) -> str:

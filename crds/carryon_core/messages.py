@@ -66,6 +66,15 @@ class AssignedUnit(Loose):
     )
 
 
+class Cadence(Loose):
+    """How often a unit's journal is written, and how large it may become."""
+
+    enabled: bool = Field(default=True, description="false: nothing is kept, and an interrupted unit starts over.")
+    every_seconds: float = Field(default=15.0, gt=0, description="Work that may wait to be written.")
+    every_bytes: int = Field(default=64 * 2**20, gt=0, description="Bytes that may wait to be written.")
+    max_bytes: int | None = Field(default=None, ge=0, description="Bytes a unit's journal may have; null: any number.")
+
+
 class Assignment(Loose):
     """Everything a worker needs to know."""
 
@@ -79,6 +88,7 @@ class Assignment(Loose):
     knobs: dict[str, JsonValue] = Field(
         default_factory=dict, description="Memory knobs of the round, for the generator: offload, tiling."
     )
+    checkpoint: Cadence = Field(default_factory=Cadence)
     units: Annotated[list[AssignedUnit], Field(min_length=1)]
 
 

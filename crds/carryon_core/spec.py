@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from carryon_core import durations
+from carryon_core import durations, sizes
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 JOB_NAME_LONGEST = 40
@@ -392,6 +392,25 @@ class Timeouts(Model):
     )
 
 
+class Checkpoint(Model):
+    """How much of a half-made unit is kept, so that a killed worker's replacement goes on after it."""
+
+    policy: Literal["Off", "Low", "Medium", "High"] = Field(
+        default="Medium",
+        description="Work that may be lost to a worker killed without a word: 60 s (Low), 15 s (Medium), 5 s (High)."
+        " Off keeps nothing of a unit that is not done.",
+    )
+    every_seconds: int | None = Field(
+        default=None, ge=1, le=86_400, description="An exact number of seconds instead of the policy's."
+    )
+    max_bytes: (
+        Annotated[str, text(20, rule(f"self.matches('{sizes.PATTERN}')", "must be a size such as 500M or 2Gi"))] | None
+    ) = Field(
+        default=None,
+        description="Size that what is kept of one unit may have; what comes after is not kept. null: any size.",
+    )
+
+
 class Limits(Model):
     """What a job may use up before a person is asked."""
 
@@ -574,6 +593,7 @@ class JobSpec(Model):
     )
     retry: Retry = Field(default_factory=Retry)
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     output: Output | None = Field(
         default=None,
         description="Where artifacts go; may be left out where the operator has a default store.",

@@ -21,6 +21,7 @@ DELETED_AT_ONCE: Final = 2000
 """Objects that one call of `delete_prefix` removes: some seconds."""
 _DELETERS: Final = 8
 _BATCH: Final = 256
+_RESUME_STATE: Final = (layout.CHECKPOINT, layout.JOURNAL)
 _VERSION: Final = re.compile("[0-9a-f]{16}")
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class _Version:
 def prune(store: Store, job: ResolvedJob, keep: int, now: datetime) -> int:
     """Delete what is outdated: of each unit the versions that are not today's, but for the newest.
 
-    Checkpoints of a version that is done go too: a worker that died right after its work has left them.
+    Checkpoints and journals of a version that is done go too: a worker that died right after its work has left them.
 
     Items and stages that the job no longer has keep all they made, and so does a unit whose fingerprint is not known
     today.
@@ -113,7 +114,7 @@ def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, n
         yield from finished[keep:]
         current = [each for each in versions if each.prefix == today[item] and each.done]
         for each in (*current, *finished[:keep]):
-            if left := tuple(key for key in each.keys if key.startswith(each.prefix + layout.CHECKPOINT)):
+            if left := tuple(key for key in each.keys if key.removeprefix(each.prefix).startswith(_RESUME_STATE)):
                 yield replace(each, keys=left)
         yield from (each for each in earlier if each.done is None and each.touched < now - UNTOUCHED)
 

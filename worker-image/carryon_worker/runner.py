@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from carryon_core import layout
-from carryon_core.done import Artifact, Done, Outcome, Timings
+from carryon_core.done import Artifact, Done, Outcome, Resume, Timings
 from carryon_core.messages import AssignedUnit, Assignment
 from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
 from carryon_worker import __version__, content_types, failures, generators, inputs, references
@@ -20,6 +20,7 @@ from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ending import Ending
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import Generator, Made
+from carryon_worker.journal.unit import Journal
 from carryon_worker.ledger import Ledger, Phase
 from carryon_worker.session import Session
 from carryon_worker.settings import Settings
@@ -106,9 +107,18 @@ class Runner:
             self._settings.checkpoint_seconds,
             self._ledger.durable,
         )
+        journal = Journal(
+            self._store,
+            prefix,
+            scratch / "journal",
+            self._settings.pod_uid,
+            self._assignment.checkpoint,
+            self._ledger.durable,
+        )
         try:
-            self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints))
+            self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints, journal))
             checkpoints.discard()
+            journal.discard()
         except Exception as error:
             # Whoever ends the process saves by itself, from these folders.
             self._ending.give_way()
@@ -117,9 +127,11 @@ class Runner:
             if not (isinstance(error, StoreError) or (isinstance(error, UnitFailure) and error.permanent)):
                 self._ledger.watch(False)
                 checkpoints.save()
+                journal.flush(self._settings.flush_seconds)
             raise
         finally:
             checkpoints.close()
+            journal.close()
             self._session = None
             shutil.rmtree(scratch, onerror=lambda _, path, why: _log.warning("%s stays: %s", path, why[1]))
 
@@ -137,7 +149,7 @@ class Runner:
         if made.outcome is Outcome.GENERATED and not made.outputs:
             raise UnitFailure("NoArtifacts", f"the generator {name} ended well but left no file")
         timings = Timings(load=round(loaded - started, 3), generate=round(generated - loaded, 3))
-        self._publish(unit, prefix, made, generator, timings)
+        self._publish(unit, prefix, made, generator, timings, session.journal.resume())
 
     def _fetch(self, unit: AssignedUnit, session: Session) -> inputs.Inputs:
         # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
@@ -148,7 +160,7 @@ class Runner:
         session.watch(True)
         return files
 
-    def _open_session(self, unit: AssignedUnit, scratch: Path, checkpoints: Checkpoints) -> Session:
+    def _open_session(self, unit: AssignedUnit, scratch: Path, checkpoints: Checkpoints, journal: Journal) -> Session:
         self._session = Session(
             namespace=self._assignment.namespace,
             job=self._assignment.job,
@@ -163,6 +175,7 @@ class Runner:
             models=self._settings.model_cache,
             open_bucket=self._open_bucket,
             cancelled=lambda: self._ending.claimed,
+            journal=journal,
             _ledger=self._ledger,
             _checkpoints=checkpoints,
         )
@@ -179,7 +192,15 @@ class Runner:
             self._generators[named[0]] = generators.create(named[0])
         return named[0], self._generators[named[0]]
 
-    def _publish(self, unit: AssignedUnit, prefix: str, made: Made, generator: Generator, timings: Timings) -> None:
+    def _publish(
+        self,
+        unit: AssignedUnit,
+        prefix: str,
+        made: Made,
+        generator: Generator,
+        timings: Timings,
+        resume: Resume | None,
+    ) -> None:
         self._ledger.enter(Phase.PUBLISHING)
         # An upload tells of no movement; the store gives up by itself on a bucket that does not answer.
         self._ledger.watch(False)
@@ -195,6 +216,7 @@ class Runner:
                 artifacts=artifacts,
                 seed=unit.seed,
                 timings=timings.model_copy(update={"publish": round(time.monotonic() - started, 3)}),
+                resume=resume,
                 attempt=self._assignment.attempt,
                 pod=self._settings.pod,
                 pod_uid=self._settings.pod_uid,

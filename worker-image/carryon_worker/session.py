@@ -9,6 +9,9 @@ from typing import Any
 
 from carryon_store import Store
 from carryon_worker.checkpoints import Checkpoints
+from carryon_worker.journal.chain import Chain
+from carryon_worker.journal.fingerprint import Fields
+from carryon_worker.journal.unit import Journal
 from carryon_worker.ledger import Ledger
 
 
@@ -30,6 +33,7 @@ class Session:
         models: Folder for models that come from a bucket; outlives the unit and may be shared.
         open_bucket: Opens the bucket of a uri, at the job's endpoint and with its credentials.
         cancelled: Whether the process is about to end, so that work begun now is in vain.
+        journal: Keeps a denoiser's calls, where the job wants them kept.
     """
 
     namespace: str
@@ -45,12 +49,18 @@ class Session:
     models: Path
     open_bucket: Callable[[str], Store]
     cancelled: Callable[[], bool]
+    journal: Journal
     _ledger: Ledger
     _checkpoints: Checkpoints
 
     def step(self, step: int, steps: int | None = None) -> None:
         """Step `step` of `steps` is done: shown as progress, and movement."""
         self._ledger.step(step, steps)
+
+    def steps(self) -> int:
+        """Steps that are done."""
+        current = self._ledger.current
+        return (current.step or 0) if current else 0
 
     def moved(self) -> None:
         """Something moved that is no step: bytes, a frame decoded, a remote poll that counted on."""
@@ -76,6 +86,20 @@ class Session:
         self.watch(True)
         return folder
 
+    def open_journal(self, fields: Fields) -> Chain:
+        """What earlier attempts left that holds for a worker with this fingerprint; see `journal.unit.Journal.open`.
+
+        Raises:
+            StoreError: The bucket does not say what an earlier attempt left.
+        """
+        # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
+        self.watch(False)
+        chain = self.journal.open(fields)
+        self.moved()
+        self.watch(True)
+        return chain
+
     def flush(self, seconds: float) -> None:
         """Save what a resumed attempt needs. Called from another thread right before the process ends."""
+        self.journal.flush(seconds)
         self._checkpoints.flush(seconds)

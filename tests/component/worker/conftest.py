@@ -139,6 +139,22 @@ class Bench:
 
         units.publish(self.store, self.prefix(unit, stage), made, describe)
 
+    def environment(self, number: int, assignment: Assignment | str) -> dict[str, str]:
+        """Variables of worker `number`."""
+        scratch = self.root / f"scratch-{number}"
+        scratch.mkdir()
+        text = assignment if isinstance(assignment, str) else assignment.model_dump_json(by_alias=True)
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CARRYON_")},
+            "CARRYON_ASSIGNMENT": text,
+            "CARRYON_POD_NAME": f"pod-{number}",
+            "CARRYON_POD_UID": f"uid-{number}",
+            "CARRYON_BIND": "127.0.0.1",
+            "CARRYON_PORT": "0",
+            "CARRYON_SCRATCH": str(scratch),
+            "CARRYON_TERMINATION_LOG": str(self.root / f"message-{number}"),
+        }
+
     def start(self, assignment: Assignment | str, *, python: tuple[str, ...] = (), **env: str) -> Running:
         """Start a worker.
 
@@ -148,22 +164,8 @@ class Bench:
             env: Variables that differ.
         """
         number = len(self.running)
-        scratch = self.root / f"scratch-{number}"
-        scratch.mkdir()
         log, message = self.root / f"log-{number}", self.root / f"message-{number}"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CARRYON_")},
-            "CARRYON_ASSIGNMENT": assignment
-            if isinstance(assignment, str)
-            else assignment.model_dump_json(by_alias=True),
-            "CARRYON_POD_NAME": f"pod-{number}",
-            "CARRYON_POD_UID": f"uid-{number}",
-            "CARRYON_BIND": "127.0.0.1",
-            "CARRYON_PORT": "0",
-            "CARRYON_SCRATCH": str(scratch),
-            "CARRYON_TERMINATION_LOG": str(message),
-            **env,
-        }
+        environment = self.environment(number, assignment) | env
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *python, "-m", "carryon_worker"],

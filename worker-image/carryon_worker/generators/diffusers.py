@@ -1,7 +1,8 @@
 """Any diffusers pipeline as a generator: pictures become PNG, clips become MP4.
 
 A unit is a function of its configuration, seed and inputs: everything random is seeded right before the call, after
-the loading, which draws random numbers too. The same unit on the same machine is the same file, bit by bit.
+the loading, which draws random numbers too. The same unit on the same machine is the same file, bit by bit, however
+often it was interrupted: the denoiser's calls are kept in a journal, and a later attempt is answered from it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import Generator, InputFile, Made, Output, arguments, media, models, pipelines
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.cpus import available_cpus
+from carryon_worker.journal import interception, surroundings
+from carryon_worker.journal.fingerprint import Fields
+from carryon_worker.journal.interception import Interception, NotInterceptable
+from carryon_worker.journal.recorder import Diverged, Recorder
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
@@ -44,6 +49,8 @@ class DiffusersGenerator(Generator):
         _configure()
         self._loaded: tuple[str, str | None, str] | None = None
         self._pipeline: Any = None
+        self._source = ""
+        self._interception: Interception | None = None
         self._session: Session | None = None
         self._target = "cuda" if torch.cuda.is_available() else "cpu"
         self._overrides: dict[str, Any] = {}
@@ -65,11 +72,12 @@ class DiffusersGenerator(Generator):
         if key == self._loaded:
             return
         # The old one first: two seldom fit.
-        self._loaded = self._pipeline = None
+        self._loaded = self._pipeline = self._interception = None
         gc.collect()
         torch.cuda.empty_cache()
         pipeline_class = pipelines.find(wanted.pipeline)
         source, local = models.locate(wanted.model, session)
+        self._source = source
         if local and not (Path(source) / "model_index.json").is_file():
             raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
         with moving_while_bytes_move(session):
@@ -90,18 +98,61 @@ class DiffusersGenerator(Generator):
             # Arrays show what is not a number; PIL images would be black.
             "output_type": "np",
             "return_dict": True,
-            "generator": torch.Generator("cpu").manual_seed(session.seed),
             "callback_on_step_end": _steps(session),
         }
         given = {**wanted.params, **{each: value for each, value in ours.items() if each in takes}}
-        _seed(session.seed)
         try:
-            result = self._pipeline(**given)
+            if session.journal.enabled:
+                result = self._resume(given, "generator" in takes, wanted, session)
+            else:
+                result = self._call(given, "generator" in takes, session.seed)
         except (TypeError, ValueError) as error:
             if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
             raise
         return _write(result, wanted, session)
+
+    def _resume(self, given: Mapping[str, Any], takes_generator: bool, wanted: Diffusers, session: Session) -> Any:
+        """Call the pipeline; its denoiser is answered from the unit's journal as far as that reaches.
+
+        Raises:
+            BadRequest: The denoiser's calls can't be caught.
+        """
+        if self._interception is None:
+            try:
+                self._interception = interception.attach(self._pipeline.components)
+            except NotInterceptable as error:
+                raise BadRequest(
+                    f"{type(self._pipeline).__name__} can't be resumed: {error}; or set checkpoint.policy: Off"
+                ) from None
+        chain = session.open_journal(self._fingerprint(wanted, session))
+        while True:
+            recorder = Recorder(session.journal, chain, self._interception.components, session.steps, session.moved)
+            try:
+                with self._interception.asking(recorder):
+                    result = self._call(given, takes_generator, session.seed)
+                recorder.finish()
+                return result
+            except Diverged as diverged:
+                # What a pipeline does at the end of a call, it did not get to.
+                self._pipeline.maybe_free_model_hooks()
+                session.journal.start_over(str(diverged))
+                chain = ()
+
+    def _call(self, given: Mapping[str, Any], takes_generator: bool, seed: int) -> Any:
+        """Seeded on the CPU, which draws the same on every machine, and for whatever draws from elsewhere."""
+        generator = {"generator": torch.Generator("cpu").manual_seed(seed)} if takes_generator else {}
+        _seed(seed)
+        return self._pipeline(**given, **generator)
+
+    def _fingerprint(self, wanted: Diffusers, session: Session) -> Fields:
+        return {
+            **surroundings.libraries(),
+            **surroundings.machine(self._target),
+            **surroundings.pipeline(self._pipeline, self._overrides),
+            **surroundings.model(wanted.model, self._source),
+            **surroundings.call(wanted.params, session.seed, session.inputs),
+        }
 
     def versions(self) -> Mapping[str, str]:
         """Of the libraries that make the pixels."""

@@ -1,0 +1,177 @@
+"""Workers as processes of their own that skip the imports: forked from a process that has done nothing but import.
+
+Each loads its model, opens the bucket and installs its signal handlers by itself; a fresh interpreter would spend six
+seconds on imports first. The slow suite starts whole interpreters.
+
+Run as a script it is that process: requests come in as lines of JSON on stdin, exit statuses go out on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+DENOISERS: Final = (
+    "FluxTransformer2DModel",
+    "LTXVideoTransformer3DModel",
+    "SD3Transformer2DModel",
+    "UNet2DConditionModel",
+    "WanTransformer3DModel",
+)
+PIPELINES: Final = (
+    "FluxPipeline",
+    "LTXPipeline",
+    "StableDiffusion3Pipeline",
+    "StableDiffusionPipeline",
+    "StableDiffusionXLPipeline",
+    "WanPipeline",
+)
+DECODERS: Final = ("AutoencoderKL", "AutoencoderKLLTXVideo", "AutoencoderKLWan")
+ENCODERS: Final = ("CLIPTextModel", "CLIPTokenizer", "T5EncoderModel", "T5Tokenizer", "UMT5EncoderModel")
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens to a worker.
+
+    Attributes:
+        kill: Signal that it gets while call `at` of a denoiser, counted from 0 among those it computes, is at work.
+        pause: Seconds that each call takes longer.
+        versions: Library -> version that it takes for installed.
+    """
+
+    kill: int = 0
+    at: int = 0
+    pause: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class Forge:
+    """The process that workers are forked from.
+
+    Args:
+        log: Where its own errors go.
+    """
+
+    def __init__(self, log: Path) -> None:
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            )
+
+    def run(self, environment: dict[str, str], log: Path, calls: Path, fate: Fate) -> int:
+        """Run a worker to its end: exit code, or minus the signal that killed it.
+
+        Args:
+            environment: Its variables.
+            log: Where its stderr goes.
+            calls: Where it writes a line for each call of a denoiser that it computes.
+            fate: What happens to it.
+        """
+        return self._ask({"worker": [environment, str(log), str(calls), asdict(fate)]})
+
+    def build(self, folder: Path, *models: str) -> None:
+        """Build tiny models."""
+        assert self._ask({"build": [str(folder), *models]}) == 0
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def _forge() -> None:
+    import diffusers
+    import transformers
+
+    import tiny_models
+    from carryon_worker import runner  # noqa: F401
+    from carryon_worker.generators import diffusers as generator  # noqa: F401
+
+    for library, names in ((diffusers, (*PIPELINES, *DENOISERS, *DECODERS)), (transformers, ENCODERS)):
+        for name in names:
+            # Named, its module is loaded.
+            getattr(library, name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if not child:
+            try:
+                if "build" in request:
+                    folder, *models = request["build"]
+                    for model in models:
+                        tiny_models.build(model, Path(folder) / model)
+                    os._exit(0)
+                environment, log, calls, fate = request["worker"]
+                _become_worker(environment, log, calls, Fate(**fate))
+            except BaseException:  # noqa: BLE001 - a child must not go on as its parent
+                traceback.print_exc()
+                os._exit(99)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _become_worker(environment: dict[str, str], log: str, calls: str, fate: Fate) -> None:
+    os.setsid()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["carryon-worker"]
+    from carryon_worker import __main__ as worker
+
+    prepare(Path(calls), fate)
+    worker.main()
+
+
+def prepare(calls: Path, fate: Fate) -> None:
+    """Let this process, which is to be a worker, have a fate."""
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    from carryon_worker.journal import surroundings
+
+    installed = surroundings.version
+    surroundings.version = lambda name: fate.versions.get(name) or installed(name)  # type: ignore[assignment]
+    made = 0
+
+    def about_to_compute(module: Any, args: Any) -> None:
+        nonlocal made
+        if type(module).__name__ not in DENOISERS:
+            return
+        if fate.kill and made == fate.at:
+            os.kill(os.getpid(), fate.kill)
+            while fate.kill == signal.SIGTERM:
+                time.sleep(60)
+        time.sleep(fate.pause)
+        made += 1
+        with calls.open("a") as lines:
+            lines.write(f"{type(module).__name__}\n")
+
+    register_module_forward_pre_hook(about_to_compute)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        # A whole interpreter for one worker.
+        prepare(Path(sys.argv[1]), Fate(**json.loads(sys.argv[2])))
+        sys.argv = ["carryon-worker"]
+        from carryon_worker.__main__ import main
+
+        main()
+    _forge()

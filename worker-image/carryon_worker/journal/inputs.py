@@ -1,0 +1,127 @@
+"""What a denoiser is called with, as texts that two calls have in common only if every bit is the same.
+
+Tensors are summed up where they are, so that no call waits for a GPU; the sums arrive in memory with the outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+_MULTIPLIER: Final = -7046029254386353131
+"""2^64 divided by the golden ratio, as a signed number (Knuth, The Art of Computer Programming, 6.4)."""
+_MIXER: Final = -4417276706812531889
+"""A prime of xxHash (https://github.com/Cyan4973/xxHash, PRIME64_2), as a signed number."""
+_PIECE: Final = 2**22
+"""Words summed up at once: 32 MiB, which bounds the memory for what is in between."""
+_WORD: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The arguments of one call.
+
+    Attributes:
+        texts: Path of an argument -> what it is; of a tensor on a GPU, without its sum.
+        pending: Paths of these tensors.
+        sums: Their sums, shape (len(pending),), int64, on the GPU; None where all are known.
+        versions: How often each tensor had been written to, by which a call that changes its arguments is found out.
+        device: Of the first tensor on a GPU; else the CPU.
+    """
+
+    texts: Mapping[str, str]
+    pending: tuple[str, ...]
+    sums: torch.Tensor | None
+    versions: tuple[tuple[torch.Tensor, int], ...]
+    device: torch.device
+
+    def resolve(self, sums: torch.Tensor | None) -> dict[str, str]:
+        """All texts, given the sums in memory."""
+        values = [] if sums is None else sums.tolist()
+        known = {path: f"{self.texts[path]} {_hex(value)}" for path, value in zip(self.pending, values, strict=True)}
+        return {**self.texts, **known}
+
+    def changed(self) -> bool:
+        """Whether a tensor among them has been written to since."""
+        return any(tensor._version != version for tensor, version in self.versions)
+
+
+def look(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inputs:
+    """Look at the arguments of a call that is about to be made; waits for no GPU."""
+    texts: dict[str, str] = {}
+    pending: list[str] = []
+    sums: list[torch.Tensor] = []
+    versions: list[tuple[torch.Tensor, int]] = []
+    device = torch.device("cpu")
+    for path, leaf in _leaves({**{str(number): each for number, each in enumerate(args)}, **kwargs}, ""):
+        if not isinstance(leaf, torch.Tensor):
+            texts[path] = _plain(leaf)
+            continue
+        texts[path] = f"{str(leaf.dtype).removeprefix('torch.')}{list(leaf.shape)}"
+        if leaf.layout is not torch.strided or leaf.is_meta:
+            texts[path] += f" {leaf.layout} on {leaf.device.type}"
+            continue
+        if not leaf.is_inference():
+            versions.append((leaf, leaf._version))
+        if leaf.is_cuda:
+            device = device if device.type == "cuda" else leaf.device
+            pending.append(path)
+            sums.append(checksum(leaf).to(device))
+        else:
+            texts[path] += f" {_hex(int(checksum(leaf).item()))}"
+    return Inputs(texts, tuple(pending), torch.stack(sums) if sums else None, tuple(versions), device)
+
+
+def checksum(tensor: torch.Tensor) -> torch.Tensor:
+    """Sum over a tensor's bits, in which every position counts differently: a scalar, int64, on the tensor's device.
+
+    Integer sums wrap, so their order does not matter: the same on every device.
+    """
+    # A copy of its own, without gaps and at a whole word in memory.
+    flat = torch.empty(tensor.numel(), dtype=tensor.dtype, device=tensor.device).copy_(tensor.detach().reshape(-1))
+    octets = flat.view(torch.uint8)
+    if rest := octets.numel() % _WORD:
+        octets = torch.nn.functional.pad(octets, (0, _WORD - rest))
+    words = octets.view(torch.int64)
+    total = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    for begin in range(0, words.numel(), _PIECE):
+        piece = words[begin : begin + _PIECE]
+        places = torch.arange(begin + 1, begin + 1 + piece.numel(), dtype=torch.int64, device=tensor.device)
+        mixed = (piece ^ (places * _MULTIPLIER)) * _MIXER
+        mixed = (mixed ^ (mixed >> 29)) * _MULTIPLIER
+        total += (mixed ^ (mixed >> 32)).sum()
+    return total
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for name, inner in node.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+        yield path, f"{type(node).__name__} of {len(node)}"
+    elif isinstance(node, list | tuple):
+        for number, inner in enumerate(node):
+            yield from _leaves(inner, f"{path}.{number}")
+        yield path, f"{type(node).__name__} of {len(node)}"
+    else:
+        yield path, node
+
+
+def _plain(leaf: Any) -> str:
+    if leaf is None or isinstance(leaf, bool | int | float | torch.dtype | torch.device):
+        return repr(leaf)
+    if isinstance(leaf, str):
+        # It may be somebody's prompt.
+        return f"text {hashlib.sha256(leaf.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    if isinstance(leaf, np.ndarray | np.generic):
+        content = np.ascontiguousarray(leaf)
+        return f"{content.dtype}{list(content.shape)} {hashlib.sha256(content.tobytes()).hexdigest()[:16]}"
+    return f"a {type(leaf).__module__}.{type(leaf).__qualname__}"
+
+
+def _hex(value: int) -> str:
+    return f"{value & (2**64 - 1):016x}"

@@ -1,0 +1,198 @@
+"""Answers a denoiser's calls from the journal as far as it reaches, then makes them and keeps what they return."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from carryon_worker.journal import drift, inputs, trees
+from carryon_worker.journal.chain import Chain
+from carryon_worker.journal.copies import Copies, restore
+from carryon_worker.journal.drift import Memory
+from carryon_worker.journal.inputs import Inputs
+from carryon_worker.journal.segments import Blob, Call, Kind
+from carryon_worker.journal.trees import Unkeepable
+from carryon_worker.journal.unit import Journal
+
+_log = logging.getLogger(__name__)
+
+
+class Diverged(BaseException):
+    """The pipeline does not do again what it did when its journal was written: the sentence says where.
+
+    No `Exception`, so that a pipeline which catches those does not go on with what it can't have.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call that was made, on its way into the journal.
+
+    Attributes:
+        began: Monotonic seconds.
+        tree: What it returned, without the tensors; None if it is to be made again.
+        copies: The tensors, and last the sums of its inputs, if any are on a GPU.
+        step: Steps that had ended before it.
+        seconds: Since the call before it began.
+    """
+
+    component: str
+    began: float
+    looked: Inputs
+    tree: Any
+    copies: Copies
+    step: int
+    seconds: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        return self.copies.size
+
+    def ready(self) -> bool:
+        """Whether they have arrived in memory."""
+        return self.copies.ready()
+
+    def describe(self) -> tuple[Call, Sequence[Blob]]:
+        """What is written of it."""
+        sums = None if self.looked.sums is None else self.copies.tensors[-1]
+        blobs = self.copies.blobs()
+        call = Call(
+            component=self.component,
+            kind=Kind.AGAIN if self.tree is None else Kind.KEPT,
+            inputs=self.looked.resolve(sums),
+            output=self.tree,
+            step=self.step,
+            seconds=round(self.seconds, 6),
+        )
+        return call, blobs if sums is None else blobs[:-1]
+
+
+class Recorder:
+    """Answers the calls of one run of a pipeline.
+
+    Args:
+        journal: Of the unit.
+        chain: What there is to answer from.
+        components: The denoisers, by name.
+        step: How many steps have ended.
+        moved: Told about every call.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        chain: Chain,
+        components: Mapping[str, torch.nn.Module],
+        step: Callable[[], int],
+        moved: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._recorded = [pair for segment in chain for pair in zip(segment.header.calls, segment.blobs, strict=True)]
+        self._step = step
+        self._moved = moved
+        self._inside = False
+        self._began: float | None = None
+        self._memories = {name: Memory(module) for name, module in components.items()}
+        for name, module in components.items():
+            if hook := drift.stateful_hook(module):
+                journal.end(f"{name} has the hook {hook}, which remembers earlier calls")
+
+    def call(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What a call returns; see `interception.Answering`.
+
+        Raises:
+            Diverged: It is not the call that the journal holds in its place.
+        """
+        if self._inside:
+            # A denoiser within another: what it does is part of the outer call.
+            return real(*args, **kwargs)
+        self._inside = True
+        try:
+            return self._answer(component, real, args, kwargs)
+        finally:
+            self._inside = False
+
+    def finish(self) -> None:
+        """The pipeline has returned.
+
+        Raises:
+            Diverged: It made fewer calls than the journal holds.
+        """
+        made, held = self._journal.account.calls, len(self._recorded)
+        if made < held:
+            raise Diverged(f"the pipeline made {made} calls, of which the journal holds {held}")
+        if not made:
+            self._journal.end("the pipeline went by its denoisers: no call of theirs was seen")
+
+    def _answer(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        self._moved()
+        account = self._journal.account
+        number, account.calls = account.calls, account.calls + 1
+        if number >= len(self._recorded):
+            return self._make(component, real, args, kwargs)
+        call, blobs = self._recorded[number]
+        looked = inputs.look(args, kwargs)
+        _compare(number, call, component, looked.resolve(looked.sums))
+        if call.kind is Kind.AGAIN:
+            return real(*args, **kwargs)
+        account.replayed += 1
+        account.saved += call.seconds
+        strides = trees.strides(call.output)
+        tensors = [restore(blob, stride, looked.device) for blob, stride in zip(blobs, strides, strict=True)]
+        return trees.build(call.output, tensors)
+
+    def _make(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if not self._journal.taking:
+            return real(*args, **kwargs)
+        began = time.monotonic()
+        looked = inputs.look(args, kwargs)
+        drawn = _random_state(looked.device)
+        called = time.monotonic()
+        output = real(*args, **kwargs)
+        returned = time.monotonic()
+        if remembers := self._memories[component].changed():
+            self._journal.end(f"{component} remembers earlier calls: {remembers} has changed in one")
+        else:
+            self._keep(component, looked, output, drawn, began)
+        self._journal.account.waited += called - began + time.monotonic() - returned
+        return output
+
+    def _keep(self, component: str, looked: Inputs, output: Any, drawn: Sequence[Any], began: float) -> None:
+        tensors: list[torch.Tensor] = []
+        tree = None
+        # What a call does besides returning something, it must do in replay too.
+        if not looked.changed() and drawn == _random_state(looked.device):
+            try:
+                tree, tensors = trees.take(output)
+            except Unkeepable as why:
+                _log.info("a call of %s returned %s: it will be made again on resume", component, why)
+        try:
+            copies = Copies(tensors if looked.sums is None else [*tensors, looked.sums])
+        except RuntimeError as error:
+            self._journal.end(f"a call's output can't be copied: {error}")
+            return
+        seconds = 0.0 if self._began is None else began - self._began
+        self._began = began
+        self._journal.add(Recorded(component, began, looked, tree, copies, self._step(), seconds))
+
+
+def _compare(number: int, call: Call, component: str, given: Mapping[str, str]) -> None:
+    if call.component != component:
+        raise Diverged(f"call {number} is of {component}, not of {call.component}")
+    differing = [path for path in {**given, **call.inputs} if given.get(path) != call.inputs.get(path)]
+    if differing:
+        raise Diverged(f"call {number} of {component} has another {differing[0] or 'number of arguments'}")
+
+
+def _random_state(device: torch.device) -> list[Any]:
+    """Of the generators that a call may draw from; equal as long as none did."""
+    states = [torch.get_rng_state().numpy().tobytes()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device).numpy().tobytes())
+    return states

@@ -1,0 +1,194 @@
+"""Writes a unit's calls in the background: whoever adds one is never kept waiting for the bucket."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Final, Protocol
+
+from carryon_core.messages import Cadence
+from carryon_store import StoreError
+from carryon_worker.journal import cadence
+from carryon_worker.journal.segments import Blob, Call
+
+_log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 2**30
+"""Bytes that may wait in memory for a bucket that is slower than the work."""
+_SOON: Final = 0.05
+"""Seconds after which copies that are under way are looked at again."""
+_AGAIN: Final = 5.0
+"""Seconds after which a bucket that failed is tried again."""
+
+
+class Entry(Protocol):
+    """A call that waits to be written."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its tensors."""
+        ...
+
+    @property
+    def began(self) -> float:
+        """When it began, monotonic seconds."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether its tensors have arrived in memory; never waits."""
+        ...
+
+    def describe(self) -> tuple[Call, Sequence[Blob]]:
+        """What is written of it; only once it is ready, and the same every time."""
+        ...
+
+
+class Refused(Exception):
+    """What was to be written can never be; the sentence says why."""
+
+
+class Writer:
+    """The calls that wait, and the thread that writes them.
+
+    Args:
+        put: Makes calls in a row durable; tried again with the same ones when it raises `StoreError`, never again once
+            it has raised `Refused`.
+        wanted: When to write.
+        held: Bytes that the journal holds already.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        put: Callable[[Sequence[Entry]], None],
+        wanted: Cadence,
+        held: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._put = put
+        self._cadence = wanted
+        self._held = held
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[Entry] = []
+        self._size = 0
+        self._batch: Sequence[Entry] = ()
+        """What is being written, or was when the bucket failed: the first of those that wait."""
+        self._writing = False
+        self._urgent = False
+        self._not_before = 0.0
+        self._ended = ""
+        self._closed = False
+        threading.Thread(target=self._run, name="journal", daemon=True).start()
+
+    @property
+    def ended(self) -> str:
+        """Why no more calls are taken; "" as long as they are."""
+        return self._ended
+
+    def add(self, entry: Entry) -> None:
+        """Take a call; the one after the last that was taken."""
+        with self._changed:
+            if self._ended:
+                return
+            if not cadence.fits(self._cadence, self._held, entry.size):
+                self._end(f"the unit's journal has grown to checkpoint.maxBytes, {self._cadence.max_bytes} bytes")
+            elif self._size + entry.size > MOST_WAITING:
+                self._end(f"the bucket is too slow: {self._size >> 20} MiB wait to be written")
+            else:
+                self._waiting.append(entry)
+                self._size += entry.size
+                self._held += entry.size
+                self._changed.notify_all()
+
+    def end(self, reason: str) -> None:
+        """Take no more calls; those that wait are still written."""
+        with self._changed:
+            self._end(reason)
+
+    def flush(self, seconds: float) -> bool:
+        """Write what has arrived in memory, unless that takes longer; whether all of it is durable."""
+        with self._changed:
+            self._urgent = True
+            self._not_before = 0.0
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._urgent or self._closed, timeout=seconds)
+            return not self._arrived()
+
+    def close(self) -> None:
+        """Write nothing any more; returns when what is being written has ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._writing)
+
+    def _run(self) -> None:
+        while batch := self._next():
+            error = self._try(batch)
+            with self._changed:
+                self._writing = False
+                if error is None:
+                    del self._waiting[: len(batch)]
+                    self._size -= sum(entry.size for entry in batch)
+                    self._batch = ()
+                else:
+                    self._urgent = False
+                    self._not_before = self._clock() + _AGAIN
+                self._changed.notify_all()
+
+    def _try(self, batch: Sequence[Entry]) -> Exception | None:
+        try:
+            self._put(batch)
+        except StoreError as error:
+            _log.warning("the journal could not be written, which is tried again: %s", error)
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever becomes of its journal, the unit goes on
+            if not isinstance(error, Refused):
+                _log.exception("the journal failed")
+            with self._changed:
+                self._end(str(error) or type(error).__name__)
+                self._closed = True
+            return error
+        return None
+
+    def _next(self) -> Sequence[Entry]:
+        """Wait for calls to write; () when there will be none."""
+        with self._changed:
+            while not self._closed:
+                pause = self._pause()
+                if pause == 0.0:
+                    self._batch = self._batch or self._arrived()
+                    if self._batch:
+                        self._writing = True
+                        return self._batch
+                    pause = _SOON
+                    if self._urgent:
+                        self._urgent = False
+                        self._changed.notify_all()
+                self._changed.wait(pause)
+        return ()
+
+    def _pause(self) -> float | None:
+        """Seconds until there may be something to write; 0 is now."""
+        now = self._clock()
+        if self._urgent:
+            return 0.0
+        if now < self._not_before:
+            return self._not_before - now
+        calls = len(self._waiting)
+        age = now - self._waiting[0].began if calls else 0.0
+        if self._batch or cadence.due(self._cadence, calls, self._size, age):
+            return 0.0
+        return cadence.wait(self._cadence, calls, age)
+
+    def _arrived(self) -> Sequence[Entry]:
+        return tuple(takewhile(lambda entry: entry.ready(), self._waiting))
+
+    def _end(self, reason: str) -> None:
+        """Once; the lock is held."""
+        if not self._ended:
+            self._ended = reason
+            _log.warning("from here on the unit can't be resumed: %s", reason)
