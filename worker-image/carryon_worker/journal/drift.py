@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import torch
 
-_APART: Final = frozenset({"_parameters", "_buffers", "_modules", "_hf_hook"})
-"""Attributes of a module that offloading changes around each call; buffers are looked at by themselves."""
+_APART: Final = frozenset({"_parameters", "_buffers", "_modules", "_hf_hook", "_diffusers_hook"})
+"""Attributes of a module that offloading changes around each call; buffers and hooks are looked at by themselves."""
 _OFFLOADED: Final = "_hf_hook"
 """Attribute of a module whose weights and buffers accelerate moves."""
 _OPAQUE: Final = (type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor)
@@ -24,7 +24,7 @@ class Memory:
     """What a denoiser holds besides weights: some milliseconds to look at where it has thousands of layers.
 
     Args:
-        module: The denoiser, before its first call.
+        module: The denoiser, right before the first call that is made.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:

@@ -98,10 +98,8 @@ class Recorder:
         self._moved = moved
         self._inside = False
         self._began: float | None = None
-        self._memories = {name: Memory(module) for name, module in components.items()}
-        for name, module in components.items():
-            if hook := drift.stateful_hook(module):
-                journal.end(f"{name} has the hook {hook}, which remembers earlier calls")
+        self._components = components
+        self._memories: dict[str, Memory] = {}
 
     def call(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What a call returns; see `interception.Answering`.
@@ -151,6 +149,8 @@ class Recorder:
         if not self._journal.taking:
             return real(*args, **kwargs)
         began = time.monotonic()
+        if component not in self._memories and not self._get_to_know(component):
+            return real(*args, **kwargs)
         looked = inputs.look(args, kwargs)
         drawn = _random_state(looked.device)
         called = time.monotonic()
@@ -162,6 +162,15 @@ class Recorder:
             self._keep(component, looked, output, drawn, began)
         self._journal.account.waited += called - began + time.monotonic() - returned
         return output
+
+    def _get_to_know(self, component: str) -> bool:
+        """Look at a denoiser before its first call; whether its calls can be kept at all."""
+        module = self._components[component]
+        if hook := drift.stateful_hook(module):
+            self._journal.end(f"{component} has the hook {hook}, which remembers earlier calls")
+            return False
+        self._memories[component] = Memory(module)
+        return True
 
     def _keep(self, component: str, looked: Inputs, output: Any, drawn: Sequence[Any], began: float) -> None:
         tensors: list[torch.Tensor] = []
