@@ -26,6 +26,8 @@ DENOISERS: Final = (
     "UNet2DConditionModel",
     "WanTransformer3DModel",
 )
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+"""Tiny models gain nothing from more, and lose much where the machine is busy."""
 PIPELINES: Final = (
     "FluxPipeline",
     "LTXPipeline",
@@ -64,7 +66,11 @@ class Forge:
     def __init__(self, log: Path) -> None:
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                [sys.executable, __file__],
+                env=os.environ | ONE_THREAD,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
             )
 
     def run(self, environment: dict[str, str], log: Path, calls: Path, fate: Fate) -> int:
