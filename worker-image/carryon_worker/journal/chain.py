@@ -62,7 +62,7 @@ def longest(levels: Iterable[Sequence[Segment]], fingerprint: str) -> Chain:
         }
         if not tips:
             break
-        best = max(tips.values(), key=lambda chain: (chain[-1].end, chain[-1].digest))
+        best = max(best, *tips.values(), key=_reach)
     return best
 
 
@@ -87,6 +87,11 @@ def number_of(key: str) -> int | None:
     """Position that a segment's key gives it, below `layout.journal_prefix` of a worker; None of anything else."""
     match = _KEY.fullmatch(key)
     return int(match[1]) if match else None
+
+
+def _reach(chain: Chain) -> tuple[int, str]:
+    """Calls in a chain; the digest, so that every reader takes the same of two that reach as far."""
+    return (chain[-1].end, chain[-1].digest) if chain else (0, "")
 
 
 def _follows(segment: Segment, chain: Chain) -> bool:
