@@ -79,7 +79,8 @@ class Forge:
         Args:
             environment: Its variables.
             log: Where its stderr goes.
-            calls: Where it writes a line for each call of a denoiser that it computes.
+            calls: Where it writes a line for each call of a denoiser that it computes; in `.killed` beside it stands when
+                its signal came.
             fate: What happens to it.
         """
         return self._ask({"worker": [environment, str(log), str(calls), asdict(fate)]})
@@ -161,6 +162,7 @@ def prepare(calls: Path, fate: Fate) -> None:
         if type(module).__name__ not in DENOISERS:
             return
         if fate.kill and made == fate.at:
+            calls.with_suffix(".killed").write_text(str(time.time()))
             os.kill(os.getpid(), fate.kill)
             while fate.kill == signal.SIGTERM:
                 time.sleep(60)

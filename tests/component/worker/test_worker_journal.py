@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -35,13 +36,15 @@ class Attempt:
     """What became of one worker.
 
     Attributes:
-        computed: Calls of a denoiser that it made to the end, or began last.
+        computed: Calls of a denoiser that it made to the end.
+        ending: Seconds from the signal to its end.
     """
 
     code: int
     termination: Termination | None
     computed: int
     stderr: str
+    ending: float
 
 
 @dataclass
@@ -76,7 +79,9 @@ class Studio:
         else:
             code = self.forge.run(environment, log, calls, fate)
         told = Termination.model_validate_json(message.read_text()) if message.exists() else None
-        attempt = Attempt(code, told, len(calls.read_text().splitlines()), log.read_text(errors="replace"))
+        killed = calls.with_suffix(".killed")
+        ending = time.time() - float(killed.read_text()) if killed.exists() else 0.0
+        attempt = Attempt(code, told, len(calls.read_text().splitlines()), log.read_text(errors="replace"), ending)
         self.attempts.append(attempt)
         return attempt
 
@@ -153,6 +158,8 @@ def go_on(studio: Studio, unit: AssignedUnit, signals: Sequence[int], seed: str)
         assert attempt.computed == at
         if kill == TERM:
             assert attempt.code == ExitCode.INTERRUPTED, attempt.stderr
+            # Although a call was at work, and would have been for a minute.
+            assert attempt.ending < 2
             # All that had been computed; the call at work is lost.
             assert now == held + at
             assert attempt.termination is not None
