@@ -79,7 +79,7 @@ class Forge:
         Args:
             environment: Its variables.
             log: Where its stderr goes.
-            calls: Where it writes a line for each call of a denoiser that it computes; in `.killed` beside it stands when
+            calls: Where it writes a line for each call of a denoiser that it computes; in `.killed` stands when
                 its signal came.
             fate: What happens to it.
         """
