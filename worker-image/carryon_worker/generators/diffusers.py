@@ -150,7 +150,7 @@ class DiffusersGenerator(Generator):
             **surroundings.libraries(),
             **surroundings.machine(self._target),
             **surroundings.pipeline(self._pipeline, self._overrides),
-            **surroundings.model(wanted.model, self._source),
+            **surroundings.model(wanted.model, self._source, session.models, self._pipeline),
             **surroundings.call(wanted.params, session.seed, session.inputs),
         }
 

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -73,17 +74,22 @@ def machine(device: str) -> Fields:
     }
 
 
-def model(name: str, source: str) -> Fields:
+def model(name: str, source: str, cache: Path, loaded: Any) -> Fields:
     """Which weights.
 
     Args:
         name: As the unit's configuration has it.
         source: What was loaded: a folder, or an id on a hub.
+        cache: Folder of models that come from a bucket, each in a folder named by its state there.
+        loaded: The pipeline, whose parts know which commit of a hub they come from.
     """
+    if os.path.isdir(source) and Path(source).parent == cache:
+        return {"model": name, "state": Path(source).name}
+    if commit := _commit([source, *map(_origin, loaded.components.values())]):
+        return {"model": name, "revision": commit}
     if not os.path.isdir(source):
-        return {"model": name}
-    if commit := _COMMIT.search(os.path.realpath(source)):
-        return {"model": name, "revision": commit[1]}
+        # Nobody can tell whether another worker loads the same.
+        return {"model": name, "revision": f"unknown {uuid.uuid4().hex}"}
     files = sorted(path for path in Path(source).rglob("*") if path.is_file())
     states = [(str(path.relative_to(source)), path.stat()) for path in files]
     return {"model": name, "files": _short([[path, seen.st_size, seen.st_mtime_ns] for path, seen in states])}
@@ -126,6 +132,17 @@ def call(params: Mapping[str, Any], seed: int, folder: Path) -> Fields:
         return [content(inner) for inner in value] if isinstance(value, list) else value
 
     return {"seed": seed, **{f"params.{name}": _value(content(value)) for name, value in sorted(params.items())}}
+
+
+def _origin(component: Any) -> str:
+    """Folder that a model was loaded from; "" where it does not say."""
+    return str(getattr(getattr(component, "config", None), "_name_or_path", ""))
+
+
+def _commit(paths: Sequence[str]) -> str:
+    """Commit in the path of a hub's cache, if all that name one name the same."""
+    found = {match[1] for path in paths if (match := _COMMIT.search(path))}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _module(name: str, component: torch.nn.Module) -> Iterator[tuple[str, Value]]:

@@ -1,0 +1,200 @@
+"""For whom a journal holds: whatever could change a bit is a field, and nobody's own words stand in one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
+
+from carryon_worker.journal import fingerprint, interception, surroundings
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def pipeline() -> Any:
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(8,),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        norm_num_groups=4,
+    )
+    vae = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    scheduler = diffusers.DDIMScheduler(steps_offset=1)
+    return SimpleNamespace(components={"unet": unet, "vae": vae, "scheduler": scheduler, "safety_checker": None})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "model"
+    made.mkdir()
+    (made / "weights.safetensors").write_bytes(b"weights")
+    return made
+
+
+def differing(before: Any, after: Any) -> list[str]:
+    return [each.partition(" ")[0] for each in fingerprint.differing(before, after)]
+
+
+def cast(pipeline: Any) -> None:
+    pipeline.components["unet"].to(torch.bfloat16)
+
+
+def tile(pipeline: Any) -> None:
+    pipeline.components["vae"].enable_tiling()
+
+
+def slice_(pipeline: Any) -> None:
+    pipeline.components["vae"].enable_slicing()
+
+
+def other_sampler(pipeline: Any) -> None:
+    pipeline.components["scheduler"] = diffusers.EulerDiscreteScheduler.from_config(
+        pipeline.components["scheduler"].config
+    )
+
+
+def other_shift(pipeline: Any) -> None:
+    pipeline.components["scheduler"] = diffusers.DDIMScheduler(steps_offset=0)
+
+
+def other_attention(pipeline: Any) -> None:
+    pipeline.components["unet"].set_attn_processor(AttnProcessor())
+
+
+def compiled(pipeline: Any) -> None:
+    pipeline.components["unet"].mid_block._compiled_call_impl = lambda: None
+
+
+def adapter(pipeline: Any) -> None:
+    pipeline.components["unet"].lora = torch.nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (cast, "unet.dtype"),
+        (tile, "vae.use_tiling"),
+        (slice_, "vae.use_slicing"),
+        (other_sampler, "scheduler"),
+        (other_shift, "scheduler.steps_offset"),
+        (other_attention, "unet.attention"),
+        (compiled, "unet.compiled"),
+        (adapter, "unet.weights"),
+    ],
+)
+def test_what_is_done_to_a_pipeline_shows(pipeline: Any, change: Any, field: str) -> None:
+    before = surroundings.pipeline(pipeline, {})
+    change(pipeline)
+    assert differing(before, surroundings.pipeline(pipeline, {}))[0] == field
+
+
+def test_catching_its_calls_does_not(pipeline: Any) -> None:
+    before = surroundings.pipeline(pipeline, {})
+    interception.attach(pipeline.components)
+    assert surroundings.pipeline(pipeline, {}) == before
+    assert before["unet"] == "diffusers.models.unets.unet_2d_condition.UNet2DConditionModel"
+
+
+def test_knobs_of_a_round_show(pipeline: Any) -> None:
+    before, after = (surroundings.pipeline(pipeline, knobs) for knobs in ({}, {"offload": "model"}))
+    assert fingerprint.differing(before, after) == ["knobs.offload absent -> model"]
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_shows_because_sums_depend_on_it(threads: int) -> None:
+    before = surroundings.machine("cpu")
+    torch.set_num_threads(threads + 1)
+    assert fingerprint.differing(before, surroundings.machine("cpu")) == [f"threads {threads} -> {threads + 1}"]
+
+
+def test_switches_that_choose_kernels_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = surroundings.machine("cpu")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
+    assert differing(before, surroundings.machine("cpu")) == ["tf32", "cudnn"]
+
+
+def test_libraries_come_first_in_what_is_asked_for() -> None:
+    fields = surroundings.libraries()
+    assert list(fields)[:2] == ["journal", "diffusers"]
+    assert fields["torch build"] == torch.version.git_version
+
+
+def test_a_model_in_a_folder_is_known_by_its_files(folder: Path, pipeline: Any, tmp_path: Path) -> None:
+    before = surroundings.model("m", str(folder), tmp_path / "cache", pipeline)
+    assert surroundings.model("m", str(folder), tmp_path / "cache", pipeline) == before
+    os.utime(folder / "weights.safetensors", (1, 1))
+    assert differing(before, surroundings.model("m", str(folder), tmp_path / "cache", pipeline)) == ["files"]
+
+
+def test_a_model_of_a_bucket_is_known_by_its_state_there(folder: Path, pipeline: Any) -> None:
+    before = surroundings.model("s3://m", str(folder), folder.parent, pipeline)
+    # Downloaded by another pod, at another time.
+    os.utime(folder / "weights.safetensors", (1, 1))
+    assert surroundings.model("s3://m", str(folder), folder.parent, pipeline) == before
+    assert before == {"model": "s3://m", "state": "model"}
+
+
+def test_a_model_of_a_hub_is_known_by_its_commit(pipeline: Any, tmp_path: Path) -> None:
+    unknown = [surroundings.model("org/name", "org/name", tmp_path, pipeline) for _ in range(2)]
+    # Safe, if useless: nobody else goes on from it.
+    assert unknown[0] != unknown[1]
+    for name in ("unet", "vae"):
+        pipeline.components[name].register_to_config(
+            _name_or_path=f"/cache/models--org--name/snapshots/{COMMIT}/{name}"
+        )
+    fields = surroundings.model("org/name", "org/name", tmp_path, pipeline)
+    assert fields == {"model": "org/name", "revision": COMMIT}
+
+
+def test_arguments_show_and_prompts_do_not(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (2, 2), "navy")
+    params = {"prompt": "dunes at dawn", "steps": 8, "scale": 1.5, "image": picture, "more": ["night", {"a": None}]}
+    fields = surroundings.call(params, 7, tmp_path)
+    assert (fields["seed"], fields["params.steps"], fields["params.scale"]) == (7, 8, 1.5)
+    assert "dunes" not in str(fields)
+    assert "night" not in str(fields)
+    changes: list[tuple[str, Any]] = [
+        ("prompt", "dunes at noon"),
+        ("image", Image.new("RGB", (2, 2), "gold")),
+        ("more", ["night", {"a": 0}]),
+        ("scale", float("inf")),
+    ]
+    for name, value in changes:
+        assert differing(fields, surroundings.call({**params, name: value}, 7, tmp_path)) == [f"params.{name}"]
+
+
+def test_files_count_by_content_wherever_an_attempt_has_them(tmp_path: Path) -> None:
+    fields = []
+    for number, content in enumerate((b"tone", b"tone", b"noise")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "audio.wav").write_bytes(content)
+        path = str(folder / "audio.wav")
+        fields.append(surroundings.call({"audio": path, "more": [path]}, 7, folder))
+    assert fields[0] == fields[1]
+    assert differing(fields[0], fields[2]) == ["params.audio", "params.more"]
+
+
+def test_fields_that_mean_something_else_make_another_fingerprint() -> None:
+    alike: list[dict[str, Any]] = [{"a": 1}, {"a": True}, {"a": "1"}, {"a": None}, {}, {"b": 1}]
+    assert len({fingerprint.of(fields) for fields in alike}) == len(alike)
+    assert fingerprint.of({"a": 1, "b": 2}) == fingerprint.of({"b": 2, "a": 1})
