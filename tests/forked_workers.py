@@ -46,12 +46,14 @@ class Fate:
 
     Attributes:
         kill: Signal that it gets while call `at` of a denoiser, counted from 0 among those it computes, is at work.
+        fails: That call raises, instead.
         pause: Seconds that each call takes longer.
         versions: Library -> version that it takes for installed.
     """
 
     kill: int = 0
     at: int = 0
+    fails: bool = False
     pause: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -161,6 +163,8 @@ def prepare(calls: Path, fate: Fate) -> None:
         nonlocal made
         if type(module).__name__ not in DENOISERS:
             return
+        if fate.fails and made == fate.at:
+            raise RuntimeError("a kernel that was not meant to")
         if fate.kill and made == fate.at:
             calls.with_suffix(".killed").write_text(str(time.time()))
             os.kill(os.getpid(), fate.kill)

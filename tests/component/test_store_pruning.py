@@ -95,14 +95,15 @@ def test_a_version_that_a_worker_may_still_be_at_stays(disk: Store, folder: Path
     assert present(disk) == {young}
 
 
-def test_checkpoints_go_with_the_work_they_were_for_and_no_sooner(disk: Store, folder: Path) -> None:
+@pytest.mark.parametrize("kept", [f"{layout.CHECKPOINT}state.bin", f"{layout.JOURNAL}abc/uid/000000.safetensors"])
+def test_checkpoints_go_with_the_work_they_were_for_and_no_sooner(disk: Store, folder: Path, kept: str) -> None:
     resolved = job("dunes", "sea")
     dunes, sea = (resolved.prefix(unit) for unit in resolved.units() if unit.stage == 0)
     disk.put(dunes + layout.DONE, b"{}", content_type="")
     for prefix in (dunes, sea):
-        disk.put(f"{prefix}{layout.CHECKPOINT}state.bin", b"x", content_type="")
+        disk.put(prefix + kept, b"x", content_type="")
     assert prune(disk, resolved, 0, datetime.now(UTC)) == 1
-    assert {info.key for info in disk.list()} == {dunes + layout.DONE, f"{sea}{layout.CHECKPOINT}state.bin"}
+    assert {info.key for info in disk.list()} == {dunes + layout.DONE, sea + kept}
 
 
 def test_nothing_else_is_pruned(disk: Store, folder: Path) -> None:

@@ -389,6 +389,8 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"items": {"from": {"uri": "s3://bucket/x.csv", "format": "xlsx"}}},
         {"items": {"from": {"uri": "s3://bucket/x.csv", "format": "csv", "first": 0}}},
         {"items": {"from": {"configMapKeyRef": {"name": "rows"}, "format": "csv"}}},
+        {"checkpoint": {"policy": "Sometimes"}},
+        {"checkpoint": {"everySeconds": 0}},
         {"suspendUntil": "soon"},
         {"suspendUntil": "2026-12-01T06:00:00"},
         {"suspendUntil": "2026-12-01"},
@@ -412,6 +414,8 @@ def test_what_the_schema_refuses_the_types_refuse(spec: dict[str, Any]) -> None:
     "spec",
     [
         {"timeouts": {"stall": None, "unit": None}},
+        {"checkpoint": {"policy": "High", "everySeconds": 30, "maxBytes": "2Gi"}},
+        {"checkpoint": {"everySeconds": None, "maxBytes": None}},
         {"output": None},
         {"output": {"uri": "s3://bucket", "endpoint": None, "credentialsSecret": None}},
         {"podTemplate": {"spec": {"volumes": [{"name": "x", "whatever": 1}]}}},
@@ -481,6 +485,11 @@ CSV = {"uri": "s3://bucket/rows.csv", "format": "csv"}
             {"overrides": [{"stage": "clap", "item": "0", "params": {}}]},
             "spec.overrides",
             "an override names a stage that is not in this job: use the names under spec.stages",
+        ),
+        (
+            {"checkpoint": {"maxBytes": "2 GB"}},
+            "spec.checkpoint.maxBytes",
+            "must be a size such as 500M or 2Gi",
         ),
         (
             {"queueName": "My_Queue"},

@@ -8,7 +8,7 @@ import pytest
 
 from carryon_core import names
 from carryon_core.done import Outcome
-from carryon_core.messages import InputRef, StoreConfig
+from carryon_core.messages import Assignment, InputRef, StoreConfig
 from carryon_core.resolve import resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
@@ -306,6 +306,14 @@ def test_memory_knobs_are_those_of_the_round(in_round: int, knobs: dict[str, Any
     overrides = [{"offload": "model"}, {"tiling": False}]
     made, _ = assigned(0, 0, in_round=in_round, retry={"roundOverrides": overrides})
     assert made.knobs == knobs
+
+
+def test_a_worker_is_told_how_often_to_keep_what_it_has_also_if_never() -> None:
+    made, _ = assigned(0, 0, checkpoint={"policy": "Low", "maxBytes": "1Gi"})
+    assert (made.checkpoint.enabled, made.checkpoint.every_seconds, made.checkpoint.max_bytes) == (True, 60, 2**30)
+    off, _ = assigned(0, 0, checkpoint={"policy": "Off"})
+    text = off.model_dump_json(by_alias=True, exclude_none=True)
+    assert not Assignment.model_validate_json(text).checkpoint.enabled
 
 
 def test_annotations_of_the_largest_pod_fit() -> None:

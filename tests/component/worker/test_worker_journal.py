@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,8 @@ import pytest
 import forked_workers
 from carryon_core import layout
 from carryon_core.done import Done
-from carryon_core.messages import AssignedUnit, Cadence, ExitCode, Termination
+from carryon_core.messages import AssignedUnit, Cadence, ExitCode, StoreConfig, Termination, UnitOutcome
+from carryon_store import open_store
 from carryon_worker.journal import chain, fingerprint, segments
 from carryon_worker.journal.segments import Blob, Segment
 from forked_workers import Fate, Forge
@@ -28,6 +29,7 @@ from tiny_models import MODELS
 
 STEPS = 8
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
+SPARED = Fate()
 NEVER, OFTEN = Cadence(every_seconds=3600), Cadence(every_seconds=0.02)
 
 
@@ -64,14 +66,13 @@ class Studio:
         made: AssignedUnit = self.bench.unit(0, config)
         return made.model_copy(update={"seed": seed})
 
-    def run(self, unit: AssignedUnit, fate: Fate | None = None, cadence: Cadence = OFTEN, **more: Any) -> Attempt:
+    def run(self, *units: AssignedUnit, fate: Fate = SPARED, cadence: Cadence = OFTEN, **more: Any) -> Attempt:
         """One attempt, by a process of its own."""
         root, number = self.bench.root, len(self.attempts)
-        assignment = self.bench.assignment(unit, checkpoint=cadence, **more)
+        assignment = self.bench.assignment(*units, checkpoint=cadence, **more)
         environment = self.bench.environment(number, assignment) | forked_workers.ONE_THREAD
         log, calls, message = root / f"log-{number}", root / f"calls-{number}", root / f"message-{number}"
         calls.touch()
-        fate = fate or Fate()
         if self.whole:
             with log.open("wb") as output:
                 command = [sys.executable, forked_workers.__file__, calls, json.dumps(asdict(fate))]
@@ -91,12 +92,20 @@ class Studio:
         assert attempt.code == ExitCode.DONE, attempt.stderr
         assert self.done(unit).resume is None
         made = self.bench.artifacts(unit)
-        self.forget()
+        self.fill({})
         return made, attempt.computed
 
-    def forget(self) -> None:
-        for info in list(self.bench.store.list()):
-            self.bench.store.delete(info.key)
+    def content(self) -> dict[str, bytes]:
+        """All that lies in the bucket."""
+        return {info.key: self.bench.store.get(info.key) for info in self.bench.store.list()}
+
+    def fill(self, content: Mapping[str, bytes | None]) -> None:
+        """Let this lie in the bucket, and nothing else; None is nothing."""
+        for key in self.content():
+            self.bench.store.delete(key)
+        for key, each in content.items():
+            if each is not None:
+                self.bench.store.put(key, each, content_type="application/octet-stream")
 
     def done(self, unit: AssignedUnit) -> Done:
         found = self.bench.done(unit)
@@ -153,7 +162,7 @@ def go_on(studio: Studio, unit: AssignedUnit, signals: Sequence[int], seed: str)
     for number, kill in enumerate(signals):
         # Some calls are left for the attempts to come.
         at = draw.randint(1, max(1, (total - held) // (len(signals) - number + 1)))
-        attempt = studio.run(unit, Fate(kill, at, pause=0.04), NEVER if kill == TERM else OFTEN)
+        attempt = studio.run(unit, fate=Fate(kill, at, pause=0.04), cadence=NEVER if kill == TERM else OFTEN)
         now = studio.calls(unit)
         assert attempt.computed == at
         if kill == TERM:
@@ -196,33 +205,64 @@ def test_four_kills_of_whole_interpreters_go_on_to_the_same_bits(studio: Studio,
 def half_made(studio: Studio, unit: AssignedUnit, *at: int) -> None:
     """Leave a segment of a unit for each number, with so many calls."""
     for calls in at:
-        assert studio.run(unit, Fate(TERM, calls), NEVER).code == ExitCode.INTERRUPTED
+        assert studio.run(unit, fate=Fate(TERM, calls), cadence=NEVER).code == ExitCode.INTERRUPTED
     assert [len(each.header.calls) for each in studio.journal(unit)] == [*at]
 
 
-def test_bits_of_a_segment_that_turned_cost_work_and_nothing_else(studio: Studio) -> None:
+def test_an_attempt_that_failed_is_gone_on_from_too(studio: Studio) -> None:
     unit = studio.unit("sd")
     expected, total = studio.uninterrupted(unit)
-    half_made(studio, unit, 2, 2, 2)
-    key = studio.keys(unit)[1]
-    content = bytearray(studio.bench.store.get(key))
-    content[-100] ^= 16
-    studio.bench.store.put(key, bytes(content), content_type="application/octet-stream")
-    last = studio.run(unit)
-    assert "a segment of the journal is of no use" in last.stderr
-    assert "its content is not what its digest says" in last.stderr
-    assert last.computed == total - 2
+    failed = studio.run(unit, fate=Fate(fails=True, at=3), cadence=NEVER)
+    assert failed.code == ExitCode.SOME_FAILED
+    assert failed.termination is not None
+    (report,) = failed.termination.units
+    assert (report.reason, report.durable) == ("GeneratorFailed", True)
+    assert studio.run(unit).computed == total - 3
     assert studio.bench.artifacts(unit) == expected
 
 
-def test_what_follows_a_missing_segment_is_not_used(studio: Studio) -> None:
+def test_units_of_one_pod_have_a_journal_each(studio: Studio) -> None:
+    unit = studio.unit("sd")
+    other = studio.bench.unit(1, unit.generate)
+    expected, total = studio.uninterrupted(other)
+    killed = studio.run(unit, other, fate=Fate(TERM, at=total + 3), cadence=NEVER)
+    assert killed.termination is not None
+    assert [(report.outcome, report.durable) for report in killed.termination.units] == [
+        (UnitOutcome.DONE, False),
+        (UnitOutcome.INTERRUPTED, True),
+    ]
+    assert (studio.calls(unit), studio.calls(other)) == (0, 3)
+    assert studio.run(unit, other).computed == total - 3
+    assert studio.bench.artifacts(other) == expected
+    assert studio.bench.artifacts(unit) != expected
+
+
+def test_a_journal_goes_through_s3_just_the_same(studio: Studio, moto_config: StoreConfig) -> None:
+    unit = studio.unit("sd")
+    expected, total = studio.uninterrupted(unit)
+    studio.bench.store = open_store(moto_config)
+    killed = studio.run(unit, fate=Fate(TERM, 3), cadence=NEVER, store=moto_config)
+    assert killed.code == ExitCode.INTERRUPTED, killed.stderr
+    assert studio.calls(unit) == 3
+    assert studio.run(unit, store=moto_config).computed == total - 3
+    assert studio.bench.artifacts(unit) == expected
+    assert studio.keys(unit) == []
+
+
+def test_a_damaged_or_missing_segment_costs_work_and_nothing_else(studio: Studio) -> None:
     unit = studio.unit("sd")
     expected, total = studio.uninterrupted(unit)
     half_made(studio, unit, 2, 1, 2)
-    studio.bench.store.delete(studio.keys(unit)[1])
-    last = studio.run(unit)
-    assert last.computed == total - 2
-    assert studio.bench.artifacts(unit) == expected
+    whole = studio.content()
+    middle = studio.keys(unit)[1]
+    turned = bytearray(whole[middle])
+    turned[-100] ^= 16
+    for spoilt in (bytes(turned), whole[middle][:-1], None):
+        studio.fill({**whole, middle: spoilt})
+        last = studio.run(unit)
+        assert ("a segment of the journal is of no use" in last.stderr) is (spoilt is not None)
+        assert last.computed == total - 2
+        assert studio.bench.artifacts(unit) == expected
 
 
 def test_a_journal_of_other_numbers_diverges_and_the_unit_starts_over(studio: Studio) -> None:
@@ -255,18 +295,18 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
     table: list[tuple[str, AssignedUnit, dict[str, Any], Fate]] = [
         ("seed 1000 -> 1001, 2 steps lost", studio.unit("sd", seed=1001), {}, Fate()),
         ("params.prompt text ", studio.unit("sd", prompt="night"), {}, Fate()),
-        ("params.guidance_scale absent -> 3.5, 2 steps lost", studio.unit("sd", guidance_scale=3.5), {}, Fate()),
         ("text_encoder.dtype float32 -> bfloat16", studio.unit("sd", dtype="bfloat16"), {}, Fate()),
         ("vae.use_tiling False -> True", base, {"knobs": {"tiling": True}}, Fate()),
         (f"diffusers {installed} -> 0.43.0, 2 steps lost", base, {}, Fate(versions={"diffusers": "0.43.0"})),
         ("scheduler.timestep_spacing leading -> trailing", base, {}, Fate()),
     ]
+    half_made(studio, base, 3)
+    kept = studio.content()
     for reason, unit, more, fate in table:
-        studio.forget()
-        half_made(studio, base, 3)
+        studio.fill(kept)
         if "scheduler" in reason:
             scheduler.write_text(json.dumps({**settings, "timestep_spacing": "trailing"}))
-        attempt = studio.run(unit, fate, **more)
+        attempt = studio.run(unit, fate=fate, **more)
         assert attempt.code == ExitCode.DONE, attempt.stderr
         resume = studio.done(unit).resume
         assert resume is not None
@@ -277,5 +317,5 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
         assert resume.replayed == 0
         made = studio.bench.artifacts(unit)
         assert list(studio.bench.store.list(layout.journal_prefix(studio.bench.prefix(unit)))) == []
-        studio.forget()
+        studio.fill({})
         assert made == studio.uninterrupted(unit, **more)[0], reason

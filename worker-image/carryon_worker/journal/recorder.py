@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -188,6 +188,8 @@ class Recorder:
             return
         seconds = 0.0 if self._began is None else began - self._began
         self._began = began
+        # Without the arguments themselves, whose memory is wanted back.
+        looked = replace(looked, versions=())
         self._journal.add(Recorded(component, began, looked, tree, copies, self._step(), seconds))
 
 
