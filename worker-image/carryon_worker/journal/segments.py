@@ -65,7 +65,7 @@ class Call(Loose):
     inputs: dict[str, str] = Field(description="Argument, as a path -> type, shape and checksum of what was passed.")
     output: JsonValue = Field(default=None, description="What was returned, see `trees`; null if computed again.")
     step: int = Field(default=0, description="Steps that the pipeline had ended before the call.")
-    seconds: float = Field(default=0.0, description="From the call's beginning to the next one's.")
+    seconds: float = Field(default=0.0, description="Since the attempt's call before it began; 0 of its first.")
 
 
 class Header(Loose):
