@@ -160,6 +160,29 @@ def test_calls_that_can_not_be_kept_are_made_again_in_their_place(studio: Studio
     assert results[0] == results[1]
 
 
+def test_calls_that_may_have_changed_what_they_were_given_are_made_again(studio: Studio) -> None:
+    def fills(cache: Any) -> Callable[[Any], None]:
+        def loop(denoiser: Any) -> None:
+            for _ in range(2):
+                denoiser(torch.ones(2, 2), cache=cache)
+
+        return loop
+
+    def forward(x: torch.Tensor, cache: Any) -> torch.Tensor:
+        if isinstance(cache, dict):
+            cache["keys"] = x
+        elif isinstance(cache, list):
+            cache.append(x)
+        return x * 2
+
+    for cache in ({"keys": torch.zeros(2, 2)}, [], object()):
+        attempt = Studio(studio.root / type(cache).__name__)
+        attempt.denoiser.forward = forward
+        attempt.attempt(fills(cache))
+        assert attempt.kinds()[0] is Kind.AGAIN
+        assert attempt.journals[0].resume() is not None
+
+
 def sequence(denoiser: Any) -> float:
     """Two calls, then a number that depends on how often something was drawn."""
     torch.manual_seed(1)

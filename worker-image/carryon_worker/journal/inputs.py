@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ _MIXER: Final = -4417276706812531889
 _PIECE: Final = 2**22
 """Words summed up at once: 32 MiB, which bounds the memory for what is in between."""
 _WORD: Final = 8
+_KNOWN: Final = (bool, int, float, str, torch.Tensor, torch.dtype, torch.device, np.generic, Enum)
+"""Kinds of arguments that a call can't change without its being seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,12 @@ class Inputs:
         texts: Path of an argument -> what it is; of a tensor on a GPU, without its sum.
         pending: Paths of these tensors.
         sums: Their sums, shape (len(pending),), int64, on the GPU; None where all are known.
-        versions: How often each tensor had been written to, by which a call that changes its arguments is found out.
         device: Of the first tensor on a GPU; else the CPU.
     """
 
     texts: Mapping[str, str]
     pending: tuple[str, ...]
     sums: torch.Tensor | None
-    versions: tuple[tuple[torch.Tensor, int], ...]
     device: torch.device
 
     def resolve(self, sums: torch.Tensor | None) -> dict[str, str]:
@@ -46,9 +47,32 @@ class Inputs:
         known = {path: f"{self.texts[path]} {_hex(value)}" for path, value in zip(self.pending, values, strict=True)}
         return {**self.texts, **known}
 
-    def changed(self) -> bool:
-        """Whether a tensor among them has been written to since."""
-        return any(tensor._version != version for tensor, version in self.versions)
+
+class Arguments:
+    """The arguments of a call themselves, by which one that changes them is found out.
+
+    Args:
+        args: Of the call that is about to be made.
+        kwargs: Likewise.
+    """
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self._given = _by_name(args, kwargs)
+        self._before = self._now()
+
+    def may_have_changed(self) -> str:
+        """Path of one that the call has changed, or may have changed unseen: an object whose inside is not known."""
+        now = self._now()
+        if len(now) != len(self._before):
+            return "number of arguments"
+        for (path, leaf, version), (before_path, before, before_version) in zip(now, self._before, strict=True):
+            opaque = not isinstance(leaf, _KNOWN) and leaf is not None
+            if opaque or path != before_path or version != before_version or not _same(leaf, before):
+                return path
+        return ""
+
+    def _now(self) -> list[tuple[str, Any, int]]:
+        return [(path, leaf, _version(leaf)) for path, leaf in _leaves(self._given, "")]
 
 
 def look(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inputs:
@@ -56,9 +80,8 @@ def look(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inputs:
     texts: dict[str, str] = {}
     pending: list[str] = []
     sums: list[torch.Tensor] = []
-    versions: list[tuple[torch.Tensor, int]] = []
     device = torch.device("cpu")
-    for path, leaf in _leaves({**{str(number): each for number, each in enumerate(args)}, **kwargs}, ""):
+    for path, leaf in _leaves(_by_name(args, kwargs), ""):
         if not isinstance(leaf, torch.Tensor):
             texts[path] = _plain(leaf)
             continue
@@ -66,15 +89,13 @@ def look(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inputs:
         if leaf.layout is not torch.strided or leaf.is_meta:
             texts[path] += f" {leaf.layout} on {leaf.device.type}"
             continue
-        if not leaf.is_inference():
-            versions.append((leaf, leaf._version))
         if leaf.is_cuda:
             device = device if device.type == "cuda" else leaf.device
             pending.append(path)
             sums.append(checksum(leaf).to(device))
         else:
             texts[path] += f" {_hex(int(checksum(leaf).item()))}"
-    return Inputs(texts, tuple(pending), torch.stack(sums) if sums else None, tuple(versions), device)
+    return Inputs(texts, tuple(pending), torch.stack(sums) if sums else None, device)
 
 
 def checksum(tensor: torch.Tensor) -> torch.Tensor:
@@ -96,6 +117,20 @@ def checksum(tensor: torch.Tensor) -> torch.Tensor:
         mixed = (mixed ^ (mixed >> 29)) * _MULTIPLIER
         total += (mixed ^ (mixed >> 32)).sum()
     return total
+
+
+def _by_name(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{str(number): each for number, each in enumerate(args)}, **kwargs}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether a leaf is still the one that was there; what stands for a container is made anew each time."""
+    return one is other or (isinstance(one, str) and one == other)
+
+
+def _version(leaf: Any) -> int:
+    """How often a tensor has been written to, as far as torch counts that."""
+    return leaf._version if isinstance(leaf, torch.Tensor) and not leaf.is_inference() else 0
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +14,8 @@ from carryon_worker.journal import drift, inputs, trees
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.copies import Copies, restore
 from carryon_worker.journal.drift import Memory
-from carryon_worker.journal.inputs import Inputs
-from carryon_worker.journal.segments import Blob, Call, Kind
+from carryon_worker.journal.inputs import Arguments, Inputs
+from carryon_worker.journal.segments import Blob, Call, Kind, SegmentError
 from carryon_worker.journal.trees import Unkeepable
 from carryon_worker.journal.unit import Journal
 
@@ -100,6 +100,7 @@ class Recorder:
         self._began: float | None = None
         self._components = components
         self._memories: dict[str, Memory] = {}
+        self._told: set[str] = set()
 
     def call(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What a call returns; see `interception.Answering`.
@@ -141,9 +142,12 @@ class Recorder:
             return real(*args, **kwargs)
         account.replayed += 1
         account.saved += call.seconds
-        strides = trees.strides(call.output)
-        tensors = [restore(blob, stride, looked.device) for blob, stride in zip(blobs, strides, strict=True)]
-        return trees.build(call.output, tensors)
+        try:
+            strides = trees.strides(call.output)
+            tensors = [restore(blob, stride, looked.device) for blob, stride in zip(blobs, strides, strict=True)]
+            return trees.build(call.output, tensors)
+        except (SegmentError, ValueError) as error:
+            raise Diverged(f"call {number} of {component} can't be read: {error}") from error
 
     def _make(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if not self._journal.taking:
@@ -151,7 +155,7 @@ class Recorder:
         began = time.monotonic()
         if component not in self._memories and not self._get_to_know(component):
             return real(*args, **kwargs)
-        looked = inputs.look(args, kwargs)
+        arguments, looked = Arguments(args, kwargs), inputs.look(args, kwargs)
         drawn = _random_state(looked.device)
         called = time.monotonic()
         output = real(*args, **kwargs)
@@ -159,7 +163,8 @@ class Recorder:
         if remembers := self._memories[component].changed():
             self._journal.end(f"{component} remembers earlier calls: {remembers} has changed in one")
         else:
-            self._keep(component, looked, output, drawn, began)
+            does = self._does(arguments, drawn, looked.device)
+            self._keep(component, looked, output, does, began)
         self._journal.account.waited += called - began + time.monotonic() - returned
         return output
 
@@ -172,15 +177,24 @@ class Recorder:
         self._memories[component] = Memory(module)
         return True
 
-    def _keep(self, component: str, looked: Inputs, output: Any, drawn: Sequence[Any], began: float) -> None:
+    def _does(self, arguments: Arguments, drawn: Sequence[Any], device: torch.device) -> str:
+        """What a call has done besides returning something, which it must do in replay too; "" if nothing."""
+        if drawn != _random_state(device):
+            return "drew random numbers"
+        changed = arguments.may_have_changed()
+        return f"may have changed its {changed}" if changed else ""
+
+    def _keep(self, component: str, looked: Inputs, output: Any, does: str, began: float) -> None:
         tensors: list[torch.Tensor] = []
         tree = None
-        # What a call does besides returning something, it must do in replay too.
-        if not looked.changed() and drawn == _random_state(looked.device):
-            try:
+        try:
+            if not does:
                 tree, tensors = trees.take(output)
-            except Unkeepable as why:
-                _log.info("a call of %s returned %s: it will be made again on resume", component, why)
+        except Unkeepable as why:
+            does = f"returned {why}"
+        if does and does not in self._told:
+            self._told.add(does)
+            _log.info("a call of %s %s: such calls are made again on resume", component, does)
         try:
             copies = Copies(tensors if looked.sums is None else [*tensors, looked.sums])
         except RuntimeError as error:
@@ -188,8 +202,6 @@ class Recorder:
             return
         seconds = 0.0 if self._began is None else began - self._began
         self._began = began
-        # Without the arguments themselves, whose memory is wanted back.
-        looked = replace(looked, versions=())
         self._journal.add(Recorded(component, began, looked, tree, copies, self._step(), seconds))
 
 
