@@ -149,6 +149,21 @@ def test_whoever_adds_a_call_is_not_kept_waiting_by_a_bucket_that_hangs() -> Non
     writer.close()
 
 
+def test_what_piled_up_is_written_in_segments_of_the_usual_size() -> None:
+    bucket = Bucket()
+    bucket.open.clear()
+    writer = Writer(bucket.put, Cadence(every_seconds=0.001, every_bytes=30))
+    for name in range(7):
+        writer.add(Waiting(name))
+    writer.add(Waiting(7, size=100))
+    bucket.open.set()
+    assert writer.flush(SOON)
+    assert bucket.names == list(range(8))
+    assert max(map(len, bucket.batches)) <= 3
+    assert bucket.batches[-1] == [7]
+    writer.close()
+
+
 def test_a_flush_takes_what_has_arrived_and_waits_for_nothing_else() -> None:
     bucket = Bucket()
     writer = Writer(bucket.put, Cadence(every_seconds=3600))

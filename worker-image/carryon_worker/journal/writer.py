@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import Final, Protocol
 
 from carryon_core.messages import Cadence
@@ -160,7 +160,7 @@ class Writer:
             while not self._closed:
                 pause = self._pause()
                 if pause == 0.0:
-                    self._batch = self._batch or self._arrived()
+                    self._batch = self._batch or self._first_of(self._arrived())
                     if self._batch:
                         self._writing = True
                         return self._batch
@@ -186,6 +186,11 @@ class Writer:
 
     def _arrived(self) -> Sequence[Entry]:
         return tuple(takewhile(lambda entry: entry.ready(), self._waiting))
+
+    def _first_of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """As many as one segment takes; one at least."""
+        sizes = accumulate(entry.size for entry in entries)
+        return entries[: max(1, sum(size <= self._cadence.every_bytes for size in sizes))]
 
     def _end(self, reason: str) -> None:
         """Once; the lock is held."""
