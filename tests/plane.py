@@ -118,6 +118,10 @@ class Plane:
         supervisor = psutil.Process(self.process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
+    def workers(self) -> list[psutil.Process]:
+        """The workers that are alive."""
+        return [each for each in self.processes() if _arguments(each)[1:] == ["-m", "carryon_worker"]]
+
     def component(self, name: str) -> psutil.Process:
         """One component: "apiserver", "node" or "operator"."""
         module = "carryon_operator" if name == "operator" else f"carryon_standalone.{name}"
@@ -297,3 +301,10 @@ def units_done(job: Job) -> int:
     """Units done, as status says."""
     count: int = ((job.get("status") or {}).get("units") or {}).get("succeeded", 0)
     return count
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []

@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from carryon_core import names
 from plane import Plane, claim, failed, succeeded, until
 from reels import begun_units, reel, stage, versions
@@ -88,7 +86,7 @@ def test_a_worker_that_crashes_costs_its_unit_an_attempt_and_the_others_none(
     waits = f'while [ "$CARRYON_ITEM" = 1 ] && [ ! -e {tmp_path}/go ]; do sleep 0.1; done; ' + CLIP
     plane.apply(clips("crashing", begun, waits, unitsPerPod=3, parallelism=1))
     until(lambda: begun_units(begun) == ["clip/0", "clip/1"])
-    (worker,) = [each for each in plane.processes() if _arguments(each)[1:] == ["-m", "carryon_worker"]]
+    (worker,) = plane.workers()
     worker.kill()
     (tmp_path / "go").touch()
     status = plane.wait_for("crashing", succeeded)["status"]
@@ -96,13 +94,6 @@ def test_a_worker_that_crashes_costs_its_unit_an_attempt_and_the_others_none(
     assert begun_units(begun) == ["clip/0", "clip/1", "clip/1", "clip/2"]
     (told,) = status["recentFailures"]
     assert (told["unit"], told["reason"], told["attempt"]) == ("1", "Crash", 1)
-
-
-def _arguments(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
 
 
 def evict(plane: Plane, job: str, item: str, begun: Path, times: int) -> None:
