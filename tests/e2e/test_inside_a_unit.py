@@ -13,7 +13,7 @@ from plane import Plane, condition, succeeded, until
 from reels import Version, versions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-STEPS = 150
+STEPS = 1200
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, ModelMixin
+from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNetControlNetXSModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
@@ -368,6 +369,33 @@ def test_what_can_not_be_caught_is_refused() -> None:
     for components in ({}, {"vae": vae}, {"controlnet": controlnet}, {"layer": torch.nn.Linear(1, 1)}):
         with pytest.raises(NotInterceptable, match="has no denoiser"):
             interception.attach(components)
+
+
+def test_a_denoiser_that_holds_its_own_control_is_caught() -> None:
+    with torch.device("meta"):
+        denoiser = UNetControlNetXSModel()
+    assert interception.attach({"unet": denoiser}).components == {"unet": denoiser}
+
+
+def test_an_answered_call_takes_the_model_before_it_off_the_gpu_as_a_made_one_does(studio: Studio) -> None:
+    studio.attempt(steps(3))
+    taken: list[str] = []
+    before = SimpleNamespace(offload=lambda: taken.append("text_encoder"))
+    studio.denoiser._hf_hook = SimpleNamespace(hooks=(SimpleNamespace(prev_module_hook=before),))
+    _, made = studio.attempt(steps(3))
+    assert (made, taken) == (0, ["text_encoder"] * 3)
+
+
+def test_arguments_that_can_not_be_looked_at_end_the_journal_and_not_the_unit(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory for sums")
+
+    monkeypatch.setattr(inputs, "look", look)
+    _, made = studio.attempt(steps(3))
+    assert made == 3
+    assert studio.kinds() == []
 
 
 def test_a_caught_denoiser_is_still_what_it_was(studio: Studio) -> None:

@@ -127,6 +127,9 @@ def test_the_number_of_threads_shows_because_sums_depend_on_it(threads: int) -> 
 
 def test_switches_that_choose_kernels_show(monkeypatch: pytest.MonkeyPatch) -> None:
     before = surroundings.machine("cpu")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert differing(before, surroundings.machine("cpu")) == ["NVIDIA_TF32_OVERRIDE"]
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
     assert differing(before, surroundings.machine("cpu")) == ["tf32", "cudnn"]
@@ -138,31 +141,31 @@ def test_libraries_come_first_in_what_is_asked_for() -> None:
     assert fields["torch build"] == torch.version.git_version
 
 
-def test_a_model_in_a_folder_is_known_by_its_files(folder: Path, pipeline: Any, tmp_path: Path) -> None:
-    before = surroundings.model("m", str(folder), tmp_path / "cache", pipeline)
-    assert surroundings.model("m", str(folder), tmp_path / "cache", pipeline) == before
+def test_a_model_in_a_folder_is_known_by_its_files(folder: Path, pipeline: Any) -> None:
+    before = surroundings.model("m", str(folder), pipeline)
+    assert surroundings.model("m", str(folder), pipeline) == before
     os.utime(folder / "weights.safetensors", (1, 1))
-    assert differing(before, surroundings.model("m", str(folder), tmp_path / "cache", pipeline)) == ["files"]
+    assert differing(before, surroundings.model("m", str(folder), pipeline)) == ["files"]
 
 
 def test_a_model_of_a_bucket_is_known_by_its_state_there(folder: Path, pipeline: Any) -> None:
-    before = surroundings.model("s3://m", str(folder), folder.parent, pipeline)
+    before = surroundings.model("s3://m", str(folder), pipeline)
     # Downloaded by another pod, at another time.
     os.utime(folder / "weights.safetensors", (1, 1))
-    assert surroundings.model("s3://m", str(folder), folder.parent, pipeline) == before
+    assert surroundings.model("s3://m", str(folder), pipeline) == before
     assert before == {"model": "s3://m", "state": "model"}
 
 
-def test_a_model_of_a_hub_is_known_by_its_commit(pipeline: Any, tmp_path: Path) -> None:
-    unknown = [surroundings.model("org/name", "org/name", tmp_path, pipeline) for _ in range(2)]
-    # Safe, if useless: nobody else goes on from it.
-    assert unknown[0] != unknown[1]
+def test_a_model_of_a_hub_is_known_by_its_commit(pipeline: Any, folder: Path) -> None:
+    assert surroundings.model("org/name", "org/name", pipeline) is None
     for name in ("unet", "vae"):
         pipeline.components[name].register_to_config(
             _name_or_path=f"/cache/models--org--name/snapshots/{COMMIT}/{name}"
         )
-    fields = surroundings.model("org/name", "org/name", tmp_path, pipeline)
+    fields = surroundings.model("org/name", "org/name", pipeline)
     assert fields == {"model": "org/name", "revision": COMMIT}
+    # What was saved into a folder since is what lies there.
+    assert list(surroundings.model("m", str(folder), pipeline) or ()) == ["model", "files"]
 
 
 def test_arguments_show_and_prompts_do_not(tmp_path: Path) -> None:

@@ -186,6 +186,22 @@ class Silent:
         raise Unreachable("no answer")
 
 
+class Closed:
+    """A bucket whose listing is not for us."""
+
+    def list(self, prefix: str) -> Any:
+        raise Denied("not allowed to list")
+
+
+def test_what_may_not_be_read_is_no_reason_to_fail(desk: Desk) -> None:
+    journal = desk.journal("uid", Closed())
+    assert journal.open(FIELDS) == ()
+    assert not journal.taking
+    resume = journal.resume()
+    assert resume is not None
+    assert "not allowed to list" in resume.refused
+
+
 def test_a_bucket_that_does_not_say_what_was_left_is_no_reason_to_start_over(desk: Desk) -> None:
     with pytest.raises(Unreachable):
         desk.journal("uid", Silent()).open(FIELDS)

@@ -226,11 +226,25 @@ def test_memory_is_not_filled_for_a_bucket_that_is_too_slow() -> None:
     writer.add(Waiting(1, size=MOST_WAITING // 2))
     assert writer.ended == ""
     writer.add(Waiting(2))
-    assert "the bucket is too slow: 1024 MiB wait" in writer.ended
+    assert "the bucket is too slow: 256 MiB wait" in writer.ended
     bucket.open.set()
     assert writer.flush(SOON)
     assert bucket.names == [0, 1]
     writer.close()
+
+
+def test_copies_that_nobody_can_ask_about_end_the_journal_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Waiting) -> bool:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    bucket = Bucket()
+    writer = Writer(bucket.put, Cadence(every_seconds=3600))
+    monkeypatch.setattr(Waiting, "ready", broken)
+    writer.add(Waiting(0))
+    writer.flush(SOON)
+    assert "illegal memory access" in writer.ended
+    writer.close()
+    assert bucket.names == []
 
 
 def test_after_its_end_a_journal_takes_no_calls_but_writes_those_it_has() -> None:

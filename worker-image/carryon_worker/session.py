@@ -90,7 +90,7 @@ class Session:
         """What earlier attempts left that holds for a worker with this fingerprint; see `journal.unit.Journal.open`.
 
         Raises:
-            StoreError: The bucket does not say what an earlier attempt left.
+            Unreachable: The bucket does not answer.
         """
         # A download tells of no movement; the store gives up by itself on a bucket that does not answer.
         self.watch(False)

@@ -103,7 +103,7 @@ class DiffusersGenerator(Generator):
         given = {**wanted.params, **{each: value for each, value in ours.items() if each in takes}}
         try:
             if session.journal.enabled:
-                result = self._resume(given, "generator" in takes, wanted, session)
+                result = self._resume(config, given, "generator" in takes, session)
             else:
                 result = self._call(given, "generator" in takes, session.seed)
         except (TypeError, ValueError) as error:
@@ -112,20 +112,27 @@ class DiffusersGenerator(Generator):
             raise
         return _write(result, wanted, session)
 
-    def _resume(self, given: Mapping[str, Any], takes_generator: bool, wanted: Diffusers, session: Session) -> Any:
+    def _resume(
+        self, config: Mapping[str, Any], given: Mapping[str, Any], takes_generator: bool, session: Session
+    ) -> Any:
         """Call the pipeline; its denoiser is answered from the unit's journal as far as that reaches.
 
         Raises:
             BadRequest: The denoiser's calls can't be caught.
         """
+        wanted = _parse(config)
         if self._interception is None:
             try:
                 self._interception = interception.attach(self._pipeline.components)
             except NotInterceptable as error:
                 raise BadRequest(
-                    f"{type(self._pipeline).__name__} can't be resumed: {error}; or set checkpoint.policy: Off"
+                    f"{type(self._pipeline).__name__} can't be resumed: {error}; or set checkpoint.policy to 'Off'"
                 ) from None
-        chain = session.open_journal(self._fingerprint(wanted, session))
+        which = surroundings.model(wanted.model, self._source, self._pipeline)
+        if which is None:
+            _log.warning("nothing is kept of a unit whose model names no commit: %s", wanted.model)
+            return self._call(given, takes_generator, session.seed)
+        chain = session.open_journal({**self._fingerprint(wanted, session), **which})
         while True:
             recorder = Recorder(session.journal, chain, self._interception.components, session.steps, session.moved)
             try:
@@ -134,10 +141,12 @@ class DiffusersGenerator(Generator):
                 recorder.finish()
                 return result
             except Diverged as diverged:
-                # What a pipeline does at the end of a call, it did not get to.
-                self._pipeline.maybe_free_model_hooks()
                 session.journal.start_over(str(diverged))
                 chain = ()
+                # What a pipeline puts back at the end of a call, this one did not get to.
+                self._loaded = None
+                self.load(config, session)
+                self._interception = interception.attach(self._pipeline.components)
 
     def _call(self, given: Mapping[str, Any], takes_generator: bool, seed: int) -> Any:
         """Seeded on the CPU, which draws the same on every machine, and for whatever draws from elsewhere."""
@@ -150,7 +159,6 @@ class DiffusersGenerator(Generator):
             **surroundings.libraries(),
             **surroundings.machine(self._target),
             **surroundings.pipeline(self._pipeline, self._overrides),
-            **surroundings.model(wanted.model, self._source, session.models, self._pipeline),
             **surroundings.call(wanted.params, session.seed, session.inputs),
         }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import torch
 from diffusers import ModelMixin
@@ -18,6 +18,8 @@ _ATTRIBUTE: Final = "_carryon_interception"
 _PASSED_BY: Final = ("diffusers.models.autoencoders.", "diffusers.models.controlnets.")
 """Modules of models whose calls are always made: those that decode, and those whose outputs are large and go to a
 denoiser, where they are compared."""
+_DENOISERS_THERE: Final = ("UNetControlNetXSModel",)
+"""What is a denoiser although it lies in one of them: it holds its own UNet."""
 
 
 class NotInterceptable(Exception):
@@ -104,7 +106,10 @@ def original(module: torch.nn.Module) -> type:
 
 
 def _is_denoiser(component: Any) -> bool:
-    return isinstance(component, ModelMixin) and not f"{type(component).__module__}.".startswith(_PASSED_BY)
+    if not isinstance(component, ModelMixin):
+        return False
+    kind = original(cast("torch.nn.Module", component))
+    return kind.__name__ in _DENOISERS_THERE or not f"{kind.__module__}.".startswith(_PASSED_BY)
 
 
 @cache

@@ -140,6 +140,7 @@ class Recorder:
         _compare(number, call, component, looked.resolve(looked.sums))
         if call.kind is Kind.AGAIN:
             return real(*args, **kwargs)
+        _make_room(self._components[component])
         account.replayed += 1
         account.saved += call.seconds
         try:
@@ -155,7 +156,12 @@ class Recorder:
         began = time.monotonic()
         if component not in self._memories and not self._get_to_know(component):
             return real(*args, **kwargs)
-        arguments, looked = Arguments(args, kwargs), inputs.look(args, kwargs)
+        try:
+            arguments, looked = Arguments(args, kwargs), inputs.look(args, kwargs)
+        except RuntimeError as error:
+            # No memory for it, or no way to sum up such a tensor.
+            self._journal.end(f"a call's arguments can't be looked at: {error}")
+            return real(*args, **kwargs)
         drawn = _random_state(looked.device)
         called = time.monotonic()
         output = real(*args, **kwargs)
@@ -211,6 +217,15 @@ def _compare(number: int, call: Call, component: str, given: Mapping[str, str]) 
     differing = [path for path in {**given, **call.inputs} if given.get(path) != call.inputs.get(path)]
     if differing:
         raise Diverged(f"call {number} of {component} has another {differing[0] or 'number of arguments'}")
+
+
+def _make_room(module: torch.nn.Module) -> None:
+    """What accelerate's hook does before a call that is not made: the model before this one leaves the GPU."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    for each in (hook, *getattr(hook, "hooks", ())):
+        before = getattr(each, "prev_module_hook", None)
+        if before is not None:
+            before.offload()
 
 
 def _random_state(device: torch.device) -> list[Any]:

@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,11 +23,18 @@ from carryon_worker.journal.segments import FORMAT
 
 _LIBRARIES: Final = (
     "diffusers", "transformers", "torch", "accelerate", "peft", "safetensors", "numpy",
-    "flash-attn", "sageattention", "xformers", "bitsandbytes", "torchao",
+    "flash-attn", "sageattention", "xformers", "bitsandbytes", "torchao", "triton", "kernels",
 )  # fmt: skip
+_CHOOSING: Final = (
+    "NVIDIA_TF32_OVERRIDE", "TORCH_BLAS_PREFER_CUBLASLT", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY",
+)  # fmt: skip
+"""Environment variables by which libraries choose their kernels."""
 _DRIVER: Final = Path("/proc/driver/nvidia/version")
 _cudnn: Final[Any] = torch.backends.cudnn
 """It ships no types."""
+_CPU: Final = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU revision")
+"""What a virtual machine's generic name leaves out; some on x86, some on ARM."""
 _COMMIT: Final = re.compile(r"/snapshots/([0-9a-f]{40})(/|$)")
 _SHORT: Final = 16
 
@@ -58,6 +64,7 @@ def machine(device: str) -> Fields:
         "matmul precision": torch.get_float32_matmul_precision(),
         "cudnn": f"deterministic {torch.backends.cudnn.deterministic}, benchmark {torch.backends.cudnn.benchmark}",
         "attention": _AttentionBackendRegistry._active_backend.value,
+        **{name: os.environ.get(name) for name in _CHOOSING},
     }
     if device != "cuda":
         # Another number of threads adds up in another order.
@@ -74,22 +81,23 @@ def machine(device: str) -> Fields:
     }
 
 
-def model(name: str, source: str, cache: Path, loaded: Any) -> Fields:
-    """Which weights.
+def model(name: str, source: str, loaded: Any) -> Fields | None:
+    """Which weights; None where nobody can tell whether another worker loads the same.
 
     Args:
         name: As the unit's configuration has it.
         source: What was loaded: a folder, or an id on a hub.
-        cache: Folder of models that come from a bucket, each in a folder named by its state there.
         loaded: The pipeline, whose parts know which commit of a hub they come from.
     """
-    if os.path.isdir(source) and Path(source).parent == cache:
+    if name.startswith("s3://"):
+        # It comes from a bucket, into a folder named by its state there.
         return {"model": name, "state": Path(source).name}
-    if commit := _commit([source, *map(_origin, loaded.components.values())]):
+    local = os.path.isdir(source)
+    # What the parts of a folder say of where they come from may have been copied along.
+    if commit := _commit([source] if local else [source, *map(_origin, loaded.components.values())]):
         return {"model": name, "revision": commit}
-    if not os.path.isdir(source):
-        # Nobody can tell whether another worker loads the same.
-        return {"model": name, "revision": f"unknown {uuid.uuid4().hex}"}
+    if not local:
+        return None
     files = sorted(path for path in Path(source).rglob("*") if path.is_file())
     states = [(str(path.relative_to(source)), path.stat()) for path in files]
     return {"model": name, "files": _short([[path, seen.st_size, seen.st_mtime_ns] for path, seen in states])}
@@ -201,9 +209,10 @@ def _hash(content: Any) -> str:
 
 
 def _cpu() -> str:
-    """Name of the processor: libraries choose their kernels by it."""
+    """Name of the processor, and a digest of what else tells it from others: libraries choose their kernels by it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return f"{told.get('model name', platform.machine())} {_short([told.get(name) for name in _CPU])}"

@@ -15,7 +15,7 @@ from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter,
 from carryon_core import layout
 from carryon_core.done import Resume
 from carryon_core.messages import Cadence
-from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge
+from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge, Unreachable
 from carryon_worker.journal import chain, fingerprint, segments
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.fingerprint import Fields
@@ -87,18 +87,26 @@ class Journal:
     def open(self, fields: Fields) -> Chain:
         """What earlier attempts left that holds for this worker; from now on calls may be added after it.
 
+        Where what there is may not be read, or has no room here, the unit starts over and nothing is kept of it.
+
         Args:
             fields: Of the worker fingerprint.
 
         Raises:
-            StoreError: The bucket does not say what there is, or does not give it.
+            Unreachable: The bucket does not answer: that is no reason to lose what there may be.
         """
         self._fields, self._fingerprint = fields, fingerprint.of(fields)
-        found = chain.read(self._store, self._prefix, self._fingerprint, self._scratch)
+        try:
+            found = chain.read(self._store, self._prefix, self._fingerprint, self._scratch)
+            why = "" if found else self._why_none()
+        except Unreachable:
+            raise
+        except (StoreError, OSError) as error:
+            self._refuse(f"what there is can't be read: {error}")
+            return ()
         if found:
             _log.info("going on after call %d of the journal (step %d)", found[-1].end, _step(found))
-        else:
-            self._refuse(self._why_none())
+        self._refuse(why)
         self._begin(found)
         return found
 
@@ -118,17 +126,17 @@ class Journal:
         return self._writer is not None and not self._writer.ended
 
     def start_over(self, reason: str) -> None:
-        """Forget what there is: it did not fit after all.
-
-        Raises:
-            StoreError: It can't be deleted.
-        """
+        """Forget what there is: it did not fit after all. As long as it can't be deleted, nothing more is kept."""
         self.close()
         self._refuse(f"{reason}, {_lost(self.account.step, self._first)} lost")
-        for info in list(self._store.list(layout.journal_prefix(self._prefix, self._fingerprint))):
-            self._store.delete(info.key)
         self._wrote = False
         self.account = Account()
+        try:
+            for info in list(self._store.list(layout.journal_prefix(self._prefix, self._fingerprint))):
+                self._store.delete(info.key)
+        except StoreError as error:
+            _log.warning("nothing is kept of the unit: a journal that does not fit can't be deleted: %s", error)
+            return
         self._begin(())
 
     def flush(self, seconds: float) -> None:

@@ -16,10 +16,12 @@ from carryon_worker.journal.segments import Blob, Call
 
 _log = logging.getLogger(__name__)
 
-MOST_WAITING: Final = 2**30
+MOST_WAITING: Final = 2**28
 """Bytes that may wait in memory for a bucket that is slower than the work."""
 _SOON: Final = 0.05
 """Seconds after which copies that are under way are looked at again."""
+_PATIENCE: Final = 15.0
+"""Seconds for a segment that is being written when a unit ends: one that comes later harms nobody."""
 _AGAIN: Final = 5.0
 """Seconds after which a bucket that failed is tried again."""
 
@@ -119,11 +121,11 @@ class Writer:
             return not self._arrived()
 
     def close(self) -> None:
-        """Write nothing any more; returns when what is being written has ended."""
+        """Write nothing any more; returns when what is being written has ended, or takes too long to be waited for."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._writing)
+            self._changed.wait_for(lambda: not self._writing, timeout=_PATIENCE)
 
     def _run(self) -> None:
         while batch := self._next():
@@ -185,7 +187,14 @@ class Writer:
         return cadence.wait(self._cadence, calls, age)
 
     def _arrived(self) -> Sequence[Entry]:
-        return tuple(takewhile(lambda entry: entry.ready(), self._waiting))
+        try:
+            return tuple(takewhile(lambda entry: entry.ready(), self._waiting))
+        except RuntimeError as error:
+            # The GPU is in no state to say whether copies have arrived.
+            self._end(str(error))
+            self._closed = True
+            self._changed.notify_all()
+            return ()
 
     def _first_of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """As many as one segment takes; one at least."""
