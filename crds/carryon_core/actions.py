@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from carryon_core import names
+from carryon_core.requests import ALL
 from carryon_core.spec import JobSpec
 from carryon_core.status import Condition, ConditionType, JobStatus
 from carryon_core.subject import Subject, counted, sentence
@@ -19,6 +20,7 @@ from carryon_core.subject import Subject, counted, sentence
 __all__ = [
     "RESUMED_BY_A_PERSON",
     "TIMED_OUT",
+    "UNREACHABLE",
     "VANISHED",
     "Action",
     "Verdict",
@@ -35,6 +37,9 @@ VANISHED: Final = "ArtifactsVanished"
 """Reason of `Stalled` where the bucket has lost more than half of what was done."""
 RESUMED_BY_A_PERSON: Final = frozenset({VANISHED})
 """Reasons of `Stalled` that end with a request to resume; the others end by themselves when their cause does."""
+
+UNREACHABLE: Final = "BucketUnreachable"
+"""Reason of `Progressing` while the bucket does not answer."""
 
 TIMED_OUT: Final = "JobTimeout"
 """Reason of `Failed` where timeouts.job is over."""
@@ -186,7 +191,7 @@ def _resume_when_at_work(job: Subject) -> Verdict | None:
     if stalled is not None:
         return None
     progressing = next((each for each in job.status.conditions if each.type == ConditionType.PROGRESSING), None)
-    if progressing is not None and progressing.reason == "BucketUnreachable":
+    if progressing is not None and progressing.reason == UNREACHABLE:
         return _already("it goes on once the bucket answers", "nothing: it carries on by itself")
     waiting = job.condition(ConditionType.AWAITING_APPROVAL)
     if waiting is not None and not job.status.units.active:
@@ -432,7 +437,7 @@ def unapproved(spec: JobSpec) -> list[str]:
     return [
         stage.name
         for stage in spec.stages
-        if stage.approval is not None and "*" not in spec.approved.get(stage.name, ())
+        if stage.approval is not None and ALL not in spec.approved.get(stage.name, ())
     ]
 
 

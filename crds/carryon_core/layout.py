@@ -11,6 +11,8 @@ CHECKPOINT: Final = "checkpoint/"
 """Folder below a unit's prefix with what a program keeps between its attempts."""
 JOURNAL: Final = "journal/"
 """Folder below a unit's prefix with what its denoiser has answered so far."""
+WORKER_DIGITS: Final = 12
+"""Digits of a worker fingerprint that stand in keys."""
 _LONGEST: Final = 200
 """Bytes of an encoded id that stand as they are; longer ones are cut and end in a digest (file names end at 255)."""
 
@@ -71,7 +73,7 @@ def attempt_log_key(unit_prefix: str, pod_uid: str) -> str:
 
 def journal_prefix(unit_prefix: str, worker: str = "") -> str:
     """Prefix of a unit's journals; with the first 12 digits of a worker fingerprint, of those that hold for it."""
-    return f"{unit_prefix}{JOURNAL}{worker[:12]}/" if worker else unit_prefix + JOURNAL
+    return f"{unit_prefix}{JOURNAL}{worker[:WORKER_DIGITS]}/" if worker else unit_prefix + JOURNAL
 
 
 def journal_fields_key(unit_prefix: str, worker: str) -> str:

@@ -105,6 +105,8 @@ class IndexSet:
         return IndexSet._of([*self.intervals(), *other.intervals()])
 
     def __sub__(self, other: IndexSet) -> IndexSet:
+        if not other:
+            return self
         left: list[tuple[int, int]] = []
         holes = list(other.intervals())
         at = 0

@@ -94,6 +94,11 @@ class ResolvedStage:
         return tuple(unit.fingerprint for unit in self.units)
 
     @cached_property
+    def lacking(self) -> tuple[Unit, ...]:
+        """Units that need a file which is not there."""
+        return tuple(unit for unit in self.units if unit.missing)
+
+    @cached_property
     def chained(self) -> bool:
         """Some of its units take inputs from the item before."""
         return any(unit.previous for unit in self.units)

@@ -11,7 +11,8 @@ from carryon_core.done import Outcome
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
 from carryon_core.standing import DoneUnit, stand
-from carryon_core.status import JobStatus, StageStatus
+from carryon_core.status import JobStatus
+from carryon_operator.plan.made import made_of
 from carryon_operator.plan.model import InvalidDone, PodRecord
 from carryon_store import Store
 from carryon_store.units import discard
@@ -150,7 +151,7 @@ def _prefix(resolved: ResolvedJob, stage: ResolvedStage, unit: Unit) -> str:
 
 def made_units(status: JobStatus) -> int:
     """Units that status says something was made of."""
-    return sum(len(_made(stage)) for stage in status.stages)
+    return sum(len(made_of(stage)) for stage in status.stages)
 
 
 def lost(store: Store, resolved: ResolvedJob, status: JobStatus) -> int:
@@ -170,7 +171,7 @@ def lost(store: Store, resolved: ResolvedJob, status: JobStatus) -> int:
             continue
         if stage.open:
             stage = stand(resolved, claimed).job.stages[stage.index]
-        skipped, made = IndexSet.parse(told[stage.name].skipped), _made(told[stage.name])
+        skipped, made = IndexSet.parse(told[stage.name].skipped), made_of(told[stage.name])
         wanted = {
             _prefix(resolved, stage, unit): unit.fingerprint
             for unit in stage.units
@@ -185,7 +186,3 @@ def lost(store: Store, resolved: ResolvedJob, status: JobStatus) -> int:
         prefix = layout.stage_prefix(resolved.namespace, resolved.name, stage.name)
         missing += len(wanted) - len(verify(store, prefix, wanted, DoneCache()).done)
     return missing
-
-
-def _made(stage: StageStatus) -> IndexSet:
-    return IndexSet.parse(stage.succeeded) - IndexSet.parse(stage.skipped)

@@ -28,7 +28,7 @@ from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.counting import DEAD_AFTER, is_dead
 from carryon_operator.plan.model import PodRecord
 from carryon_store import StoreError
-from carryon_store.pruning import DELETED_AT_ONCE, delete_prefix
+from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
 
 PATIENCE: Final = 600.0
 """Seconds after the deletion of a job until artifacts that can't be deleted stay."""

@@ -1,30 +1,23 @@
-"""What may go from a bucket: earlier versions of units, what they left behind, everything of a job that is deleted."""
+"""What may go from a job's bucket when it ends: earlier versions of units, and what those that are done left behind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import groupby, islice
-from typing import Final, TypeVar
+from itertools import groupby
+from typing import Final
 
 from carryon_core import layout
 from carryon_core.resolve import ResolvedJob, ResolvedStage
-from carryon_store.errors import StoreError
+from carryon_store.deleting import delete_each
 from carryon_store.protocol import ObjectInfo, Store
 
 UNTOUCHED: Final = timedelta(hours=1)
 """A version without done.json that was written to since then may be one that a worker is still at."""
-DELETED_AT_ONCE: Final = 2000
-"""Objects that one call of `delete_prefix` removes: some seconds."""
-_DELETERS: Final = 8
-_BATCH: Final = 256
 _RESUME_STATE: Final = (layout.CHECKPOINT, layout.JOURNAL)
 _VERSION: Final = re.compile("[0-9a-f]{16}")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +63,7 @@ def prune(store: Store, job: ResolvedJob, keep: int, now: datetime) -> int:
             store.delete(key)
         return len(version.keys)
 
-    return sum(_each(delete, _outdated(store, job, stage, keep, now)) for stage in job.stages)
-
-
-def delete_prefix(store: Store, prefix: str, most: int = DELETED_AT_ONCE) -> int:
-    """Delete what lies below a prefix, as far as one call goes: to be called until it deletes less than `most`.
-
-    Args:
-        store: The bucket.
-        prefix: Ends in a slash, see `layout.job_prefix`.
-        most: Objects to delete, at most.
-
-    Returns:
-        Objects that were deleted.
-
-    Raises:
-        StoreError: The prefix is none, or something could not be listed or deleted; asking again goes on from there.
-    """
-    if not prefix.endswith("/"):
-        raise StoreError(f'"{prefix}" is no prefix to delete: it must end in a slash')
-
-    def delete(info: ObjectInfo) -> int:
-        store.delete(info.key)
-        return 1
-
-    return _each(delete, list(islice(store.list(prefix), most)))
+    return sum(delete_each(delete, _outdated(store, job, stage, keep, now)) for stage in job.stages)
 
 
 def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, now: datetime) -> Iterator[_Version]:
@@ -128,13 +97,3 @@ def _versions(prefix: str, objects: Iterable[ObjectInfo]) -> Iterator[_Version]:
         found = sorted(group, key=lambda info: info.key != at + layout.DONE)
         done = found[0].modified if found[0].key == at + layout.DONE else None
         yield _Version(at, tuple(info.key for info in found), done, max(info.modified for info in found))
-
-
-def _each(delete: Callable[[T], int], items: Iterable[T]) -> int:
-    """Delete by a few threads, for it is round trips that take the time; how much, in all."""
-    deleted = 0
-    rest = iter(items)
-    with ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete") as deleters:
-        while batch := list(islice(rest, _BATCH)):
-            deleted += sum(deleters.map(delete, batch))
-    return deleted

@@ -14,7 +14,7 @@ from carryon_operator.deletion import PATIENCE
 from carryon_operator.kube.errors import Conflict, Unavailable
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_store import open_store
-from carryon_store.pruning import DELETED_AT_ONCE
+from carryon_store.deleting import DELETED_AT_ONCE
 from fake_apiserver import Fault, eventually
 from reconciling import KEY, World, world
 

@@ -17,7 +17,8 @@ from carryon_core.resolve import ResolvedJob, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
 from carryon_store import NotFound, Store, StoreError, open_store, place_of
-from carryon_store.pruning import delete_prefix, prune
+from carryon_store.deleting import delete_prefix
+from carryon_store.pruning import prune
 from carryon_store.records import put_log
 from carryon_store.units import File, publish
 from carryon_store.verification import DoneCache, DoneFacts, verify_unit

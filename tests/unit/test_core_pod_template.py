@@ -12,6 +12,7 @@ from carryon_core import names
 from carryon_core.errors import SpecError
 from carryon_core.pod_template import cleaned, merged, of_stage
 from carryon_core.spec import JobSpec
+from pod_templates import FULL
 
 
 def worker(**fields: Any) -> dict[str, Any]:
@@ -20,42 +21,6 @@ def worker(**fields: Any) -> dict[str, Any]:
 
 def volume(**source: Any) -> dict[str, Any]:
     return {"spec": {"volumes": [{"name": "models", **source}]}}
-
-
-FULL: dict[str, Any] = {
-    "metadata": {"labels": {"team": "film"}, "annotations": {"example.com/cost": "7"}},
-    "spec": {
-        "nodeSelector": {"pool": "gpu", "zone": "a"},
-        "tolerations": [{"operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "topologySpreadConstraints": [],
-        "priorityClassName": "low",
-        "schedulerName": "volcano",
-        "runtimeClassName": "nvidia",
-        "serviceAccountName": "bucket-writer",
-        "imagePullSecrets": [{"name": "registry"}],
-        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}],
-        "terminationGracePeriodSeconds": 90,
-        "dnsPolicy": "Default",
-        "dnsConfig": {"nameservers": ["10.0.0.10"]},
-        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["minio"]}],
-        "containers": [
-            {
-                "name": "worker",
-                "env": [
-                    {"name": "HF_HOME", "value": "/models/hub"},
-                    {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-                ],
-                "envFrom": [{"configMapRef": {"name": "settings"}}],
-                "volumeMounts": [
-                    {"name": "models", "mountPath": "/models", "subPath": "a"},
-                    {"name": "models", "mountPath": "/more", "subPath": "b", "readOnly": True},
-                ],
-                "resources": {"requests": {"memory": "8Gi", "cpu": "1"}},
-            }
-        ],
-    },
-}
 
 
 def test_a_template_that_sets_only_what_it_may_stays_as_it_is() -> None:

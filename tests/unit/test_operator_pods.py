@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 
+import pod_templates
 from carryon_core import names
 from carryon_core.done import Outcome
 from carryon_core.messages import Assignment, InputRef, StoreConfig
@@ -43,47 +45,15 @@ def build(chosen: tuple[int, ...] = (0,), config: Config | None = None, in_round
     )
 
 
+FULL = copy.deepcopy(pod_templates.FULL)
+# And one that is ours to set.
+FULL["spec"]["containers"][0]["env"].insert(1, {"name": "HOME", "value": "/root"})
+
+
 def env(pod: Any) -> dict[str, Any]:
     found = pod["spec"]["containers"][0]["env"]
     assert len({each["name"] for each in found}) == len(found)
     return {each["name"]: each.get("value") for each in found}
-
-
-FULL: dict[str, Any] = {
-    "metadata": {"labels": {"team": "film"}, "annotations": {"example.com/cost": "7"}},
-    "spec": {
-        "nodeSelector": {"pool": "gpu", "zone": "a"},
-        "tolerations": [{"operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "topologySpreadConstraints": [],
-        "priorityClassName": "low",
-        "schedulerName": "volcano",
-        "runtimeClassName": "nvidia",
-        "serviceAccountName": "bucket-writer",
-        "imagePullSecrets": [{"name": "registry"}],
-        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "models"}}],
-        "terminationGracePeriodSeconds": 90,
-        "dnsPolicy": "Default",
-        "dnsConfig": {"nameservers": ["10.0.0.10"]},
-        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["minio"]}],
-        "containers": [
-            {
-                "name": "worker",
-                "env": [
-                    {"name": "HF_HOME", "value": "/models/hub"},
-                    {"name": "HOME", "value": "/root"},
-                    {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-                ],
-                "envFrom": [{"configMapRef": {"name": "settings"}}],
-                "volumeMounts": [
-                    {"name": "models", "mountPath": "/models", "subPath": "a"},
-                    {"name": "models", "mountPath": "/more", "subPath": "b", "readOnly": True},
-                ],
-                "resources": {"requests": {"memory": "8Gi", "cpu": "1"}},
-            }
-        ],
-    },
-}
 
 
 GPU = {"limits": {"nvidia.com/gpu": "1"}}

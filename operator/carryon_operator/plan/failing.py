@@ -41,9 +41,7 @@ def failed_units(case: Case, given_up: Iterable[UnitKey]) -> set[UnitKey]:
             if any(broken(case.spec, job.stages[before], failed) for before in stage.after):
                 failed.update({(stage.index, 0)}.difference(done))
             continue
-        failed.update(
-            (stage.index, unit.item) for unit in stage.units if unit.missing and (stage.index, unit.item) not in done
-        )
+        failed.update({(stage.index, unit.item) for unit in stage.lacking}.difference(done))
         failed.update(_through(job, stage, failed, done))
     return failed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from carryon_core.actions import UNREACHABLE
 from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus
 from carryon_operator.plan import clock, conditions, halt, requests, stopping, summary, telling, turning
 from carryon_operator.plan.counting import Tally, open_tally
@@ -39,7 +40,7 @@ def stalled(seen: Observation, stall: Stall) -> Plan:
 
 def unreachable(seen: Observation, outage: str) -> Plan:
     """A job whose bucket does not answer."""
-    return _on_hold(seen, (False, summary.UNREACHABLE, f"nothing is launched until the bucket answers: {outage}"), None)
+    return _on_hold(seen, (False, UNREACHABLE, f"nothing is launched until the bucket answers: {outage}"), None)
 
 
 def _on_hold(seen: Observation, progressing: conditions.Claim, stall: Stall | None) -> Plan:

@@ -20,7 +20,7 @@ from carryon_operator.plan.case import Case
 _EMPTY: Final = "-" * MARK
 
 
-def made_units(stage: StageStatus) -> IndexSet:
+def made_of(stage: StageStatus) -> IndexSet:
     """Units of which status says that something was made."""
     return IndexSet.parse(stage.succeeded) - IndexSet.parse(stage.skipped)
 
@@ -36,7 +36,7 @@ def blocks_of(job: ResolvedJob, stage: ResolvedStage, made: IndexSet) -> str:
 def unedited(case: Case, kept: StageStatus, stage: ResolvedStage) -> Iterator[UnitKey]:
     """Units of a stage of which something was made, and which would be made from just the same today."""
     size = _size(kept.total)
-    for block, items in groupby(made_units(kept), key=lambda item: item // size):
+    for block, items in groupby(made_of(kept), key=lambda item: item // size):
         units = [case.moved((stage.index, item)) for item in items]
         present = [unit for unit in units if unit is not None]
         if len(present) == len(units) and _digest(case.job, present) == kept.made[block * MARK : (block + 1) * MARK]:

@@ -15,8 +15,6 @@ from carryon_operator.plan.stalls import Stall
 
 RESUMING: Final = "Resuming"
 """Reason of `Suspended` where nothing keeps the job from going on but a bucket that gives no verdict."""
-UNREACHABLE: Final = "BucketUnreachable"
-"""Reason of `Progressing` while the bucket does not answer."""
 
 
 class Suspension(Enum):

@@ -49,8 +49,8 @@ def is_new(seen: Observation, ending: Ending) -> bool:
 
 def note_missing_files(case: Case, ledger: Ledger, tally: Tally) -> None:
     """Tell once of each unit that fails because a file it needs is not there; of very many, how many they are."""
-    missing = [unit for unit in case.job.units() if unit.missing and (unit.stage, unit.item) in case.failed]
-    new = [unit for unit in missing if (unit.stage, unit.item) not in ledger.failed_before]
+    missing = ((unit, (stage.index, unit.item)) for stage in case.job.stages for unit in stage.lacking)
+    new = [unit for unit, key in missing if key in case.failed and key not in ledger.failed_before]
     for unit in new[:FAILURES_SHOWN]:
         tally.failed(
             RecentFailure(

@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from carryon_core.names import GATHERED
+from carryon_core.requests import ALL
 from carryon_core.spec import JOB_NAME_LONGEST
 from carryon_standalone.cli.cluster import Cluster, NotFound
 from carryon_standalone.cli.errors import CommandError
@@ -36,7 +37,7 @@ def trial(job: Job, items: int) -> Job:
         wanted["from"]["first"] = min(wanted["from"].get("first") or items, items)
         kept = {each["item"] for each in spec.get("overrides") or ()}
     spec["overrides"] = [each for each in spec.get("overrides") or () if each["item"] in {*kept, GATHERED}]
-    spec["approved"] = {stage["name"]: ["*"] for stage in spec["stages"] if stage.get("approval")}
+    spec["approved"] = {stage["name"]: [ALL] for stage in spec["stages"] if stage.get("approval")}
     spec |= {"suspend": False, "cancel": False}
     if spec.get("output"):
         spec["output"] = {**spec["output"], "onDelete": "Retain"}

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from carryon_core.done import Done, Outcome
+from carryon_core.requests import ALL
 from carryon_core.resolve import Unit
 from carryon_core.standing import Standing
 from carryon_standalone.cli.errors import CommandError
@@ -62,7 +63,7 @@ def location(store: Store, key: str) -> str:
 def _needs_approval(job: Job, standing: Standing, unit: Unit, item: str) -> bool:
     """Whether a unit has all it needs but a person's word."""
     approved: Sequence[str] | None = job.view.stages[unit.stage].approved
-    if approved is None or "*" in approved or item in approved:
+    if approved is None or ALL in approved or item in approved:
         return False
     before = standing.job.stages[unit.stage].after
     if standing.job.stages[unit.stage].gathers:

@@ -13,8 +13,6 @@ from typing import Final, TypeAlias
 from carryon_core.fingerprint import digest
 
 REASON: Final = "CheckpointNotResumable"
-SHORT: Final = 12
-"""Digits of the fingerprint that stand in the bucket's keys."""
 _LONGEST: Final = 80
 """Characters of a value in a refusal."""
 _NAMED: Final = 3

@@ -16,6 +16,7 @@ from carryon_core import layout
 from carryon_core.done import Resume
 from carryon_core.messages import Cadence
 from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge, Unreachable
+from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
 from carryon_worker.journal import chain, fingerprint, segments
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.fingerprint import Fields
@@ -132,8 +133,7 @@ class Journal:
         self._wrote = False
         self.account = Account()
         try:
-            for info in list(self._store.list(layout.journal_prefix(self._prefix, self._fingerprint))):
-                self._store.delete(info.key)
+            self._delete(layout.journal_prefix(self._prefix, self._fingerprint))
         except StoreError as error:
             _log.warning("nothing is kept of the unit: a journal that does not fit can't be deleted: %s", error)
             return
@@ -157,8 +157,7 @@ class Journal:
         if not self._fingerprint:
             return
         try:
-            for info in list(self._store.list(layout.journal_prefix(self._prefix))):
-                self._store.delete(info.key)
+            self._delete(layout.journal_prefix(self._prefix))
         except StoreError as error:
             _log.warning("the journal of a unit that is done stays in the bucket: %s", error)
 
@@ -175,6 +174,10 @@ class Journal:
             waited=round(account.waited, 6),
             refused=self._refused,
         )
+
+    def _delete(self, prefix: str) -> None:
+        while delete_prefix(self._store, prefix) == DELETED_AT_ONCE:
+            pass
 
     def _begin(self, after: Chain) -> None:
         self._number, self._first = len(after), after[-1].end if after else 0
@@ -234,7 +237,7 @@ class Journal:
                 self._store.list(at), key=lambda info: info.key.removeprefix(at).partition("/")[0]
             )
         }
-        if own := workers.pop(self._fingerprint[: fingerprint.SHORT], []):
+        if own := workers.pop(self._fingerprint[: layout.WORKER_DIGITS], []):
             return f"no segment from call 0 on is whole, {len(own)} objects are of no use"
         if not workers:
             return ""
