@@ -190,11 +190,11 @@ def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anywa
     tmp_path: Path, verdict: Any, kept: list[str]
 ) -> None:
     from carryon_core.spec import Diffusers
-    from carryon_worker.generators import diffusers
+    from carryon_worker.generators import results
 
     session: Any = SimpleNamespace(outputs=tmp_path, seed=7)
     result = SimpleNamespace(images=np.zeros((3, 8, 8, 3)), **verdict)
-    made = diffusers._write(result, Diffusers(model="m"), session)
+    made = results.write(result, Diffusers(model="m"), session)
     assert [output.name for output in made.outputs] == kept
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert made.outcome is (Outcome.GENERATED if kept else Outcome.FILTERED)

@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -23,10 +23,20 @@ import torch
 import transformers
 from pydantic import ValidationError
 
-from carryon_core.done import Outcome
 from carryon_core.spec import Diffusers
-from carryon_worker.failures import BadRequest, UnitFailure
-from carryon_worker.generators import Generator, InputFile, Made, Output, arguments, media, models, pipelines
+from carryon_worker.failures import BadRequest
+from carryon_worker.generators import (
+    Generator,
+    InputFile,
+    Made,
+    arguments,
+    loading,
+    media,
+    models,
+    pipelines,
+    placement,
+    results,
+)
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.cpus import available_cpus
 from carryon_worker.journal import interception, surroundings
@@ -37,9 +47,6 @@ from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
 _LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av")
-_VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")
-"""Fields of a pipeline's result that hold its safety checker's verdict, picture by picture."""
-SAFETY_CHECKER: Final = "SafetyChecker"
 
 
 class DiffusersGenerator(Generator):
@@ -53,7 +60,7 @@ class DiffusersGenerator(Generator):
         self._interception: Interception | None = None
         self._session: Session | None = None
         self._target = "cuda" if torch.cuda.is_available() else "cpu"
-        self._overrides: dict[str, Any] = {}
+        self._overrides: Mapping[str, Any] = {}
         self.device = torch.cuda.get_device_name() if self._target == "cuda" else "cpu"
 
     def present(self, file: InputFile) -> Any:
@@ -81,8 +88,9 @@ class DiffusersGenerator(Generator):
         if local and not (Path(source) / "model_index.json").is_file():
             raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
         with moving_while_bytes_move(session):
-            pipeline = _from_pretrained(pipeline_class, wanted, source, local)
-            self._pipeline = self._place(pipeline, session.knobs)
+            pipeline = loading.from_pretrained(pipeline_class, wanted, source, local)
+            self._overrides = placement.place(pipeline, self._target, session.knobs)
+        self._pipeline = pipeline
         self._pipeline.set_progress_bar_config(disable=True)
         self._report_movement()
         self._loaded = key
@@ -110,7 +118,7 @@ class DiffusersGenerator(Generator):
             if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
             raise
-        return _write(result, wanted, session)
+        return results.write(result, wanted, session)
 
     def _resume(
         self, config: Mapping[str, Any], given: Mapping[str, Any], takes_generator: bool, session: Session
@@ -170,29 +178,6 @@ class DiffusersGenerator(Generator):
         """Memory knobs that took effect on the loaded pipeline."""
         return self._overrides
 
-    def _place(self, pipeline: Any, knobs: Mapping[str, Any]) -> Any:
-        """Put a pipeline where it computes, in as little memory as the round's knobs want."""
-        self._overrides = {}
-        if knobs.get("tiling"):
-            vae: Any = getattr(pipeline, "vae", None)
-            if hasattr(vae, "enable_tiling"):
-                vae.enable_tiling()
-                self._overrides["tiling"] = True
-            else:
-                _log.warning("tiling is asked for, but the decoder of %s has none", type(pipeline).__name__)
-        offload = knobs.get("offload")
-        if offload is None:
-            return pipeline.to(self._target)
-        if self._target == "cpu":
-            _log.warning("offload: %s is asked for, but there is no GPU to take anything off", offload)
-            return pipeline
-        if offload == "sequential":
-            pipeline.enable_sequential_cpu_offload()
-        else:
-            pipeline.enable_model_cpu_offload()
-        self._overrides["offload"] = offload
-        return pipeline
-
     def _report_movement(self) -> None:
         """Every call of a model is movement; of those that decode, every layer, because they take long.
 
@@ -234,21 +219,6 @@ def _parse(config: Mapping[str, Any]) -> Diffusers:
         raise BadRequest(f"diffusers.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _from_pretrained(pipeline_class: Any, wanted: Diffusers, source: str, local: bool) -> Any:
-    try:
-        return pipeline_class.from_pretrained(
-            source,
-            dtype=getattr(torch, wanted.dtype),
-            local_files_only=local,
-            # Nothing is ever unpickled.
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        if local:
-            raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error
-        raise UnitFailure("ModelUnavailable", f"model {wanted.model} can't be had from the hub: {error}") from error
-
-
 def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -261,47 +231,3 @@ def _steps(session: Session) -> Any:
         return tensors
 
     return step_ended
-
-
-def _write(result: Any, wanted: Diffusers, session: Session) -> Made:
-    prompt = str(wanted.params.get("prompt", ""))
-    images: Any = getattr(result, "images", None)
-    clips: Any = getattr(result, "frames", None)
-    if images is not None:
-        metadata = {"prompt": prompt, "seed": str(session.seed), "model": wanted.model}
-        kept = _passed(result, _paths(session.outputs, "image", "png", len(images)), images)
-        for path, image in kept:
-            media.write_png(path, image, metadata)
-    elif clips is not None:
-        metadata = {"title": prompt, "comment": f"seed {session.seed}, model {wanted.model}"}
-        kept = _passed(result, _paths(session.outputs, "clip", "mp4", len(clips)), clips)
-        for path, frames in kept:
-            media.write_mp4(path, frames, wanted.output.fps, metadata)
-    else:
-        raise BadRequest(f"the pipeline makes neither images nor frames, but {type(result).__name__}")
-    if not kept and len(images if images is not None else clips):
-        return Made(outcome=Outcome.FILTERED, reason=SAFETY_CHECKER)
-    return Made([Output(path.name, path) for path, _ in kept])
-
-
-def _passed(result: Any, paths: Sequence[Path], results: Sequence[Any]) -> list[tuple[Path, Any]]:
-    """The results that the safety checker has nothing against, each with where it goes."""
-    refused = [False] * len(paths)
-    for name in _VERDICTS:
-        verdict = getattr(result, name, None)
-        if verdict is None:
-            continue
-        # One word for all, or a word for each.
-        words = list(verdict) if isinstance(verdict, Sequence | np.ndarray) else [verdict] * len(paths)
-        if len(words) != len(paths):
-            words = [any(words)] * len(paths)
-        refused = [bool(before or word) for before, word in zip(refused, words, strict=True)]
-    if any(refused):
-        _log.warning("the safety checker refuses %d of %d results", sum(refused), len(paths))
-    return [(path, made) for path, made, no in zip(paths, results, refused, strict=True) if not no]
-
-
-def _paths(folder: Path, stem: str, suffix: str, count: int) -> list[Path]:
-    if count == 1:
-        return [folder / f"{stem}.{suffix}"]
-    return [folder / f"{stem}-{number}.{suffix}" for number in range(count)]
