@@ -74,7 +74,11 @@ class Recipe:
         """Its templates or overrides name files themselves."""
         return any(
             templates.has_files(list(params.values()))
-            for params in (self.template.get("diffusers", {}).get("params", {}), *self.overrides.values())
+            for params in (
+                self.template.get("diffusers", {}).get("params", {}),
+                self.template.get("http", {}).get("body", {}),
+                *self.overrides.values(),
+            )
         )
 
     def render(self, number: int, item: str, params: Mapping[str, Any]) -> Rendered:
@@ -211,9 +215,11 @@ def check_text(text: str) -> None:
 
 
 def _typed(rendered: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Programs get text, pipelines get files where their params name some."""
+    """Programs get text, pipelines and services get files where their params name some."""
     if "command" in rendered:
         return {**rendered, "command": _as_command(rendered["command"])}
+    if "http" in rendered:
+        return {**rendered, "http": _as_http(rendered["http"])}
     given = rendered.get("diffusers", {})
     if isinstance(given.get("model"), templates.FileRef | templates.File):
         raise templates.TemplateError("model is a file: it must be text, the uri of a folder or an id on a model hub")
@@ -231,6 +237,24 @@ def _as_command(command: Mapping[str, Any]) -> Mapping[str, Any]:
 
     env = [{**each, "value": written(each.get("value", ""))} for each in command.get("env", ())]
     return {**command, "args": [written(part) for part in command["args"]], **({"env": env} if env else {})}
+
+
+def _as_http(http: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Only the body of a request can hold a file."""
+
+    def written(part: Any, where: str) -> str:
+        if isinstance(part, templates.FileRef | templates.File):
+            raise templates.TemplateError(f"{where} is a file: it must be text; files go into body")
+        return part if isinstance(part, str) else templates.as_text(part)
+
+    headers = [{**each, "value": written(each["value"], f"header {each['name']}")} for each in http.get("headers", ())]
+    body = {name: templates.with_files(value) for name, value in http.get("body", {}).items()}
+    return {
+        **http,
+        "url": written(http["url"], "url"),
+        **({"headers": headers} if headers else {}),
+        **({"body": body} if body else {}),
+    }
 
 
 def _look(value: Any, uris: dict[str, None], levels: int = DEEPEST) -> bool:

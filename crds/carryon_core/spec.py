@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from carryon_core import durations, sizes
+from carryon_core.hosted import Http
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 JOB_NAME_LONGEST = 40
@@ -229,6 +230,19 @@ class Generate(Model):
 
     command: Command | None = Field(default=None, json_schema_extra={"nullable": False})
     diffusers: Diffusers | None = Field(default=None, json_schema_extra={"nullable": False})
+    http: Http | None = Field(
+        default=None,
+        json_schema_extra=rules(
+            rule(
+                "has(self.secret) || !has(self.headers) || !self.headers.exists(h, h.value.contains('{secret}'))",
+                "a header takes {secret}: give `secret` the name and key of a Secret",
+            ),
+            nullable=False,
+        ),
+    )
+
+
+GENERATORS = tuple(Generate.model_fields)
 
 
 class Toleration(Model):
@@ -294,8 +308,8 @@ class Stage(Model):
     generate: Generate = Field(
         json_schema_extra=rules(
             rule(
-                "has(self.command) != has(self.diffusers)",
-                "generate takes exactly one of command and diffusers: give one of them",
+                " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in GENERATORS) + " == 1",
+                f"generate takes exactly one of {', '.join(GENERATORS[:-1])} and {GENERATORS[-1]}: give one of them",
             )
         ),
     )

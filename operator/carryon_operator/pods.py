@@ -168,7 +168,7 @@ def _container(
     spec: JobSpec, index: int, config: Config, override: RoundOverride, wishes: Mapping[str, Any], grace: int
 ) -> Body:
     theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
-    env = _environment(spec, grace)
+    env = _environment(spec, index, grace)
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
@@ -201,7 +201,7 @@ def _container(
     return container
 
 
-def _environment(spec: JobSpec, grace: int) -> list[Body]:
+def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
     """Variables of every worker, but for its assignment."""
     env: list[Body] = [
         {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
@@ -223,6 +223,10 @@ def _environment(spec: JobSpec, grace: int) -> list[Body]:
             }
             for key, free in _CREDENTIALS
         ]
+    http = spec.stages[index].generate.http
+    if http is not None and http.secret is not None:
+        chosen = {"name": http.secret.name, "key": http.secret.key}
+        env.append({"name": names.ENV_HTTP_SECRET, "valueFrom": {"secretKeyRef": chosen}})
     return env
 
 

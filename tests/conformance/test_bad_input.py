@@ -327,12 +327,37 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no generator": (
         {IMAGE: {}},
         "spec.stages[0].generate",
-        "generate takes exactly one of command and diffusers: give one of them",
+        "generate takes exactly one of command, diffusers and http: give one of them",
     ),
     "two generators": (
         {f"{IMAGE}.diffusers": {"model": "m"}},
         "spec.stages[0].generate",
-        "generate takes exactly one of command and diffusers: give one of them",
+        "generate takes exactly one of command, diffusers and http: give one of them",
+    ),
+    "a service that is no url": (
+        {IMAGE: {"http": {"url": "video.example.com"}}},
+        "spec.stages[0].generate.http.url",
+        "must be a url: https://host/path",
+    ),
+    "a header with a secret that is not named": (
+        {IMAGE: {"http": {"url": "https://a.b", "headers": [{"name": "X-Key", "value": "{secret}"}]}}},
+        "spec.stages[0].generate.http",
+        "a header takes {secret}: give `secret` the name and key of a Secret",
+    ),
+    "no place to ask": (
+        {IMAGE: {"http": {"url": "https://a.b", "poll": {"everySeconds": 3}}}},
+        "spec.stages[0].generate.http.poll",
+        "poll takes exactly one of url and urlAt: give one of them",
+    ),
+    "two results": (
+        {IMAGE: {"http": {"url": "https://a.b", "result": {"urls": "/a", "text": "/b"}}}},
+        "spec.stages[0].generate.http.result",
+        "result takes at most one of urls, url, base64 and text: give one of them",
+    ),
+    "a place in an answer that is no pointer": (
+        {IMAGE: {"http": {"url": "https://a.b", "id": "$.id"}}},
+        "spec.stages[0].generate.http.id",
+        "must be a JSON pointer into the service's answer, such as /id or /output/0",
     ),
     "no arguments": (
         {f"{IMAGE}.command.args": []},

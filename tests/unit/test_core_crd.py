@@ -125,6 +125,7 @@ def test_everything_in_the_spec_is_bounded() -> None:
         # Taken as they are, whatever they hold; no rule looks into them, and a request ends at 3 MiB.
         "spec.items.list[].params",
         "spec.stages[].generate.diffusers.params",
+        "spec.stages[].generate.http.body",
         "spec.stages[].podTemplate",
         "spec.overrides[].params",
         "spec.podTemplate",
@@ -153,6 +154,7 @@ def test_every_list_says_how_it_is_merged() -> None:
         "spec.items.list": ["id"],
         "spec.stages": ["name"],
         "spec.stages[].generate.command.env": ["name"],
+        "spec.stages[].generate.http.headers": ["name"],
         "spec.overrides": ["stage", "item"],
         "status.stages": ["name"],
         "status.conditions": ["type"],
@@ -234,6 +236,10 @@ def listing(node: Node, rule: str) -> float:
     """Steps of a rule that goes through lists, each as much as comparing two names of stages and a few more."""
     stages = SCHEMA["properties"]["spec"]["properties"]["stages"]
     fields = stages["items"]["properties"]
+    if "self.headers.exists(" in rule:
+        headers = node.schema["properties"]["headers"]
+        value = headers["items"]["properties"]["value"]
+        return float(headers["maxItems"] * (4 * value["maxLength"] * 0.1 + 10))
     step = 4 * fields["name"]["maxLength"] * 0.1 + 10
     spec = SCHEMA["properties"]["spec"]["properties"]
     outer = {

@@ -433,8 +433,10 @@ def with_files(*stages: dict[str, Any], items: Any, files: dict[str, str | None]
         diffusers("clip", image={"file": "s3://bucket/{{ 'a' if job.name == 'reel' else job.name }}.png"}),
         stage("clip", "{{ item.photo }}"),
         stage("clip", generate={"command": {"args": ["x"], "env": [{"name": "A", "value": "{{ item.photo }}"}]}}),
+        stage("clip", generate={"http": {"url": "https://a.b", "body": {"images": ["{{ item.photo }}"]}}}),
+        stage("clip", generate={"http": {"url": "https://a.b", "body": {"image": {"file": "s3://bucket/a.png"}}}}),
     ],
-    ids=["item", "stage", "templated", "deep", "named after the job", "argument", "variable"],
+    ids=["item", "stage", "templated", "deep", "named after the job", "argument", "variable", "body", "of the body"],
 )
 def test_a_file_counts_by_what_it_holds_and_not_by_where_it_lies(clip: dict[str, Any]) -> None:
     uri = "s3://bucket/a.png"
@@ -512,6 +514,18 @@ def test_what_is_no_file_is_refused(value: Any, sentence: str) -> None:
 def test_a_model_is_no_file() -> None:
     clip = stage("clip", generate={"diffusers": {"model": "{{ item.photo }}"}})
     assert refusal(clip, items=[PHOTO])[1].startswith('stage "clip", item "a": model is a file: it must be text')
+
+
+@pytest.mark.parametrize(
+    ("http", "what"),
+    [
+        ({"url": "{{ item.photo }}"}, "url is a file"),
+        ({"url": "https://a.b", "headers": [{"name": "X-It", "value": "{{ item.photo }}"}]}, "header X-It is a file"),
+    ],
+)
+def test_a_service_gets_files_in_the_body_alone(http: dict[str, Any], what: str) -> None:
+    told = refusal(stage("clip", generate={"http": http}), items=[PHOTO])[1]
+    assert told == f'stage "clip", item "a": {what}: it must be text; files go into body'
 
 
 def test_half_a_character_in_a_parameter_that_nobody_uses_is_refused() -> None:

@@ -115,6 +115,15 @@ def test_a_stage_goes_before_the_template() -> None:
     }
 
 
+def test_a_services_secret_goes_from_its_secret_into_the_environment() -> None:
+    http = {"url": "https://a.b", "secret": {"name": "service", "key": "token"}}
+    pod = build(stages=[{"name": "clip", "generate": {"http": http}}])
+    (container,) = pod["spec"]["containers"]
+    (found,) = [each for each in container["env"] if each["name"] == names.ENV_HTTP_SECRET]
+    assert found["valueFrom"] == {"secretKeyRef": {"name": "service", "key": "token"}}
+    assert names.ENV_HTTP_SECRET not in env(build())
+
+
 def test_default_resources_are_those_of_a_stage_that_names_none() -> None:
     gpu = Config(default_resources=GPU)
     assert build(config=gpu, stages=[DIFFUSERS])["spec"]["containers"][0]["resources"] == GPU
@@ -191,6 +200,7 @@ def test_a_pod_carries_the_digest_of_what_it_was_made_with() -> None:
         {"podTemplate": {"metadata": {"labels": {"team": "film"}}}},
         {"queueName": "gpus"},
         {"output": {"uri": "s3://bucket/x", "credentialsSecret": {"name": "keys"}}},
+        stage(generate={"http": {"url": "https://a.b", "secret": {"name": "service", "key": "token"}}}),
         stage(image="other"),
         stage(resources={"limits": {"memory": "1Gi"}}),
         stage(tolerations=[{"operator": "Exists"}]),

@@ -95,6 +95,17 @@ class Checkpoints:
         if saving.is_alive():
             _log.warning("the last checkpoint could not be saved within %.0f s: the one before it counts", seconds)
 
+    def keep(self) -> None:
+        """Save what is new.
+
+        Raises:
+            StoreError: The bucket does not take it.
+            SnapshotError: It is too large, or was never at rest.
+        """
+        with self._lock:
+            if self._folder is not None:
+                self._save(self._folder)
+
     def save(self) -> None:
         """Save what is new; what keeps it from being saved is logged, because the unit goes on without."""
         with self._lock:

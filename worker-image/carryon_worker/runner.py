@@ -166,6 +166,7 @@ class Runner:
             job=self._assignment.job,
             stage=self._assignment.stage,
             item=unit.item,
+            unit=f"{self._assignment.job}/{self._assignment.stage}/{unit.item}/{unit.fingerprint}",
             index=unit.index,
             seed=unit.seed,
             knobs=self._assignment.knobs,

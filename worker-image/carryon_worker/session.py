@@ -24,6 +24,7 @@ class Session:
         job: The job's name.
         stage: The stage's name.
         item: Item id.
+        unit: Names the unit and what it is made from: another text for every other unit, and after every edit.
         index: Index of the item among the job's.
         seed: The unit's own seed, 0 <= seed < 2**63.
         knobs: Memory knobs of the round, for generators that know them: offload, tiling.
@@ -40,6 +41,7 @@ class Session:
     job: str
     stage: str
     item: str
+    unit: str
     index: int
     seed: int
     knobs: Mapping[str, Any]
@@ -85,6 +87,14 @@ class Session:
         self.moved()
         self.watch(True)
         return folder
+
+    def keep(self) -> None:
+        """Make durable what lies in the checkpoint folder, before going on.
+
+        Raises:
+            StoreError: The bucket does not take it.
+        """
+        self._checkpoints.keep()
 
     def open_journal(self, fields: Fields) -> Chain:
         """What earlier attempts left that holds for a worker with this fingerprint; see `journal.unit.Journal.open`.
