@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format generate verify lock clean
+.PHONY: help demo test test-slow bench lint format generate verify lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,6 +29,9 @@ test: $(READY) ## Run the tests: no cluster, no Docker, no GPU.
 test-slow: $(READY) ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
 	$(BIN)/python -m pytest -m slow
 	tests/radosgw.sh $(BIN)/python -m pytest -m radosgw
+
+bench: $(READY) ## Measure what journals cost; takes about ten minutes of an idle machine.
+	@cd tests && $(CURDIR)/$(BIN)/python -m bench
 
 lint: $(READY) verify ## Check style, types, import rules and generated files.
 	$(BIN)/ruff check .

@@ -1,0 +1,76 @@
+"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick]."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from bench import journaling, measuring, stopping
+from bench.journaling import Stand
+
+_OVERHEADS: Final = ((0.01, 0.26), (0.1, 0.5), (0.5, 0.5), (0.5, 20.0), (1.0, 20.0), (10.0, 30.0))
+"""Seconds of a step and megabytes it returns: SDXL, Flux, Flux on a slow GPU, Wan 2.2 at 720p, HunyuanVideo."""
+_REPLAYS: Final = (0.26, 20.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measures what journals cost.")
+    parser.add_argument("--quick", action="store_true", help="a few seconds each: shows that it runs, measures nothing")
+    quick: bool = parser.parse_args().quick
+    torch.set_num_threads(1)
+    print(measuring.machine(), end="\n\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        stand = journaling.stand()
+        for report in (_overheads, _replays, _stops):
+            print(report(stand, Path(folder), quick), end="\n\n", flush=True)
+
+
+def _overheads(stand: Stand, folder: Path, quick: bool) -> str:
+    rows = []
+    for step, megabytes in _OVERHEADS[: 2 if quick else None]:
+        seconds, pairs = (1.0, 1) if quick else (20.0, 4)
+        cost = journaling.overhead(stand, folder / "overhead", step, megabytes, seconds, pairs)
+        rows.append(
+            (
+                f"{cost.step:.3g} s",
+                f"{cost.megabytes:g} MB",
+                f"{cost.waited * 1000:.2f} ms",
+                f"{cost.waited / cost.step:.2%}",
+                f"{cost.ratio - 1:+.2%} ± {cost.spread:.2%}",
+            )
+        )
+    head = ("step", "returns", "waited in each", "share", "with a journal, to without")
+    return measuring.table(head, rows)
+
+
+def _replays(stand: Stand, folder: Path, quick: bool) -> str:
+    rows = []
+    for megabytes in _REPLAYS[: 1 if quick else None]:
+        took = journaling.replay(stand, folder / "replay", 100, megabytes)
+        rows.append((f"{took.calls}", f"{megabytes:g} MB", f"{took.opening:.2f} s", f"{took.answering:.2f} s"))
+    return measuring.table(("calls", "of each", "to read them", "to answer them"), rows)
+
+
+def _stops(stand: Stand, folder: Path, quick: bool) -> str:
+    times = 2 if quick else 20
+    flushes = [journaling.flush(stand, folder / "flush", 20.0, 3) for _ in range(times)]
+    stops = folder / "stops"
+    stops.mkdir()
+    rows = [
+        _spread("worker, tiny tensors: SIGTERM to all durable", stopping.ends(stops, times)),
+        _spread("60 MB waiting: flush to all durable", flushes),
+    ]
+    return measuring.table(("", "p50", "max"), rows)
+
+
+def _spread(name: str, seconds: Sequence[float]) -> tuple[str, str, str]:
+    return name, f"{measuring.percentile(seconds, 0.5):.3f} s", f"{max(seconds):.3f} s"
+
+
+if __name__ == "__main__":
+    main()
