@@ -385,7 +385,7 @@ def test_progress_is_shown_as_percents(bench: Any, service: Service) -> None:
     bench.eventually(lambda: len(service.asked) >= 2)
 
     def current() -> Any:
-        with urlopen(f"{worker.address}/progress") as answer:  # noqa: S310 - on loopback
+        with urlopen(f"{worker.address}/progress") as answer:
             return json.load(answer)["current"]
 
     shown = bench.eventually(lambda: (now := current()) and now.get("steps") and now)
