@@ -47,6 +47,7 @@ class Fate:
     Attributes:
         kill: Signal that it gets while call `at` of a denoiser, counted from 0 among those it computes, is at work.
         fails: That call raises, instead.
+        short_of: Memory that runs out in that call, instead: GPU or host.
         pause: Seconds that each call takes longer.
         versions: Library -> version that it takes for installed.
     """
@@ -54,6 +55,7 @@ class Fate:
     kill: int = 0
     at: int = 0
     fails: bool = False
+    short_of: str = ""
     pause: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -165,6 +167,8 @@ def prepare(calls: Path, fate: Fate) -> None:
             return
         if fate.fails and made == fate.at:
             raise RuntimeError("a kernel that was not meant to")
+        if fate.short_of and made == fate.at:
+            _run_out_of_memory(fate.short_of)
         if fate.kill and made == fate.at:
             calls.with_suffix(".killed").write_text(str(time.time()))
             os.kill(os.getpid(), fate.kill)
@@ -176,6 +180,18 @@ def prepare(calls: Path, fate: Fate) -> None:
             lines.write(f"{type(module).__name__}\n")
 
     register_module_forward_pre_hook(about_to_compute)
+
+
+def _run_out_of_memory(whose: str) -> None:
+    import torch
+
+    if whose == "GPU":
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.55 GiB of which 1.10 GiB"
+            " is free."
+        )
+    # More than any machine has.
+    torch.empty(2**50, dtype=torch.uint8)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Done(Loose):
     finished: str = Field(description="RFC 3339 time, UTC.")
     device: str = "cpu"
     overrides: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Memory knobs that a round set: offload, tiling."
+        default_factory=dict,
+        description="Memory knobs of the stage or its round that took effect: offload, tiling and others.",
     )
     versions: dict[str, str] = Field(default_factory=dict, description="Of worker and libraries.")

@@ -86,7 +86,7 @@ class Assignment(Loose):
     unit_timeout_seconds: float | None = None
     stall_seconds: float | None = None
     knobs: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Memory knobs of the round, for the generator: offload, tiling."
+        default_factory=dict, description="Memory knobs of the stage or its round, for the generator: see `memory.py`."
     )
     checkpoint: Cadence = Field(default_factory=Cadence)
     units: Annotated[list[AssignedUnit], Field(min_length=1)]

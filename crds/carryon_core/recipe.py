@@ -21,6 +21,8 @@ DEEPEST: Final = 100
 """Levels of lists and mappings in a configuration: libraries that read it stop not far beyond."""
 _URI: Final = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f/]")
 _UPWARDS: Final = re.compile(r"(/|%2f)([.]|%2e){2}(/|%2f|$)", re.IGNORECASE)
+_HOW: Final = {"diffusers": {"memory"}}
+"""Fields of a generator that say how a unit is computed, not what it is; pods get them beside it."""
 _WRITTEN: Final = ("$input", "$file")
 """Keys that stand for files in what a worker gets: nobody else may write them."""
 
@@ -155,7 +157,9 @@ def recipes_of(namespace: str, name: str, spec: JobSpec, ids: Container[str]) ->
     recipes = []
     for stage in spec.stages:
         try:
-            template = stage.generate.model_dump(by_alias=True, mode="json", exclude_defaults=True, exclude_none=True)
+            template = stage.generate.model_dump(
+                by_alias=True, mode="json", exclude_defaults=True, exclude_none=True, exclude=_HOW
+            )
         except ValueError:
             raise too_deep() from None
         try:

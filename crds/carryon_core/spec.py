@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from carryon_core import durations, sizes
 from carryon_core.hosted import Http
+from carryon_core.memory import Memory
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 JOB_NAME_LONGEST = 40
@@ -222,6 +223,7 @@ class Diffusers(Model):
     params: PreservedObject = Field(
         default_factory=dict, description="Arguments of the pipeline's call; values may be templates."
     )
+    memory: Memory | None = Field(default=None, json_schema_extra={"nullable": False})
     output: DiffusersOutput = Field(default_factory=DiffusersOutput)
 
 
@@ -353,7 +355,7 @@ class Backoff(Model):
     max_: DurationText = Field(default="10m", alias="max", description="Longest delay.")
 
 
-class RoundOverride(Model):
+class RoundOverride(Memory):
     """What pods get in a round, instead of what their stage says; nothing that changes what is made."""
 
     resources: Resources | None = Field(
@@ -365,10 +367,6 @@ class RoundOverride(Model):
     tolerations: (
         Annotated[list[Toleration], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})] | None
     ) = Field(default=None, description="Taints that pods may run on, instead of the stage's.")
-    offload: Literal["model", "sequential"] | None = Field(
-        default=None, description="Keep the parts of a diffusers pipeline on the CPU until they are needed."
-    )
-    tiling: bool | None = Field(default=None, description="Let diffusers decode in tiles, which takes less memory.")
 
 
 class Retry(Model):

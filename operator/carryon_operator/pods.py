@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from carryon_core import durations, names, pod_template, policies
+from carryon_core import durations, memory, names, pod_template, policies
 from carryon_core.fingerprint import digest
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
@@ -36,6 +36,7 @@ def assignment(standing: Standing, spec: JobSpec, store: StoreConfig, pod: PodCr
     stall = spec.timeouts.stall
     limit = spec.timeouts.unit
     override = _override(spec, pod.round)
+    diffusers = spec.stages[pod.stage].generate.diffusers
     return Assignment(
         namespace=job.namespace,
         job=job.name,
@@ -44,7 +45,7 @@ def assignment(standing: Standing, spec: JobSpec, store: StoreConfig, pod: PodCr
         store=store,
         unit_timeout_seconds=durations.seconds(limit) if limit else None,
         stall_seconds=durations.seconds(stall) if stall else None,
-        knobs=override.model_dump(include={"offload", "tiling"}, exclude_none=True),
+        knobs=memory.knobs(diffusers.memory if diffusers else None, override),
         checkpoint=policies.cadence(spec.checkpoint),
         units=[_assigned(standing, stage.units[item]) for item in pod.items],
     )

@@ -107,9 +107,9 @@ def test_catching_its_calls_does_not(pipeline: Any) -> None:
     assert before["unet"] == "diffusers.models.unets.unet_2d_condition.UNet2DConditionModel"
 
 
-def test_knobs_of_a_round_show(pipeline: Any) -> None:
+def test_memory_knobs_show_by_their_path(pipeline: Any) -> None:
     before, after = (surroundings.pipeline(pipeline, knobs) for knobs in ({}, {"offload": "model"}))
-    assert fingerprint.differing(before, after) == ["knobs.offload absent -> model"]
+    assert fingerprint.differing(before, after) == ["memory.offload absent -> model"]
 
 
 @pytest.fixture

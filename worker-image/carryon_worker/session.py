@@ -27,7 +27,7 @@ class Session:
         unit: Names the unit and what it is made from: another text for every other unit, and after every edit.
         index: Index of the item among the job's.
         seed: The unit's own seed, 0 <= seed < 2**63.
-        knobs: Memory knobs of the round, for generators that know them: offload, tiling.
+        knobs: Memory knobs of the stage or its round, for generators that know them: offload, tiling and others.
         inputs: Folder that holds the artifacts of upstream units, one folder a stage, and inputs.json.
         outputs: Empty folder for what the generator makes.
         scratch: Empty folder for anything else; inputs and outputs too are wiped when the unit ended.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,10 @@ from carryon_core import layout
 from carryon_core.done import Done
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig, Termination
 from carryon_store import Store, open_store, units
+from forked_workers import Forge
+
+if TYPE_CHECKING:
+    from studios import Studio
 
 DEADLINE = 30.0
 SCRIPT = Path(__file__).parents[3] / "examples" / "tiny_pipeline.py"
@@ -204,3 +208,34 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     )
     subprocess.run([sys.executable, "-c", build, SCRIPT, folder], check=True, timeout=120)
     return {name: str(folder / name) for name in ("video", "image")}
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    made = Forge(tmp_path_factory.mktemp("forge") / "log")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def tiny(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of all tiny models."""
+    # Not above: torch takes seconds, which tests of other generators have no use for.
+    from tiny_models import MODELS
+
+    folder = tmp_path_factory.mktemp("tiny")
+    forge.build(folder, *MODELS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def references() -> dict[str, tuple[dict[str, bytes], int]]:
+    """What units came to that were not interrupted: a unit depends on nothing but itself."""
+    return {}
+
+
+@pytest.fixture
+def studio(bench: Any, forge: Forge, tiny: Path, references: dict[str, tuple[dict[str, bytes], int]]) -> Studio:
+    from studios import Studio
+
+    return Studio(bench, forge, tiny, references)

@@ -12,7 +12,8 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -24,18 +25,22 @@ import transformers
 from pydantic import ValidationError
 
 from carryon_core.spec import Diffusers
-from carryon_worker.failures import BadRequest
+from carryon_worker import failures
+from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
 from carryon_worker.generators import (
     Generator,
     InputFile,
     Made,
     arguments,
+    compiling,
     loading,
     media,
     models,
     pipelines,
     placement,
+    relief,
     results,
+    shortage,
 )
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.cpus import available_cpus
@@ -78,8 +83,10 @@ class DiffusersGenerator(Generator):
         key = (wanted.model, wanted.pipeline, wanted.dtype)
         if key == self._loaded:
             return
+        memory = placement.read(session.knobs)
         # The old one first: two seldom fit.
         self._loaded = self._pipeline = self._interception = None
+        self._overrides = {}
         gc.collect()
         torch.cuda.empty_cache()
         pipeline_class = pipelines.find(wanted.pipeline)
@@ -87,9 +94,9 @@ class DiffusersGenerator(Generator):
         self._source = source
         if local and not (Path(source) / "model_index.json").is_file():
             raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
-        with moving_while_bytes_move(session):
+        with moving_while_bytes_move(session), self._explaining_shortage(session.knobs, wanted.dtype):
             pipeline = loading.from_pretrained(pipeline_class, wanted, source, local)
-            self._overrides = placement.place(pipeline, self._target, session.knobs)
+            self._overrides = placement.place(pipeline, self._target, memory, wanted.dtype)
         self._pipeline = pipeline
         self._pipeline.set_progress_bar_config(disable=True)
         self._report_movement()
@@ -110,10 +117,11 @@ class DiffusersGenerator(Generator):
         }
         given = {**wanted.params, **{each: value for each, value in ours.items() if each in takes}}
         try:
-            if session.journal.enabled:
-                result = self._resume(config, given, "generator" in takes, session)
-            else:
-                result = self._call(given, "generator" in takes, session.seed)
+            with self._explaining_shortage(self._overrides, wanted.dtype):
+                if session.journal.enabled:
+                    result = self._resume(config, given, "generator" in takes, session)
+                else:
+                    result = self._call(given, "generator" in takes, session.seed)
         except (TypeError, ValueError) as error:
             if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
@@ -166,9 +174,26 @@ class DiffusersGenerator(Generator):
         return {
             **surroundings.libraries(),
             **surroundings.machine(self._target),
-            **surroundings.pipeline(self._pipeline, self._overrides),
+            **surroundings.pipeline(self._pipeline, {**placement.OFF, **self._overrides, **self._compiler()}),
             **surroundings.call(wanted.params, session.seed, session.inputs),
         }
+
+    @contextmanager
+    def _explaining_shortage(self, in_force: Mapping[str, Any], dtype: str) -> Iterator[None]:
+        """Say what would help where memory runs out within the block."""
+        try:
+            yield
+        except UnitFailure:
+            raise
+        except Exception as error:
+            whose = failures.shortage(error)
+            if whose is None:
+                raise
+            situation = shortage.look(whose, error, self._pipeline, self._target, in_force, dtype)
+            raise OutOfMemory(relief.sentence(situation)) from error
+
+    def _compiler(self) -> Mapping[str, str]:
+        return {"compiler": compiling.compiler(self._target)} if "compile" in self._overrides else {}
 
     def versions(self) -> Mapping[str, str]:
         """Of the libraries that make the pixels."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from carryon_core.spec import Diffusers
+from carryon_worker import failures
 from carryon_worker.failures import BadRequest, UnitFailure
 
 
@@ -32,6 +33,8 @@ def from_pretrained(pipeline_class: Any, wanted: Diffusers, source: str, local: 
             use_safetensors=True,
         )
     except (OSError, ValueError, AttributeError, TypeError) as error:
+        if failures.shortage(error):
+            raise
         if local:
             raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error
         raise UnitFailure("ModelUnavailable", f"model {wanted.model} can't be had from the hub: {error}") from error

@@ -15,6 +15,9 @@ import torch
 
 _APART: Final = frozenset({"_parameters", "_buffers", "_modules", "_hf_hook", "_diffusers_hook"})
 """Attributes of a module that offloading changes around each call; buffers and hooks are looked at by themselves."""
+_HOOKED: Final = frozenset({*_APART, "forward"})
+"""Those of a module that diffusers has hooked: group offloading learns from the first call in which order layers come,
+and takes the hooks for that away again."""
 _OFFLOADED: Final = "_hf_hook"
 """Attribute of a module whose weights and buffers accelerate moves."""
 _OPAQUE: Final = (type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor)
@@ -57,7 +60,8 @@ class _Part:
     def __init__(self, path: str, part: torch.nn.Module) -> None:
         self._path = path
         self._now: dict[str, Any] = part.__dict__
-        self._names = tuple(name for name in self._now if name not in _APART)
+        self._apart = _HOOKED if "_diffusers_hook" in self._now else _APART
+        self._names = tuple(name for name in self._now if name not in self._apart)
         self._before = tuple(self._now[name] for name in self._names)
         self._frozen = tuple(map(_frozen, self._before))
         # Most have nothing inside that could change without the attribute itself being another object, or nothing at
@@ -74,8 +78,9 @@ class _Part:
         ]
 
     def changed(self) -> str:
-        if len(self._now) - len(_APART & self._now.keys()) != len(self._names):
-            added = next((name for name in self._now if name not in _APART and name not in self._names), "attributes")
+        if len(self._now) - len(self._apart & self._now.keys()) != len(self._names):
+            new = (name for name in self._now if name not in self._apart and name not in self._names)
+            added = next(new, "attributes")
             return self._named(added)
         values = tuple(map(self._now.get, self._names))
         if not all(map(is_, values, self._before)):

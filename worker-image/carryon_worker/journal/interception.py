@@ -79,14 +79,12 @@ def attach(components: Mapping[str, Any]) -> Interception:
     Raises:
         NotInterceptable: It has none, or one that is compiled as a whole, whose calls would go by unseen.
     """
-    found: dict[str, torch.nn.Module] = {}
     for name, component in components.items():
         if hasattr(component, "_orig_mod"):
             raise NotInterceptable(
                 f"{name} is compiled as a whole, so that its steps can't be kept: compile its repeated blocks instead"
             )
-        if _is_denoiser(component) and not any(component is known for known in found.values()):
-            found[name] = component
+    found = denoisers(components)
     if not found:
         raise NotInterceptable("it has no denoiser of diffusers' own kind (ModelMixin) whose steps could be kept")
     interception = Interception(found)
@@ -97,6 +95,15 @@ def attach(components: Mapping[str, Any]) -> Interception:
             kind: Any = type(module)
             module.__class__ = _intercepted(kind)
     return interception
+
+
+def denoisers(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
+    """Those of a pipeline's components that denoise, each once, by name."""
+    found: dict[str, torch.nn.Module] = {}
+    for name, component in components.items():
+        if _is_denoiser(component) and not any(component is known for known in found.values()):
+            found[name] = component
+    return found
 
 
 def original(module: torch.nn.Module) -> type:

@@ -108,9 +108,9 @@ def pipeline(loaded: Any, overrides: Mapping[str, Any]) -> Fields:
 
     Args:
         loaded: The pipeline.
-        overrides: Memory knobs that took effect.
+        overrides: Memory knobs as they took effect.
     """
-    found: dict[str, Value] = {"pipeline": _class(type(loaded))}
+    found: dict[str, Value] = {"pipeline": _class(type(loaded)), **_flat("memory", overrides)}
     for name, component in sorted(loaded.components.items()):
         if isinstance(component, torch.nn.Module):
             found.update(_module(name, component))
@@ -120,7 +120,6 @@ def pipeline(loaded: Any, overrides: Mapping[str, Any]) -> Fields:
         settings = getattr(component, "config", None)
         if isinstance(settings, Mapping):
             found.update((f"{name}.{each}", _setting(settings[each])) for each in sorted(settings) if each[0] != "_")
-    found.update((f"knobs.{name}", _setting(value)) for name, value in sorted(overrides.items()))
     return found
 
 
@@ -172,6 +171,17 @@ def _module(name: str, component: torch.nn.Module) -> Iterator[tuple[str, Value]
     for switch, value in sorted(vars(component).items()):
         if not switch.startswith("_") and isinstance(value, bool | int | float):
             yield f"{name}.{switch}", _value(value)
+
+
+def _flat(path: str, settings: Mapping[str, Any]) -> dict[str, Value]:
+    """Settings by their whole path, such as memory.groupOffload.level: a refusal names them so."""
+    found: dict[str, Value] = {}
+    for name, value in sorted(settings.items()):
+        if isinstance(value, Mapping):
+            found.update(_flat(f"{path}.{name}", value))
+        else:
+            found[f"{path}.{name}"] = _setting(value)
+    return found
 
 
 def _setting(value: Any) -> Value:
