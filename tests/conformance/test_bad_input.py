@@ -286,7 +286,32 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a round with another way to offload": (
         {"spec.retry.roundOverrides": [{"offload": "disk"}]},
         "spec.retry.roundOverrides[0].offload",
-        'Unsupported value: "disk": supported values: "model", "sequential"',
+        'Unsupported value: "disk": supported values: "none", "model", "group", "sequential"',
+    ),
+    "groups of something that is not offloaded in groups": (
+        {IMAGE: {"diffusers": {"model": "m", "memory": {"offload": "model", "groupOffload": {}}}}},
+        "spec.stages[0].generate.diffusers.memory",
+        "groupOffload says how offload: group divides the denoiser: set offload to group, or take it out",
+    ),
+    "groups in a round that does not offload": (
+        {"spec.retry.roundOverrides": [{"groupOffload": {"level": "leaf"}}]},
+        "spec.retry.roundOverrides[0]",
+        "groupOffload says how offload: group divides the denoiser: set offload to group, or take it out",
+    ),
+    "blocks of leaves": (
+        {"spec.retry.roundOverrides": [{"offload": "group", "groupOffload": {"level": "leaf", "blocksPerGroup": 2}}]},
+        "spec.retry.roundOverrides[0].groupOffload",
+        "blocksPerGroup counts blocks: take it out, or set level to block",
+    ),
+    "streams of several blocks": (
+        {"spec.retry.roundOverrides": [{"offload": "group", "groupOffload": {"streams": True, "blocksPerGroup": 2}}]},
+        "spec.retry.roundOverrides[0].groupOffload",
+        "with streams the next block is loaded while one computes, one by one: take blocksPerGroup out, or streams",
+    ),
+    "a cast to a type that is no cast": (
+        {"spec.retry.roundOverrides": [{"layerwiseCasting": "int8"}]},
+        "spec.retry.roundOverrides[0].layerwiseCasting",
+        'Unsupported value: "int8": supported values: "none", "float8_e4m3fn", "float8_e5m2"',
     ),
     "a job that may take no time": (
         {"spec.timeouts.job": "0s"},

@@ -41,6 +41,10 @@ JOB: dict[str, Any] = {
 }
 
 
+def diffusers(**memory: Any) -> dict[str, Any]:
+    return {"name": "clip", "generate": {"diffusers": {"model": "m", "memory": memory}}}
+
+
 def with_spec(**fields: Any) -> dict[str, Any]:
     return {**JOB, "spec": {**JOB["spec"], **fields}}
 
@@ -407,6 +411,11 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"stages": [{**STAGE, "success": {"minPercent": 101}}]},
         {"stages": [{**STAGE, "approval": "Maybe"}]},
         {"retry": {"roundOverrides": [{"offload": "disk"}]}},
+        {"retry": {"roundOverrides": [{"tiling": "yes"}]}},
+        {"stages": [diffusers(offload="group", groupOffload={"blocksPerGroup": 0})]},
+        {"stages": [diffusers(offload="group", groupOffload={"level": "row"})]},
+        {"stages": [diffusers(compile="whole")]},
+        {"stages": [diffusers(conv3dFloat32=True)]},
         {"limits": {"gpuSeconds": 0}},
         {"ttlSecondsAfterFinished": -1},
     ],
@@ -436,6 +445,9 @@ def test_what_the_schema_refuses_the_types_refuse(spec: dict[str, Any]) -> None:
         {"overrides": [{"stage": "clip", "item": "0", "params": {"seed": 7}}], "approved": {"clip": ["*"]}},
         {"stages": [{**STAGE, "success": {"minPercent": 0}, "approval": "Required", "podTemplate": {"any": 1}}]},
         {"retry": {"rounds": 0, "roundOverrides": [{"tiling": True, "offload": "model", "resources": None}]}},
+        {"stages": [diffusers()]},
+        {"stages": [diffusers(offload="none", tiling=None, slicing=False, layerwiseCasting="float8_e5m2")]},
+        {"stages": [diffusers(offload="group", groupOffload={"level": "leaf", "streams": True}, compile="regional")]},
     ],
     ids=json.dumps,
 )

@@ -245,7 +245,7 @@ FILM: list[dict[str, Any]] = [
 
 
 def assigned(stage: int, *items: int, in_round: int = 0, **fields: Any) -> Any:
-    spec = job_spec(items={"count": 3}, stages=FILM, **fields)
+    spec = job_spec(**{"items": {"count": 3}, "stages": FILM, **fields})
     now = standing(spec, done=True)
     return pods.assignment(now, spec, STORE, PodCreate("reel-x-1", stage, items, 2, in_round)), now.job
 
@@ -286,6 +286,16 @@ def test_memory_knobs_are_those_of_the_round(in_round: int, knobs: dict[str, Any
     overrides = [{"offload": "model"}, {"tiling": False}]
     made, _ = assigned(0, 0, in_round=in_round, retry={"roundOverrides": overrides})
     assert made.knobs == knobs
+
+
+def test_memory_knobs_of_a_stage_hold_but_for_those_of_the_round() -> None:
+    clip = {"name": "clip", "generate": {"diffusers": {"model": "m", "memory": {"offload": "model", "slicing": True}}}}
+    fields: Any = {"stages": [clip], "retry": {"roundOverrides": [{"offload": "sequential", "tiling": True}]}}
+    first, _ = assigned(0, 0, **fields)
+    assert first.knobs == {"offload": "model", "slicing": True}
+    assert "memory" not in first.units[0].generate["diffusers"]
+    later, _ = assigned(0, 0, in_round=1, **fields)
+    assert later.knobs == {"offload": "sequential", "slicing": True, "tiling": True}
 
 
 def test_a_worker_is_told_how_often_to_keep_what_it_has_also_if_never() -> None:

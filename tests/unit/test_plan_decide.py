@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -275,6 +276,25 @@ def test_an_edited_unit_is_made_again_and_no_other() -> None:
     assert world.status.phase == Phase.SUCCEEDED
     assert sum(world.made.values()) == 4
     assert world.made[world.fingerprint(0, 1)] == 1
+
+
+def test_an_edit_of_memory_holds_for_pods_to_come_and_makes_nothing_again() -> None:
+    def clips(**memory: Any) -> list[dict[str, Any]]:
+        return [{"name": "clip", "generate": {"diffusers": {"model": "m", "memory": memory}}}]
+
+    world = World(spec=job_spec(items={"count": 6}, stages=clips()))
+    world.settle()
+    world.finish(world.working()[0])
+    world.settle()
+    at_work = {pod.uid for pod in world.working()}
+    world.edit(stages=clips(offload="model", tiling=True))
+    world.settle()
+    assert {pod.uid for pod in world.working()} == at_work
+    assert all(pod.gone_by is None for pod in world.working())
+    world.run()
+    assert world.status.phase == Phase.SUCCEEDED
+    assert set(world.made.values()) == {1}
+    assert len(world.made) == 6
 
 
 def test_appending_items_extends_a_finished_job() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNetControlNetXSModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks import HookRegistry, ModelHook, group_offloading
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from hypothesis import given
 from hypothesis import strategies as st
@@ -294,6 +294,41 @@ def test_a_denoiser_that_remembers_is_found_out_at_its_first_call(
     assert made == 3
     assert f"denoiser remembers earlier calls: {named} has changed in one" in caplog.text
     assert studio.kinds() == []
+
+
+class Block(ModelMixin, ConfigMixin):
+    """A layer, as a class of diffusers' own kind."""
+
+    @register_to_config
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.layer(x)
+
+
+def learn_the_order(module: Any) -> None:
+    """What group offloading does where it has streams, which CPUs have not."""
+    cpu = torch.device("cpu")
+    group_offloading.apply_group_offloading(module, cpu, offload_type="leaf_level")
+    whole = group_offloading.ModuleGroup([], cpu, cpu, offload_leader=module, onload_leader=module)
+    config = group_offloading.GroupOffloadingConfig(
+        cpu, cpu, group_offloading.GroupOffloadingType.LEAF_LEVEL, False, False, False
+    )
+    group_offloading._apply_lazy_group_offloading_hook(module, whole, config=config)
+
+
+def test_group_offloading_that_learns_the_order_of_layers_is_no_memory(studio: Studio) -> None:
+    denoiser = studio.denoiser
+    denoiser.blocks = torch.nn.ModuleList([Block(), Block()])
+    denoiser.does = lambda x: denoiser.blocks[1](denoiser.blocks[0](denoiser.inner(x)))
+    learn_the_order(denoiser)
+    forward = denoiser.forward
+    _, made = studio.attempt(steps(3))
+    assert made == 3
+    assert denoiser.forward is not forward, "it took no hook away"
+    assert studio.kinds() == [Kind.KEPT] * 3
 
 
 def test_a_hook_with_a_state_is_refused(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,16 +183,34 @@ def test_a_knob_without_effect_is_told_and_not_recorded(studio: Studio) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["sd", "flux", "wan", "ltx"])
-@pytest.mark.parametrize("more", [{}, GROUP, CAST], ids=["alone", "group", "cast"])
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
+@pytest.mark.parametrize(("model", "more"), [("sd", {}), ("ltx", CAST), ("wan", EFFECT["group"])])
 def test_a_compiled_unit_that_is_killed_goes_on_to_the_same_bits(
     studio: Studio, model: str, more: Mapping[str, Any]
 ) -> None:
     unit = studio.unit(model, num_inference_steps=4)
-    knobs = {"compile": "regional", **more}
+    knobs = {**more, "compile": "regional"}
     resumes(studio, unit, knobs)
-    assert studio.done(unit).overrides["compile"] == "regional"
+    assert studio.done(unit).overrides == knobs
     compiled = studio.bench.artifacts(unit)
     studio.fill({})
-    plain, _ = studio.uninterrupted(unit, knobs=more)
-    assert compiled.keys() == plain.keys()
+    studio.half_made(unit, 3, knobs=knobs)
+    plain = studio.run(unit, knobs=more)
+    assert plain.code == ExitCode.DONE
+    resume = studio.done(unit).resume
+    assert resume is not None
+    assert resume.refused.startswith("CheckpointNotResumable: memory.compile regional -> none, ")
+    assert studio.bench.artifacts(unit).keys() == compiled.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
+def test_what_is_compiled_does_not_depend_on_what_was_seen_before(studio: Studio) -> None:
+    """A unit of another size before it, and one resumed in the middle, would else get kernels of their own."""
+    knobs = {"compile": "regional"}
+    unit = studio.unit("sd", height=32, width=32, num_inference_steps=4)
+    expected, _ = studio.uninterrupted(unit, knobs=knobs)
+    other = studio.unit("sd", num_inference_steps=4)
+    before = studio.bench.unit(1, other.generate)
+    assert studio.run(before, unit, knobs=knobs).code == ExitCode.DONE
+    assert studio.bench.artifacts(unit) == expected

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Final
 
 import torch
 
