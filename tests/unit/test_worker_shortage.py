@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from carryon_core.spec import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import OutOfMemory, Shortage, UnitFailure
-from carryon_worker.generators import relief
+from carryon_worker.generators import loading, placement, relief, shortage
 from carryon_worker.generators.relief import Situation
 
 GPU, HOST = Shortage.GPU, Shortage.HOST
@@ -159,3 +160,45 @@ def test_the_sentence_holds_the_numbers_and_what_is_in_force() -> None:
     assert said.endswith("; a smaller height; " + BIGGER)
     # A termination message holds it whole.
     assert len(said) < 1000
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ({}, {}),
+        ({"offload": "none", "tiling": False, "layerwiseCasting": "none", "compile": "none"}, {}),
+        ({"conv3dFloat32": "auto"}, {}),
+        ({"conv3dFloat32": "never", "slicing": None}, {}),
+        ({"conv3dFloat32": "always", "tiling": True}, {"conv3dFloat32": "always", "tiling": True}),
+        ({"offload": "model", "groupOffload": {}}, {"offload": "model"}),
+    ],
+)
+def test_knobs_that_are_off_are_not_in_force(given: dict[str, Any], on: dict[str, Any]) -> None:
+    assert placement.asked(placement.read(given)) == on
+
+
+class NoMemory:
+    """A pipeline's class whose weights can't be mapped."""
+
+    @staticmethod
+    def from_pretrained(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+def test_a_model_that_does_not_fit_into_memory_is_no_bad_request() -> None:
+    with pytest.raises(OSError, match="Cannot allocate"):
+        loading.from_pretrained(NoMemory, Diffusers(model="/models/toy"), "/models/toy", local=True)
+
+
+def test_memory_that_runs_out_while_a_model_is_loaded_is_told_with_the_knobs_that_were_asked_for() -> None:
+    error = led_to(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 96.00 MiB."), RuntimeError("x"))
+    said = relief.sentence(shortage.look(GPU, error, None, "cuda", {"offload": "model"}, "bfloat16"))
+    assert said.startswith("the GPU ran out of memory while the model was loaded, with offload: model. What would help")
+    assert "memory.offload: group" in said
+
+
+def test_the_memory_of_the_host_is_known() -> None:
+    situation = shortage.look(HOST, MemoryError(), None, "cpu", {}, "float32")
+    assert situation.free is not None
+    assert situation.total is not None
+    assert 0 <= situation.free < situation.total

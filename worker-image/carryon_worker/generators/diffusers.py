@@ -94,7 +94,7 @@ class DiffusersGenerator(Generator):
         self._source = source
         if local and not (Path(source) / "model_index.json").is_file():
             raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
-        with moving_while_bytes_move(session), self._explaining_shortage(session.knobs, wanted.dtype):
+        with moving_while_bytes_move(session), self._explaining_shortage(placement.asked(memory), wanted.dtype):
             pipeline = loading.from_pretrained(pipeline_class, wanted, source, local)
             self._overrides = placement.place(pipeline, self._target, memory, wanted.dtype)
         self._pipeline = pipeline

@@ -10,7 +10,7 @@ import torch
 from diffusers.hooks.group_offloading import apply_group_offloading
 from pydantic import ValidationError
 
-from carryon_core.memory import GROUP, GroupOffload, Memory
+from carryon_core.memory import GROUP, GroupOffload, Memory, knobs
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import compiling, conv3d
 from carryon_worker.journal import interception
@@ -29,19 +29,26 @@ OFF: Final[Mapping[str, Any]] = {
 _KNOBS: Final = {info.alias or name: name for name, info in Memory.model_fields.items()}
 
 
-def read(knobs: Mapping[str, Any]) -> Memory:
+def read(given: Mapping[str, Any]) -> Memory:
     """The memory knobs of an assignment; what this worker does not know is told and left out.
 
     Raises:
         BadRequest: A knob has a value that it can't have.
     """
-    if unknown := sorted(knobs.keys() - _KNOBS.keys()):
+    if unknown := sorted(given.keys() - _KNOBS.keys()):
         _log.warning("this worker has no memory.%s: it goes without", ", memory.".join(unknown))
     try:
-        return Memory.model_validate({name: value for name, value in knobs.items() if name in _KNOBS})
+        return Memory.model_validate({name: value for name, value in given.items() if name in _KNOBS})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise BadRequest(f"memory.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def asked(memory: Memory) -> Mapping[str, Any]:
+    """The knobs that are on, before it is known which of them have an effect."""
+    off = {*OFF.items(), ("conv3dFloat32", "auto"), ("conv3dFloat32", "never")}
+    on = knobs(memory, Memory()).items()
+    return {name: value for name, value in on if isinstance(value, Mapping) or (name, value) not in off}
 
 
 def place(pipeline: Any, target: str, memory: Memory, dtype: str) -> Mapping[str, Any]:
