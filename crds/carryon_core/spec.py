@@ -356,7 +356,7 @@ class Backoff(Model):
 
 
 class RoundOverride(Memory):
-    """What pods get in a round, instead of what their stage says; nothing that changes what is made."""
+    """What pods get in a round, instead of what their stage says; nothing that is part of what a unit is."""
 
     resources: Resources | None = Field(
         default=None, description="Requests and limits, each name instead of the stage's of that name."

@@ -146,6 +146,12 @@ def test_what_would_help_the_host(target: str, in_force: Mapping[str, Any], dtyp
     assert said.partition("cheapest first: ")[2] == "; ".join(["more of it (resources.limits.memory)", *helps])
 
 
+@pytest.mark.parametrize(("others", "told"), [(0, False), (2 * 2**30, False), (2 * 2**30 + 1, True)])
+def test_what_cuda_itself_takes_is_no_other_program(others: int, told: bool) -> None:
+    situation = Situation(GPU, "cuda", "vae", {}, ALL, "bfloat16", (), "", 0, 4 * 2**30, others)
+    assert ("other programs hold" in relief.sentence(situation)) is told
+
+
 def test_the_sentence_holds_the_numbers_and_what_is_in_force() -> None:
     said = relief.sentence(
         Situation(

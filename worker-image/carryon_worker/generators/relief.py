@@ -15,6 +15,8 @@ _DOING: Final = {
     "loading": " while the model was loaded",
 }
 _GIB: Final = 2**30
+_OTHERS: Final = 2 * _GIB
+"""Bytes from which others are at work on a GPU: CUDA itself takes less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def sentence(situation: Situation) -> str:
 
 
 def _of_gpu(situation: Situation) -> Iterator[str]:
-    if situation.others * 10 > (situation.total or 0):
+    if situation.others > _OTHERS:
         yield f"a GPU of its own: other programs hold {situation.others / _GIB:.1f} GiB of this one"
     if situation.place in ("vae", ""):
         yield from _decoding(situation)
