@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from carryon_core import durations, sizes
 from carryon_core.hosted import Http
 from carryon_core.memory import Memory
+from carryon_core.model_sources import ADAPTERS_MOST, HUB_ONLY, NO_SPACES, Adapter, Models, Revision
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 JOB_NAME_LONGEST = 40
@@ -202,10 +203,14 @@ class DiffusersOutput(Model):
 class Diffusers(Model):
     """A diffusers pipeline: loaded by `DiffusionPipeline.from_pretrained`, called once a unit."""
 
-    model: Annotated[
-        str,
-        text(1024, rule(r"!self.matches('^\\s|\\s$')", "model must not begin or end in spaces")),
-    ] = Field(description="Folder, file:// or s3:// uri of a saved pipeline, or an id on a model hub.")
+    model: Annotated[str, text(1024, NO_SPACES)] = Field(
+        description="Folder, file:// or s3:// uri of a saved pipeline, or an id on a model hub."
+    )
+    revision: Revision | None = Field(
+        default=None,
+        description="Commit, tag or branch on the hub; what a tag or branch (main, without one) names when the job"
+        " first asks holds for all its units.",
+    )
     pipeline: (
         Annotated[
             str,
@@ -220,6 +225,19 @@ class Diffusers(Model):
         | None
     ) = Field(default=None, description="Pipeline class, where it is not the one the model names.")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(default="bfloat16", description="Type of the weights.")
+    adapters: Annotated[
+        list[Adapter],
+        Field(
+            max_length=ADAPTERS_MOST,
+            json_schema_extra=rules(
+                rule(
+                    "self.all(a, !has(a.name) || self.exists_one(b, has(b.name) && b.name == a.name))",
+                    "two adapters have one name: give each its own",
+                ),
+                **{"x-kubernetes-list-type": "atomic"},
+            ),
+        ),
+    ] = Field(default_factory=list, description="LoRA adapters, in the order in which they are added up.")
     params: PreservedObject = Field(
         default_factory=dict, description="Arguments of the pipeline's call; values may be templates."
     )
@@ -231,7 +249,7 @@ class Generate(Model):
     """What makes a unit: exactly one generator."""
 
     command: Command | None = Field(default=None, json_schema_extra={"nullable": False})
-    diffusers: Diffusers | None = Field(default=None, json_schema_extra={"nullable": False})
+    diffusers: Diffusers | None = Field(default=None, json_schema_extra=rules(HUB_ONLY, nullable=False))
     http: Http | None = Field(
         default=None,
         json_schema_extra=rules(
@@ -629,6 +647,7 @@ class JobSpec(Model):
         ]
         | None
     ) = Field(default=None, description="Kueue LocalQueue that every pod is queued in.")
+    models: Models = Field(default_factory=Models)
     limits: Limits = Field(default_factory=Limits)
     ttl_seconds_after_finished: int | None = Field(
         default=None, ge=0, le=2**31 - 1, description="Seconds after its end when the job is deleted; null keeps it."

@@ -15,6 +15,10 @@ class Conflict(StoreError):
     """The object exists already, and it was to be created only if absent."""
 
 
+class Changed(StoreError):
+    """The object is no longer the one that was listed: look at it again."""
+
+
 class Denied(StoreError):
     """The store refuses these credentials, or the file system this user."""
 

@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from carryon_store.errors import Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key, check_prefix
 
@@ -89,6 +89,20 @@ class FileStore:
         with source, arriving(path) as target:
             shutil.copyfileobj(source, target, _CHUNK)
 
+    def read(self, info: ObjectInfo, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `Store.read`."""
+        left = info.size - offset if length is None else length
+        with self._errors(info.key), self._open(info.key) as file:
+            if self._info(info.key, os.fstat(file.fileno())).etag != info.etag:
+                raise self._changed(info)
+            file.seek(offset)
+            while left:
+                piece = file.read(min(left, _CHUNK))
+                if not piece:
+                    raise self._changed(info)
+                left -= len(piece)
+                yield piece
+
     def sha256(self, key: str) -> str:
         """See `Store.sha256`."""
         with self._errors(key), self._open(key) as content:
@@ -121,6 +135,9 @@ class FileStore:
     def supports_conditional_puts(self) -> bool:
         """See `Store.supports_conditional_puts`: link(2) creates a name or fails."""
         return True
+
+    def _changed(self, info: ObjectInfo) -> Changed:
+        return Changed(f"{self._name(info.key)} has changed since it was listed: look at it again")
 
     def _name(self, key: str) -> str:
         return os.path.join(self._root, key)

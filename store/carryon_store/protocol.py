@@ -86,6 +86,20 @@ class Store(Protocol):
         """
         ...
 
+    def read(self, info: ObjectInfo, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """A part of an object in pieces of at most 1 MiB, as they come; a part that breaks off raises.
+
+        Args:
+            info: The object as it was listed.
+            offset: Bytes to leave out, at most its size.
+            length: Bytes to read; None reads to its end.
+
+        Raises:
+            NotFound: There is no such object.
+            Changed: What is there is not what was listed.
+        """
+        ...
+
     def sha256(self, key: str) -> str:
         """SHA-256 of an object of any size, 64 hex digits; it is read, in pieces, and kept nowhere.
 

@@ -26,7 +26,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from carryon_core.messages import StoreConfig
-from carryon_store.errors import Conflict, Denied, NotFound, TooLarge, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key, check_prefix
 from carryon_store.s3_errors import FAILURES, Contended, Unsupported, is_bare_404, store_error
@@ -42,6 +42,7 @@ _SINGLE_PUT_LIMIT: Final = 5 * 1024 * _MIB
 _CLIENTS: Final = 32
 """Clients kept: one costs a few MB, and rotated credentials make new ones."""
 _CONTENDED_TRIES: Final = 6
+_PARTIAL: Final = 206
 _ALWAYS: Final[Mapping[str, Any]] = {}
 
 
@@ -191,6 +192,24 @@ class S3Store:
         """See `Store.download`."""
         with arriving(path) as target, self._errors(key):
             self._client.download_fileobj(self._bucket, self._full(key), target, Config=self._multipart)
+
+    def read(self, info: ObjectInfo, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See `Store.read`; one request."""
+        left = info.size - offset if length is None else length
+        if not left:
+            # There is no range without bytes.
+            return
+        part = {} if left == info.size else {"Range": f"bytes={offset}-{offset + left - 1}"}
+        with self._errors(info.key):
+            response = self._client.get_object(Bucket=self._bucket, Key=self._full(info.key), **part)
+            with closing(response["Body"]) as body:
+                if _unquoted(response["ETag"]) != info.etag:
+                    raise Changed(f"{self._name(info.key)} has changed since it was listed: look at it again")
+                if part and response["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL:
+                    endpoint = self._connection.endpoint
+                    raise StoreError(f"{self._name(info.key)}: {endpoint} gives no parts of objects")
+                # Read to its end: only so is an answer noticed that breaks off.
+                yield from body.iter_chunks(_MIB)
 
     def sha256(self, key: str) -> str:
         """See `Store.sha256`."""

@@ -8,7 +8,7 @@ from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 from s3transfer import exceptions as transfer
 
-from carryon_store.errors import Conflict, Denied, NotFound, StoreError, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, Unreachable
 
 FAILURES: Final = (
     botocore.BotoCoreError,
@@ -85,6 +85,9 @@ def _answer(error: botocore.ClientError, name: str, endpoint: str) -> StoreError
         return NotFound(f"{name} does not exist")
     if status == 412:
         return Conflict(f"{name} exists already")
+    if status == 416:
+        # A part beyond the end of an object that has become shorter.
+        return Changed(f"{name} has changed since it was listed: look at it again")
     if status == 409 and code in ("ConditionalRequestConflict", "OperationAborted"):
         return Contended(f"{name}: {endpoint} is busy with another write of it; ask again")
     if status in (401, 403) or code in _EXPIRED:

@@ -14,7 +14,7 @@ import pytest
 
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
-from carryon_store import Conflict, Credentials, Denied, NotFound, Store, StoreError, Stores, TooLarge
+from carryon_store import Changed, Conflict, Credentials, Denied, NotFound, Store, StoreError, Stores, TooLarge
 from carryon_store.s3 import Connections, S3Store
 
 OCTETS = "application/octet-stream"
@@ -64,6 +64,31 @@ def test_a_file_is_put_and_downloaded(store: Store, tmp_path: Path) -> None:
     store.download("file", target)
     assert target.read_bytes() == source.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} <= {"source", "target", "bucket"}
+
+
+def test_a_part_of_an_object_is_read_in_pieces(store: Store) -> None:
+    body = os.urandom((2 << 20) + 7)
+    store.put("a", body, content_type=OCTETS)
+    (info,) = store.list("a")
+    for offset, length in ((0, None), (0, 0), (0, 5), (5, 1 << 20), (1 << 20, None), (len(body) - 1, 1), (7, None)):
+        pieces = list(store.read(info, offset, length))
+        end = len(body) if length is None else offset + length
+        assert b"".join(pieces) == body[offset:end], (offset, length)
+        assert max(map(len, pieces), default=0) <= 1 << 20
+    assert list(store.read(info, len(body))) == []
+
+
+def test_a_part_of_another_object_than_was_listed_is_refused(store: Store) -> None:
+    put(store, "a", b"12345")
+    (info,) = store.list("a")
+    for body in (b"54321", b"1", b"123456"):
+        put(store, "a", body)
+        for part in ((0, None), (3, None), (3, 1)):
+            with pytest.raises(Changed, match="a has changed since it was listed"):
+                list(store.read(info, *part))
+    store.delete("a")
+    with pytest.raises(NotFound, match="a does not exist"):
+        list(store.read(info, 3))
 
 
 def test_a_put_replaces_and_changes_the_etag(store: Store) -> None:
@@ -253,6 +278,8 @@ def test_a_large_file_goes_in_parts_and_comes_back_whole(
     made = small_s3.put("large", source, content_type="video/mp4", only_if_absent=only_if_absent)
     assert made.etag.endswith("-3") is not only_if_absent
     assert made.size == source.stat().st_size == small_s3.head("large").size
+    (info,) = small_s3.list("large")
+    assert b"".join(small_s3.read(info, 3 << 20, 5 << 20)) == source.read_bytes()[3 << 20 : 8 << 20]
     small_s3.download("large", target)
     assert hashlib.sha256(target.read_bytes()).digest() == hashlib.sha256(source.read_bytes()).digest()
 
