@@ -54,6 +54,16 @@ class Resume(Loose):
     refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
 
 
+class UsedModel(Loose):
+    """A model or adapter that a unit was made with."""
+
+    model: str = Field(description="As the configuration names it.")
+    revision: str = Field(default="", description="Commit on a hub.")
+    sha256: str = Field(default="", description="Of an adapter's file; of a model, of its files' names and digests.")
+    name: str = Field(default="", description="Of an adapter.")
+    scale: float | None = Field(default=None, description="Of an adapter.")
+
+
 class Done(Loose):
     """What done.json says; written last, and only by the first who gets there."""
 
@@ -76,4 +86,5 @@ class Done(Loose):
         default_factory=dict,
         description="Memory knobs of the stage or its round that took effect: offload, tiling and others.",
     )
+    models: list[UsedModel] = Field(default_factory=list, description="Models and adapters that were loaded.")
     versions: dict[str, str] = Field(default_factory=dict, description="Of worker and libraries.")

@@ -51,6 +51,12 @@ def files_key(namespace: str, job: str) -> str:
     return f"{job_prefix(namespace, job)}_files.json"
 
 
+def model_pin_key(namespace: str, job: str, model: str, revision: str) -> str:
+    """Key of the commit that a branch or tag of a hub's model stands for in all units of a job."""
+    name = hashlib.sha256(f"{model}@{revision}".encode()).hexdigest()[:32]
+    return f"{job_prefix(namespace, job)}_models/{name}.json"
+
+
 def stage_prefix(namespace: str, job: str, stage: str) -> str:
     """Prefix of all units of a stage."""
     return f"{job_prefix(namespace, job)}{stage}/"

@@ -100,6 +100,14 @@ class AssignmentPointer(Loose):
     store: StoreConfig
 
 
+class ModelPin(Loose):
+    """Which commit a revision of a hub's model stands for, in all units of one job."""
+
+    model: str
+    revision: str | None = Field(default=None, description="Branch or tag; null: the default branch.")
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
 class UnitOutcome(StrEnum):
     """What became of one assigned unit in one attempt."""
 

@@ -80,7 +80,7 @@ class TokenSecret(Model):
 
 
 class ModelCache(Model):
-    """Where downloaded models are kept; without a claim, in the pod's own scratch folder (standalone: on the machine)."""
+    """Where downloaded models are kept: without a claim in the pod's scratch folder, standalone on the machine."""
 
     claim_name: (
         Annotated[

@@ -218,7 +218,7 @@ def _variable(path: str, value: Any, warnings: list[str]) -> Any:
 
 def _volume(path: str, value: Any, warnings: list[str]) -> Any:
     made = _VOLUME(path, value, warnings)
-    if made["name"] == names.VOLUME_SCRATCH:
+    if made["name"] in (names.VOLUME_SCRATCH, names.VOLUME_MODELS):
         warnings.append(f"{path} is named {made['name']} and is ignored: the worker's own volume has that name")
         return _IGNORED
     return made
@@ -226,7 +226,7 @@ def _volume(path: str, value: Any, warnings: list[str]) -> Any:
 
 def _mount(path: str, value: Any, warnings: list[str]) -> Any:
     made = _MOUNT(path, value, warnings)
-    if PurePosixPath(made["mountPath"]) == PurePosixPath(names.SCRATCH):
+    if PurePosixPath(made["mountPath"]) in (PurePosixPath(names.SCRATCH), PurePosixPath(names.MODELS)):
         warnings.append(f"{path} is mounted at {made['mountPath']} and is ignored: the worker has its own volume there")
         return _IGNORED
     return made

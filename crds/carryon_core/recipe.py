@@ -227,6 +227,11 @@ def _typed(rendered: Mapping[str, Any]) -> Mapping[str, Any]:
     given = rendered.get("diffusers", {})
     if isinstance(given.get("model"), templates.FileRef | templates.File):
         raise templates.TemplateError("model is a file: it must be text, the uri of a folder or an id on a model hub")
+    for adapter in given.get("adapters", ()):
+        if any(isinstance(value, templates.FileRef | templates.File) for value in adapter.values()):
+            raise templates.TemplateError(
+                "an adapter's model is a file: it must be text, the uri of a folder or file or an id on a model hub"
+            )
     if "params" in given:
         params = {name: templates.with_files(value) for name, value in given["params"].items()}
         return {**rendered, "diffusers": {**given, "params": params}}

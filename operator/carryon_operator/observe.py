@@ -27,7 +27,7 @@ from carryon_operator.kube.errors import ApiError, NotFound
 from carryon_operator.kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
-from carryon_operator.output import credentials, destination
+from carryon_operator.output import check_token, credentials, destination
 from carryon_operator.plan.model import Observation, PodRecord
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import template_digest
@@ -159,6 +159,7 @@ class Observer:
         if problem is not None and seen.spec.items.from_ is None:
             return replace(seen, problem=problem)
         try:
+            await self._look_for_token(seen.namespace, seen.spec, memory)
             await self.open_store(seen.namespace, seen.spec, seen.status.resolved.output, memory)
         except SpecError as error:
             return replace(seen, problem=(error.reason, error.message))
@@ -197,27 +198,38 @@ class Observer:
         Raises:
             SpecError: The store is not allowed, or the Secret is missing or incomplete.
         """
-        if memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS:
+        if self._is_fresh(memory):
             return
         memory.config = destination(namespace, spec, filled_in, self._config)
         secret = spec.output.credentials_secret if spec.output else None
         memory.keys = None
         if secret is not None:
-            try:
-                found = await self._client.get(SECRETS, secret.name, namespace=namespace)
-            except NotFound:
-                raise SpecError(
-                    "SecretNotFound",
-                    f'spec.output.credentialsSecret: there is no Secret "{secret.name}" in namespace'
-                    f' "{namespace}": create it, or name another',
-                ) from None
-            data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+            data = await self._secret("spec.output.credentialsSecret", secret.name, namespace)
             memory.keys = credentials(data, secret.name)
         try:
             memory.store = self._stores.open(memory.config, memory.keys)
         except (StoreError, ValueError) as error:
             raise SpecError("InvalidOutput", f"spec.output cannot be used: {error}") from None
         memory.opened_at = self._monotonic()
+
+    async def _look_for_token(self, namespace: str, spec: JobSpec, memory: JobMemory) -> None:
+        """Make sure that the Secret for the hub's token holds one, which is for the pods; as often as keys are read."""
+        wanted = spec.models.token_secret
+        if wanted is not None and not self._is_fresh(memory):
+            check_token(await self._secret("spec.models.tokenSecret", wanted.name, namespace), wanted)
+
+    def _is_fresh(self, memory: JobMemory) -> bool:
+        return memory.store is not None and self._monotonic() - memory.opened_at < _SECRET_SECONDS
+
+    async def _secret(self, field: str, name: str, namespace: str) -> dict[str, bytes]:
+        try:
+            found = await self._client.get(SECRETS, name, namespace=namespace)
+        except NotFound:
+            raise SpecError(
+                "SecretNotFound",
+                f'{field}: there is no Secret "{name}" in namespace "{namespace}": create it, or name another',
+            ) from None
+        return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
     async def _observe_over(self, raw: Mapping[str, Any], seen: Observation, memory: JobMemory) -> Observation:
         """A job that is over: now and then its source is looked at, and whether its artifacts are still there."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
+from carryon_core.model_sources import TokenSecret
 from carryon_core.spec import JobSpec
 from carryon_operator.config import Config
 from carryon_store import Credentials, StoreError, place_of
@@ -115,6 +116,23 @@ def credentials(secret: Mapping[str, bytes], name: str) -> Credentials:
             )
     token = secret.get(_TOKEN)
     return Credentials(secret[_KEY_ID].decode(), secret[_SECRET_KEY].decode(), token.decode() if token else None)
+
+
+def check_token(secret: Mapping[str, bytes], wanted: TokenSecret) -> None:
+    """Look whether the data of a Secret hold a hub's token.
+
+    Raises:
+        SpecError: They don't, or what they hold is none.
+    """
+    token = secret.get(wanted.key, b"")
+    if not token:
+        raise SpecError("SecretIncomplete", f'Secret "{wanted.name}" has no {wanted.key}: add it, or name its key')
+    if not _KEY.fullmatch(token):
+        raise SpecError(
+            "SecretIncomplete",
+            f'{wanted.key} in Secret "{wanted.name}" holds blanks, a line break or characters that are not printable,'
+            " as no token does: set it again, with printf or echo -n, because echo alone adds a line break",
+        )
 
 
 def _check(field: str, store: StoreConfig, config: Config, namespace: str, *, has_keys: bool) -> None:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from carryon_core import durations, memory, names, pod_template, policies
+from carryon_core import durations, memory, names, pod_template, policies, sizes
 from carryon_core.fingerprint import digest
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
-from carryon_core.spec import JobSpec, RoundOverride
+from carryon_core.spec import JobSpec, RoundOverride, Stage
 from carryon_core.standing import Standing
 from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
@@ -147,7 +147,11 @@ def _blueprint(spec: JobSpec, index: int, config: Config, in_round: int) -> Body
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(spec, index, config, override, wishes, grace)],
-        "volumes": [*wishes.get("volumes", ()), {"name": names.VOLUME_SCRATCH, "emptyDir": {}}],
+        "volumes": [
+            *wishes.get("volumes", ()),
+            {"name": names.VOLUME_SCRATCH, "emptyDir": {}},
+            *_model_volumes(spec, index),
+        ],
     }
     selector = stage.node_selector if override.node_selector is None else override.node_selector
     if selector:
@@ -169,7 +173,7 @@ def _container(
     spec: JobSpec, index: int, config: Config, override: RoundOverride, wishes: Mapping[str, Any], grace: int
 ) -> Body:
     theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
-    env = _environment(spec, index, grace)
+    env = [*_environment(spec, index, grace), *_model_environment(spec, index)]
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
@@ -184,6 +188,7 @@ def _container(
         "volumeMounts": [
             *theirs.get("volumeMounts", ()),
             {"name": names.VOLUME_SCRATCH, "mountPath": names.SCRATCH},
+            *({"name": each["name"], "mountPath": names.MODELS} for each in _model_volumes(spec, index)),
         ],
     }
     if "envFrom" in theirs:
@@ -228,6 +233,34 @@ def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
     if http is not None and http.secret is not None:
         chosen = {"name": http.secret.name, "key": http.secret.key}
         env.append({"name": names.ENV_HTTP_SECRET, "valueFrom": {"secretKeyRef": chosen}})
+    return env
+
+
+def _loads_models(stage: Stage) -> bool:
+    """Whether pods of a stage load models: no others get the hub's token."""
+    return stage.generate.diffusers is not None
+
+
+def _model_volumes(spec: JobSpec, index: int) -> list[Body]:
+    claim = spec.models.cache.claim_name
+    if claim is None or not _loads_models(spec.stages[index]):
+        return []
+    return [{"name": names.VOLUME_MODELS, "persistentVolumeClaim": {"claimName": claim}}]
+
+
+def _model_environment(spec: JobSpec, index: int) -> list[Body]:
+    """Variables by which a worker has models."""
+    if not _loads_models(spec.stages[index]):
+        return []
+    env: list[Body] = []
+    cache, secret = spec.models.cache, spec.models.token_secret
+    if cache.claim_name is not None:
+        env.append({"name": names.ENV_MODEL_CACHE, "value": names.MODELS})
+    if cache.max_bytes is not None:
+        env.append({"name": names.ENV_MODEL_CACHE_BYTES, "value": str(sizes.size(cache.max_bytes))})
+    if secret is not None:
+        reference = {"name": secret.name, "key": secret.key}
+        env.append({"name": names.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}})
     return env
 
 

@@ -199,7 +199,7 @@ class S3Store:
         if not left:
             # There is no range without bytes.
             return
-        part = {} if left == info.size else {"Range": f"bytes={offset}-{offset + left - 1}"}
+        part: dict[str, Any] = {} if left == info.size else {"Range": f"bytes={offset}-{offset + left - 1}"}
         with self._errors(info.key):
             response = self._client.get_object(Bucket=self._bucket, Key=self._full(info.key), **part)
             with closing(response["Body"]) as body:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -15,7 +16,7 @@ from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome, Resume, Timings
 from carryon_core.messages import AssignedUnit, Assignment
 from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
-from carryon_worker import __version__, content_types, failures, generators, inputs, references
+from carryon_worker import __version__, content_types, failures, generators, inputs, pins, references
 from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ending import Ending
 from carryon_worker.failures import BadRequest, UnitFailure
@@ -174,7 +175,9 @@ class Runner:
             outputs=scratch / "outputs",
             scratch=scratch / "scratch",
             models=self._settings.model_cache,
+            models_limit=self._settings.model_cache_bytes,
             open_bucket=self._open_bucket,
+            pin=self._pin,
             cancelled=lambda: self._ending.claimed,
             journal=journal,
             _ledger=self._ledger,
@@ -184,6 +187,9 @@ class Runner:
 
     def _open_bucket(self, uri: str) -> Store:
         return open_store(self._assignment.store.model_copy(update={"uri": uri}))
+
+    def _pin(self, model: str, revision: str | None, resolve: Callable[[], str]) -> str:
+        return pins.pinned(self._store, self._assignment.namespace, self._assignment.job, model, revision, resolve)
 
     def _generator(self, unit: AssignedUnit) -> tuple[str, Generator]:
         named = [name for name, config in unit.generate.items() if config is not None]
@@ -224,6 +230,7 @@ class Runner:
                 finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
                 device=generator.device,
                 overrides=dict(generator.overrides()),
+                models=list(generator.models()),
                 versions={"carryon": __version__, "python": platform.python_version(), **generator.versions()},
             )
 

@@ -31,8 +31,11 @@ class Session:
         inputs: Folder that holds the artifacts of upstream units, one folder a stage, and inputs.json.
         outputs: Empty folder for what the generator makes.
         scratch: Empty folder for anything else; inputs and outputs too are wiped when the unit ended.
-        models: Folder for models that come from a bucket; outlives the unit and may be shared.
+        models: Folder for models that are downloaded; outlives the unit and may be shared.
+        models_limit: Bytes that models may have there; None: as many as fit.
         open_bucket: Opens the bucket of a uri, at the job's endpoint and with its credentials.
+        pin: The commit that a revision of a hub's model stands for in all units of the job; asks the hub by the
+            function it is given if no worker of the job has done so yet.
         cancelled: Whether the process is about to end, so that work begun now is in vain.
         journal: Keeps a denoiser's calls, where the job wants them kept.
     """
@@ -49,7 +52,9 @@ class Session:
     outputs: Path
     scratch: Path
     models: Path
+    models_limit: int | None
     open_bucket: Callable[[str], Store]
+    pin: Callable[[str, str | None, Callable[[], str]], str]
     cancelled: Callable[[], bool]
     journal: Journal
     _ledger: Ledger

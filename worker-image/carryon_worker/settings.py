@@ -11,8 +11,6 @@ from typing import Final
 from carryon_core import names
 
 ENV_PORT: Final = "CARRYON_PORT"
-ENV_MODEL_CACHE: Final = "CARRYON_MODEL_CACHE"
-"""Folder for models that come from a bucket; may be shared by workers."""
 ENV_CHECKPOINT_SECONDS: Final = "CARRYON_CHECKPOINT_SECONDS"
 """Seconds between looks whether a unit has something new to keep."""
 
@@ -35,6 +33,7 @@ class Settings:
     port: int
     scratch: Path
     model_cache: Path
+    model_cache_bytes: int | None
     termination_log: Path
     stop_seconds: float
     flush_seconds: float
@@ -52,7 +51,8 @@ class Settings:
             bind=environment.get(names.ENV_BIND) or "0.0.0.0",
             port=int(environment.get(ENV_PORT) or names.WORKER_PORT),
             scratch=scratch,
-            model_cache=Path(environment.get(ENV_MODEL_CACHE) or scratch / "models"),
+            model_cache=Path(environment.get(names.ENV_MODEL_CACHE) or scratch / "models"),
+            model_cache_bytes=int(limit) if (limit := environment.get(names.ENV_MODEL_CACHE_BYTES)) else None,
             termination_log=Path(environment.get(names.ENV_TERMINATION_LOG) or "/dev/termination-log"),
             stop_seconds=grace / 3,
             flush_seconds=grace / 2,

@@ -159,7 +159,8 @@ class Container:
             return None
         own = environment.own(spec, folder.marker(self._name), folder.termination_file(self._name), self.devices)
         rewritten = {name: volumes.rewrite(value, mounts) for name, value in known.items()}
-        inherited = environment.base(sandbox.services.inherited, folder.home, folder.temporary)
+        services = sandbox.services
+        inherited = environment.base(services.inherited, folder.home, folder.temporary, services.config.data / "models")
         working = volumes.rewrite(spec.get("workingDir") or str(folder.home), mounts)
         return _Launch(
             command=[volumes.rewrite(part, mounts) for part in command],

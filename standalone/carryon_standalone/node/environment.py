@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from carryon_core.names import ENV_TERMINATION_LOG
+from carryon_core.names import ENV_MODEL_CACHE, ENV_TERMINATION_LOG
 from carryon_standalone.node.pods import GPU, Object, container_requests
 from carryon_standalone.node.processes import ENV_MARKER
 
@@ -20,8 +20,9 @@ INHERITED: Final = frozenset(
         "PATH", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "CUDA_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
         # How many threads a library may start on this machine.
         "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-        # Where models are kept, so that they aren't downloaded for every pod.
-        "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "TORCH_HOME",
+        # Where models are had and kept, so that they aren't downloaded for every pod.
+        ENV_MODEL_CACHE, "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+        "TORCH_HOME",
     }
 )  # fmt: skip
 """Variables of the node that containers see; everything else, credentials above all, stays with the node."""
@@ -73,11 +74,14 @@ class Placement:
     pod_ip: str
 
 
-def base(inherited: Mapping[str, str], home: Path, temporary: Path) -> dict[str, str]:
-    """The environment that an image would bring: search path, locale, the pod's own home and temporary folder."""
+def base(inherited: Mapping[str, str], home: Path, temporary: Path, models: Path) -> dict[str, str]:
+    """The environment that an image would bring: search path, locale, the pod's own home and temporary folder.
+
+    Besides, the folder in which all pods of this machine keep models.
+    """
     defaults = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
     kept = {name: value for name, value in inherited.items() if name in INHERITED}
-    return {**defaults, **kept, "HOME": str(home), "TMPDIR": str(temporary)}
+    return {ENV_MODEL_CACHE: str(models), **defaults, **kept, "HOME": str(home), "TMPDIR": str(temporary)}
 
 
 def variables(container: Object, pod: Object, placement: Placement, sources: Sources) -> dict[str, str]:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
-from carryon_core.done import Outcome
+from carryon_core.done import Outcome, UsedModel
 from carryon_worker.failures import BadRequest
 from carryon_worker.session import Session
 
@@ -99,6 +99,10 @@ class Generator(Protocol):
     def versions(self) -> Mapping[str, str]:
         """Library -> version, for done.json."""
         return {}
+
+    def models(self) -> Sequence[UsedModel]:
+        """Models and adapters that the unit was made with, for done.json."""
+        return ()
 
     def overrides(self) -> Mapping[str, Any]:
         """Those of the session's memory knobs that took effect, for done.json."""

@@ -7,17 +7,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
-
-from carryon_worker.session import Session
+from typing import Final, Protocol
 
 _INTERVAL: Final = 1.0
 _ENOUGH: Final = 1024 * 1024
 """Bytes: what the worker's other threads move meanwhile is far less."""
 
 
+class Moving(Protocol):
+    """Whom to tell about movement: a session."""
+
+    def moved(self) -> None:
+        """Something moved."""
+        ...
+
+
 @contextmanager
-def moving_while_bytes_move(session: Session) -> Iterator[None]:
+def moving_while_bytes_move(session: Moving) -> Iterator[None]:
     """As long as the block reads, writes or fills memory, it moves; hanging in a read, it doesn't."""
     ended = threading.Event()
 

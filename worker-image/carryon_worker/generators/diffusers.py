@@ -12,10 +12,9 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import diffusers
@@ -24,6 +23,7 @@ import torch
 import transformers
 from pydantic import ValidationError
 
+from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
@@ -35,8 +35,6 @@ from carryon_worker.generators import (
     compiling,
     loading,
     media,
-    models,
-    pipelines,
     placement,
     relief,
     results,
@@ -44,6 +42,7 @@ from carryon_worker.generators import (
 )
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.cpus import available_cpus
+from carryon_worker.generators.loading import Sources
 from carryon_worker.journal import interception, surroundings
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.journal.interception import Interception, NotInterceptable
@@ -51,7 +50,7 @@ from carryon_worker.journal.recorder import Diverged, Recorder
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
-_LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av")
+_LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "av")
 
 
 class DiffusersGenerator(Generator):
@@ -59,9 +58,9 @@ class DiffusersGenerator(Generator):
 
     def __init__(self) -> None:
         _configure()
-        self._loaded: tuple[str, str | None, str] | None = None
+        self._loaded: str | None = None
         self._pipeline: Any = None
-        self._source = ""
+        self._sources: Sources | None = None
         self._interception: Interception | None = None
         self._session: Session | None = None
         self._target = "cuda" if torch.cuda.is_available() else "cpu"
@@ -80,23 +79,17 @@ class DiffusersGenerator(Generator):
         """Load the pipeline, unless it is the one in memory."""
         wanted = _parse(config)
         self._session = session
-        key = (wanted.model, wanted.pipeline, wanted.dtype)
+        key = loading.shape(wanted)
         if key == self._loaded:
             return
         memory = placement.read(session.knobs)
         # The old one first: two seldom fit.
-        self._loaded = self._pipeline = self._interception = None
-        self._overrides = {}
-        gc.collect()
-        torch.cuda.empty_cache()
-        pipeline_class = pipelines.find(wanted.pipeline)
-        source, local = models.locate(wanted.model, session)
-        self._source = source
-        if local and not (Path(source) / "model_index.json").is_file():
-            raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
-        with moving_while_bytes_move(session), self._explaining_shortage(placement.asked(memory), wanted.dtype):
-            pipeline = loading.from_pretrained(pipeline_class, wanted, source, local)
-            self._overrides = placement.place(pipeline, self._target, memory, wanted.dtype)
+        self._forget()
+        self._sources = loading.find(wanted, session)
+        with self._explaining_shortage(placement.asked(memory), wanted.dtype):
+            pipeline = loading.load(wanted, self._sources, session)
+            with moving_while_bytes_move(session):
+                self._overrides = placement.place(pipeline, self._target, memory, wanted.dtype)
         self._pipeline = pipeline
         self._pipeline.set_progress_bar_config(disable=True)
         self._report_movement()
@@ -144,7 +137,7 @@ class DiffusersGenerator(Generator):
                 raise BadRequest(
                     f"{type(self._pipeline).__name__} can't be resumed: {error}; or set checkpoint.policy to 'Off'"
                 ) from None
-        which = surroundings.model(wanted.model, self._source, self._pipeline)
+        which = self._sources.fields if self._sources is not None else None
         if which is None:
             _log.warning("nothing is kept of a unit whose model names no commit: %s", wanted.model)
             return self._call(given, takes_generator, session.seed)
@@ -160,7 +153,7 @@ class DiffusersGenerator(Generator):
                 session.journal.start_over(str(diverged))
                 chain = ()
                 # What a pipeline puts back at the end of a call, this one did not get to.
-                self._loaded = None
+                self._forget()
                 self.load(config, session)
                 self._interception = interception.attach(self._pipeline.components)
 
@@ -199,9 +192,22 @@ class DiffusersGenerator(Generator):
         """Of the libraries that make the pixels."""
         return {name: version(name) for name in _LIBRARIES}
 
+    def models(self) -> Sequence[UsedModel]:
+        """The model and its adapters."""
+        return self._sources.used if self._sources is not None else ()
+
     def overrides(self) -> Mapping[str, Any]:
         """Memory knobs that took effect on the loaded pipeline."""
         return self._overrides
+
+    def _forget(self) -> None:
+        """Let go of the pipeline and of the files that it came from."""
+        self._loaded = self._pipeline = self._interception = None
+        if self._sources is not None:
+            self._sources.release()
+            self._sources = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _report_movement(self) -> None:
         """Every call of a model is movement; of those that decode, every layer, because they take long.

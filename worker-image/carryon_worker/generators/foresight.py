@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import arguments, models, pipelines
+from carryon_worker.generators import adapters, arguments, models, pipelines
 from carryon_worker.generators.arguments import Kind, Problem
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,13 @@ class _Pipeline:
     """What is known of a pipeline.
 
     Attributes:
+        kind: Its class.
         takes: Name -> parameter of its call.
         tokenizers: Component -> tokenizer.
     """
 
     name: str
+    kind: Any
     takes: Mapping[str, Any]
     tokenizers: Mapping[str, Any]
 
@@ -71,6 +73,8 @@ class Foresight:
         if isinstance(seen, Problem):
             yield seen
             return
+        if message := adapters.refusal(seen.kind, wanted):
+            yield Problem("adapters", Kind.INVALID, message)
         params = _unseen(wanted.params)
         yield from arguments.problems(seen.name, params, seen.takes)
         for name in _PROMPTS:
@@ -120,7 +124,7 @@ def _look(model: str, pipeline: str | None) -> _Pipeline | Problem:
     except BadRequest as error:
         return Problem("pipeline", Kind.UNKNOWN, error.message)
     takes = arguments.accepted(found.__call__)
-    return _Pipeline(named, takes, {} if folder is None else _tokenizers(folder, index))
+    return _Pipeline(named, found, takes, {} if folder is None else _tokenizers(folder, index))
 
 
 def _index(folder: Path) -> Mapping[str, Any]:

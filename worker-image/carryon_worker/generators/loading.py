@@ -1,40 +1,107 @@
-"""Loads a pipeline from a folder or a hub."""
+"""Loads a pipeline and its adapters from files of this machine, which are fetched first where they are elsewhere."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 
+from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
 from carryon_worker import failures
-from carryon_worker.failures import BadRequest, UnitFailure
+from carryon_worker.failures import BadRequest
+from carryon_worker.generators import adapters, models, pipelines
+from carryon_worker.generators.adapters import Attached
+from carryon_worker.generators.bytes_moved import moving_while_bytes_move
+from carryon_worker.generators.models import Located
+from carryon_worker.journal.fingerprint import Fields
+from carryon_worker.session import Session
+
+_OF_THE_CALL: Final = {"params", "output", "memory"}
+"""Fields of a configuration that do not shape the pipeline."""
 
 
-def from_pretrained(pipeline_class: Any, wanted: Diffusers, source: str, local: bool) -> Any:
-    """A pipeline, loaded into the host's memory.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files that a pipeline was loaded from; they stay in the cache until they are released."""
 
-    Args:
-        pipeline_class: Of diffusers.
-        wanted: The unit's configuration.
-        source: Folder, or id on a hub.
-        local: Whether it is a folder.
+    model: Located
+    adapters: Sequence[Attached]
+
+    @property
+    def fields(self) -> Fields | None:
+        """What they say in a worker fingerprint; None where nobody can tell which weights these are."""
+        own = self.model.fields
+        return None if own is None else {**own, **adapters.fields(self.adapters)}
+
+    @property
+    def used(self) -> tuple[UsedModel, ...]:
+        """For done.json."""
+        return (self.model.used, *(each.used for each in self.adapters))
+
+    def release(self) -> None:
+        """They are no longer needed."""
+        for each in (self.model, *(adapter.located for adapter in self.adapters)):
+            each.release()
+
+
+def shape(wanted: Diffusers) -> str:
+    """Everything of a configuration that shapes its pipeline: two units of one shape share it."""
+    return wanted.model_dump_json(exclude=_OF_THE_CALL)
+
+
+def find(wanted: Diffusers, session: Session) -> Sources:
+    """Have the files of a pipeline on this machine.
 
     Raises:
-        BadRequest: The folder does not hold such a pipeline.
-        UnitFailure: The hub does not give it.
+        UnitFailure: They can't be had, or are no pipeline.
+        StoreError: A bucket does not give them.
     """
+    pipeline_class = pipelines.find(wanted.pipeline)
+    if message := adapters.refusal(pipeline_class, wanted):
+        raise BadRequest(message)
+
+    def download(name: str, commit: str, folder: Path) -> str:
+        return str(pipeline_class.download(name, revision=commit, cache_dir=str(folder), use_safetensors=True))
+
+    located = models.locate(wanted.model, wanted.revision, session, f"diffusers {pipeline_class.__name__}", download)
     try:
-        return pipeline_class.from_pretrained(
-            source,
-            dtype=getattr(torch, wanted.dtype),
-            local_files_only=local,
-            # Nothing is ever unpickled.
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        if failures.shortage(error):
+        if not (located.path / "model_index.json").is_file():
+            raise BadRequest(f"model {wanted.model} is no diffusers pipeline: it has no model_index.json")
+        return Sources(located, adapters.locate(wanted, session))
+    except BaseException:
+        located.release()
+        raise
+
+
+def load(wanted: Diffusers, sources: Sources, session: Session) -> Any:
+    """A pipeline with its adapters, in the host's memory.
+
+    Raises:
+        BadRequest: The files do not hold such a pipeline, or an adapter does not fit.
+        UnitFailure: They were damaged in the cache.
+    """
+    pipeline_class = pipelines.find(wanted.pipeline)
+    with moving_while_bytes_move(session):
+        try:
+            pipeline = pipeline_class.from_pretrained(
+                str(sources.model.path),
+                dtype=getattr(torch, wanted.dtype),
+                local_files_only=True,
+                # Nothing is ever unpickled.
+                use_safetensors=True,
+            )
+        except Exception as error:
+            if failures.shortage(error):
+                raise
+            if bad := sources.model.damaged(session.moved):
+                raise models.damaged(wanted.model, bad) from error
+            if isinstance(error, OSError | ValueError | AttributeError | TypeError):
+                said = f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}"
+                raise BadRequest(said) from error
             raise
-        if local:
-            raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error
-        raise UnitFailure("ModelUnavailable", f"model {wanted.model} can't be had from the hub: {error}") from error
+        adapters.attach(pipeline, sources.adapters)
+    return pipeline

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,7 +34,6 @@ _cudnn: Final[Any] = torch.backends.cudnn
 """It ships no types."""
 _CPU: Final = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU revision")
 """What a virtual machine's generic name leaves out; some on x86, some on ARM."""
-_COMMIT: Final = re.compile(r"/snapshots/([0-9a-f]{40})(/|$)")
 _SHORT: Final = 16
 
 
@@ -81,28 +79,6 @@ def machine(device: str) -> Fields:
     }
 
 
-def model(name: str, source: str, loaded: Any) -> Fields | None:
-    """Which weights; None where nobody can tell whether another worker loads the same.
-
-    Args:
-        name: As the unit's configuration has it.
-        source: What was loaded: a folder, or an id on a hub.
-        loaded: The pipeline, whose parts know which commit of a hub they come from.
-    """
-    if name.startswith("s3://"):
-        # It comes from a bucket, into a folder named by its state there.
-        return {"model": name, "state": Path(source).name}
-    local = os.path.isdir(source)
-    # What the parts of a folder say of where they come from may have been copied along.
-    if commit := _commit([source] if local else [source, *map(_origin, loaded.components.values())]):
-        return {"model": name, "revision": commit}
-    if not local:
-        return None
-    files = sorted(path for path in Path(source).rglob("*") if path.is_file())
-    states = [(str(path.relative_to(source)), path.stat()) for path in files]
-    return {"model": name, "files": _short([[path, seen.st_size, seen.st_mtime_ns] for path, seen in states])}
-
-
 def pipeline(loaded: Any, overrides: Mapping[str, Any]) -> Fields:
     """Classes, types of weights, schedulers and switches of a pipeline.
 
@@ -139,17 +115,6 @@ def call(params: Mapping[str, Any], seed: int, folder: Path) -> Fields:
         return [content(inner) for inner in value] if isinstance(value, list) else value
 
     return {"seed": seed, **{f"params.{name}": _value(content(value)) for name, value in sorted(params.items())}}
-
-
-def _origin(component: Any) -> str:
-    """Folder that a model was loaded from; "" where it does not say."""
-    return str(getattr(getattr(component, "config", None), "_name_or_path", ""))
-
-
-def _commit(paths: Sequence[str]) -> str:
-    """Commit in the path of a hub's cache, if all that name one name the same."""
-    found = {match[1] for path in paths if (match := _COMMIT.search(path))}
-    return found.pop() if len(found) == 1 else ""
 
 
 def _module(name: str, component: torch.nn.Module) -> Iterator[tuple[str, Value]]:
