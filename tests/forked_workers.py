@@ -89,6 +89,12 @@ class Forge:
         """
         return self._ask({"worker": [environment, str(log), str(calls), asdict(fate)]})
 
+    def worker(self) -> int:
+        """Process id of the worker that runs now."""
+        pid = self._process.pid
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+
     def build(self, folder: Path, *models: str) -> None:
         """Build tiny models."""
         assert self._ask({"build": [str(folder), *models]}) == 0

@@ -286,7 +286,7 @@ def test_a_list_beside_the_model_is_what_its_files_must_be(place: Place) -> None
     place.put("vae/weights.safetensors.sha256", hashlib.sha256(MODEL["vae/weights.safetensors"]).hexdigest().encode())
     place.fetch()
     place.put("model.sha256", sums(*MODEL, **{"vae/weights.safetensors": b"what it was"}))
-    with pytest.raises(BadRequest, match="says of vae/weights.safetensors what another list beside it does not"):
+    with pytest.raises(BadRequest, match=r"says of vae/weights.safetensors what another list beside it does not"):
         place.fetch()
     place.bucket.delete("vae/weights.safetensors.sha256")
     with pytest.raises(UnitFailure, match=r"vae/weights.safetensors has SHA-256 \w{64} and not \w{64}") as caught:
@@ -414,7 +414,7 @@ def test_models_together_keep_to_the_limit(local: Place) -> None:
     assert [each.folder.exists() for each in found] == [False, True, True]
     # What is in use stays, and what does not fit then is said.
     holds = [each.entry.use() for each in found[1:]]
-    with pytest.raises(UnitFailure, match="models may have 0.0 GB"):
+    with pytest.raises(UnitFailure, match=r"models may have 0.0 GB"):
         local.fetch(uri="s3://models/fourth")
     for hold in holds:
         hold.release()
@@ -425,6 +425,14 @@ def test_a_cache_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UnitFailure, match=r"the model cache .*file can't be used: .*must be writable"):
         Cache(tmp_path / "file")
+
+
+def test_a_cache_whose_locks_keep_nobody_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on Lustre without the mount option flock.
+    monkeypatch.setattr("fcntl.flock", lambda file, kind: None)
+    with pytest.raises(UnitFailure, match="gives a lock to everyone who asks: mount it with locks"):
+        Cache(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_line_that_a_kill_cut_off_is_none(tmp_path: Path) -> None:

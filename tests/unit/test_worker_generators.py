@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -15,6 +16,8 @@ from carryon_worker.failures import BadRequest
 from carryon_worker.generators import arguments, models
 from carryon_worker.generators.command import _parse
 from carryon_worker.generators.cpus import available_cpus
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Sample:
@@ -60,82 +63,112 @@ def test_what_does_not_fit_is_refused_by_name_without_quoting_values(params: Any
         arguments.check("Sample", params, arguments.accepted(Sample.__call__))
 
 
-class Slow:
-    """A bucket that counts downloads, each of which waits for the gate."""
-
-    def __init__(self, store: Store, gate: threading.Event) -> None:
-        self.store, self.gate, self.downloads = store, gate, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
-
-    def download(self, key: str, path: Path) -> None:
-        self.downloads += 1
-        assert self.gate.wait(10)
-        self.store.download(key, path)
-
-
 class Here:
     """As much of a session as a model needs."""
 
-    def __init__(self, cache: Path, open_bucket: Callable[[str], Any]) -> None:
-        self.models, self.open_bucket = cache, open_bucket
-        self.watched: list[bool] = []
+    def __init__(self, cache: Path, store: Store) -> None:
+        self.models, self.models_limit = cache, None
+        self.store = store
 
-    def watch(self, watched: bool) -> None:
-        self.watched.append(watched)
+    def open_bucket(self, uri: str) -> Store:
+        return self.store
 
+    def pin(self, model: str, revision: str | None, resolve: Callable[[], str]) -> str:
+        raise AssertionError("nobody asks a hub here")
 
-def test_a_model_in_a_bucket_is_downloaded_once_for_all_workers_and_again_when_it_changes(tmp_path: Path) -> None:
-    bucket = open_store(StoreConfig(uri=(tmp_path / "bucket").as_uri()))
-    bucket.put("model_index.json", b"{}", content_type="application/json")
-    bucket.put("unet/weights.safetensors", b"1234", content_type="application/octet-stream")
-    slow = Slow(bucket, threading.Event())
-    sessions: list[Any] = [Here(tmp_path / "cache", lambda uri: slow) for _ in range(3)]
-    found: list[tuple[str, bool]] = []
-    threads = [
-        threading.Thread(target=lambda s: found.append(models.locate("s3://models/tiny", s)), args=(session,))
-        for session in sessions
-    ]
-    for thread in threads:
-        thread.start()
-    slow.gate.set()
-    for thread in threads:
-        thread.join(10)
-    assert len(set(found)) == 1
-    assert slow.downloads == 2
-    folder, local = found[0]
-    assert local
-    assert (Path(folder) / "unet" / "weights.safetensors").read_bytes() == b"1234"
-    assert all(session.watched == [False, True] for session in sessions)
-
-    bucket.put("unet/weights.safetensors", b"5678", content_type="application/octet-stream")
-    changed, _ = models.locate("s3://models/tiny", sessions[0])
-    assert (Path(changed) / "unet" / "weights.safetensors").read_bytes() == b"5678"
-    assert not list((tmp_path / "cache").glob("*.part"))
+    def moved(self) -> None: ...
 
 
-def test_a_download_that_was_killed_leaves_no_model_behind(tmp_path: Path) -> None:
-    bucket = open_store(StoreConfig(uri=(tmp_path / "bucket").as_uri()))
-    bucket.put("model_index.json", b"{}", content_type="application/json")
-    here: Any = Here(tmp_path / "cache", lambda uri: bucket)
-    folder = Path(models.locate("s3://models/tiny", here)[0])
-    left = folder.rename(folder.with_suffix(".0123.part"))
-    assert Path(models.locate("s3://models/tiny", here)[0]) == folder
-    assert not left.exists()
+def no_hub(model: str, commit: str, folder: Path) -> str:
+    raise AssertionError("nobody asks a hub here")
 
 
-def test_where_a_model_is(tmp_path: Path) -> None:
-    bucket = open_store(StoreConfig(uri=(tmp_path / "none").as_uri()))
-    here: Any = Here(tmp_path, lambda uri: bucket)
+def where(model: str, here: Here, revision: str | None = None) -> models.Located:
+    return models.locate(model, revision, here, "all", no_hub)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path / "cache", open_store(StoreConfig(uri=(tmp_path / "bucket").as_uri())))
+
+
+def test_where_a_model_is(here: Here, tmp_path: Path) -> None:
     spaced = tmp_path / "a model"
     spaced.mkdir()
-    assert models.locate(str(spaced), here) == (str(spaced), True)
-    assert models.locate(spaced.as_uri(), here) == (str(spaced), True)
-    assert models.locate("some-body/some-model", here) == ("some-body/some-model", False)
-    for model in ("/nowhere", "./nowhere", "file:///nowhere", "s3://models/none"):
-        with pytest.raises(BadRequest, match=r"no such folder|nothing in the bucket"):
-            models.locate(model, here)
+    assert where(str(spaced), here).path == where(spaced.as_uri(), here).path == spaced
+    here.store.put("model_index.json", b"{}", content_type="application/json")
+    found = where("s3://models/tiny", here)
+    assert (found.path / "model_index.json").read_bytes() == b"{}"
+    assert found.fields == {"model": "s3://models/tiny", "sha256": found.used.sha256}
+    for model in ("/nowhere", "./nowhere", "~nobody/x", "file:///nowhere"):
+        with pytest.raises(BadRequest, match="there is no such folder on this worker; is its volume mounted"):
+            where(model, here)
+    for model in ("a/b/c", "no spaces", "gs://bucket/x", "-x"):
+        with pytest.raises(BadRequest, match=r"can be no id on a hub: write /folder"):
+            models.locate(model, COMMIT, here, "all", no_hub)
+    for model in (str(spaced), "s3://models/tiny"):
+        with pytest.raises(BadRequest, match="has no revision: only models of a hub have; leave it out"):
+            where(model, here, "main")
+
+
+def test_a_model_in_a_folder_is_known_by_its_files(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(b"weights")
+    before = where(str(folder), here).fields
+    assert where(str(folder), here).fields == before
+    assert set(before or ()) == {"model", "files"}
+    os.utime(folder / "weights.safetensors", (1, 1))
+    assert where(str(folder), here).fields != before
+
+
+@pytest.mark.parametrize(
+    ("names", "weight_name", "chosen"),
+    [
+        (["a.safetensors", "README.md"], None, "a.safetensors"),
+        (["a.safetensors", "pytorch_lora_weights.safetensors"], None, "pytorch_lora_weights.safetensors"),
+        (["a.safetensors", "b/c.safetensors"], "b/c.safetensors", "b/c.safetensors"),
+    ],
+)
+def test_the_file_of_an_adapter(
+    here: Here, tmp_path: Path, names: list[str], weight_name: str | None, chosen: str
+) -> None:
+    for name in names:
+        here.store.put(name, name.encode(), content_type="application/octet-stream")
+        (tmp_path / "loras" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "loras" / name).write_bytes(name.encode())
+    for model in ("s3://loras/x", str(tmp_path / "loras"), (tmp_path / "loras").as_uri()):
+        found = models.locate_file(model, weight_name, None, here)
+        assert found.path.read_bytes() == chosen.encode()
+        assert found.used.sha256 == hashlib.sha256(chosen.encode()).hexdigest()
+    for model in (f"s3://loras/x/{names[0]}", str(tmp_path / "loras" / names[0])):
+        assert models.locate_file(model, None, None, here).path.read_bytes() == names[0].encode()
+
+
+@pytest.mark.parametrize(
+    ("names", "weight_name", "message"),
+    [
+        (["a.bin"], None, "has no file that ends in .safetensors; of these there are none: nothing else is read"),
+        (["a.bin", "b.safetensors"], "c.safetensors", "has no file c.safetensors; of these there are b.safetensors"),
+        (["a.safetensors", "b.safetensors"], None, "several .safetensors files: name one in weightName; there are a"),
+    ],
+)
+def test_what_is_no_file_of_an_adapter(
+    here: Here, tmp_path: Path, names: list[str], weight_name: str | None, message: str
+) -> None:
+    (tmp_path / "loras").mkdir()
+    for name in names:
+        here.store.put(name, b"x", content_type="application/octet-stream")
+        (tmp_path / "loras" / name).write_bytes(b"x")
+    for model in ("s3://loras/x", str(tmp_path / "loras")):
+        with pytest.raises(BadRequest, match=message):
+            models.locate_file(model, weight_name, None, here)
+
+
+def test_an_adapter_that_could_be_a_pickle_is_refused(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"x")
+    with pytest.raises(BadRequest, match="nothing is unpickled"):
+        models.locate_file(str(tmp_path / "a.bin"), None, None, here)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +14,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
 from carryon_worker.journal import fingerprint, interception, surroundings
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
@@ -33,14 +30,6 @@ def pipeline() -> Any:
     vae = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
     scheduler = diffusers.DDIMScheduler(steps_offset=1)
     return SimpleNamespace(components={"unet": unet, "vae": vae, "scheduler": scheduler, "safety_checker": None})
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "model"
-    made.mkdir()
-    (made / "weights.safetensors").write_bytes(b"weights")
-    return made
 
 
 def differing(before: Any, after: Any) -> list[str]:
@@ -139,33 +128,6 @@ def test_libraries_come_first_in_what_is_asked_for() -> None:
     fields = surroundings.libraries()
     assert list(fields)[:2] == ["journal", "diffusers"]
     assert fields["torch build"] == torch.version.git_version
-
-
-def test_a_model_in_a_folder_is_known_by_its_files(folder: Path, pipeline: Any) -> None:
-    before = surroundings.model("m", str(folder), pipeline)
-    assert surroundings.model("m", str(folder), pipeline) == before
-    os.utime(folder / "weights.safetensors", (1, 1))
-    assert differing(before, surroundings.model("m", str(folder), pipeline)) == ["files"]
-
-
-def test_a_model_of_a_bucket_is_known_by_its_state_there(folder: Path, pipeline: Any) -> None:
-    before = surroundings.model("s3://m", str(folder), pipeline)
-    # Downloaded by another pod, at another time.
-    os.utime(folder / "weights.safetensors", (1, 1))
-    assert surroundings.model("s3://m", str(folder), pipeline) == before
-    assert before == {"model": "s3://m", "state": "model"}
-
-
-def test_a_model_of_a_hub_is_known_by_its_commit(pipeline: Any, folder: Path) -> None:
-    assert surroundings.model("org/name", "org/name", pipeline) is None
-    for name in ("unet", "vae"):
-        pipeline.components[name].register_to_config(
-            _name_or_path=f"/cache/models--org--name/snapshots/{COMMIT}/{name}"
-        )
-    fields = surroundings.model("org/name", "org/name", pipeline)
-    assert fields == {"model": "org/name", "revision": COMMIT}
-    # What was saved into a folder since is what lies there.
-    assert list(surroundings.model("m", str(folder), pipeline) or ()) == ["model", "files"]
 
 
 def test_arguments_show_and_prompts_do_not(tmp_path: Path) -> None:

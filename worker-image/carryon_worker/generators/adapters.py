@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+
 from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
@@ -38,9 +41,14 @@ class Attached:
 
 
 def refusal(pipeline_class: Any, wanted: Diffusers) -> str | None:
-    """What speaks against a configuration's adapters, before anything is looked for."""
-    if wanted.adapters and not hasattr(pipeline_class, "load_lora_weights"):
-        return f"{pipeline_class.__name__} takes no LoRA adapters: leave adapters out, or choose another pipeline"
+    """What speaks against a configuration's adapters, before anything is looked for.
+
+    Args:
+        pipeline_class: Where it is known before the model is.
+        wanted: The configuration.
+    """
+    if wanted.adapters and pipeline_class is not None and not _takes_adapters(pipeline_class):
+        return _refused(pipeline_class)
     names = _names(wanted)
     if len(set(names)) < len(names):
         return "two adapters have one name: give each its own"
@@ -75,8 +83,8 @@ def attach(pipeline: Any, adapters: Sequence[Attached]) -> None:
     if not adapters:
         return
     kind = type(pipeline).__name__
-    if message := _lacks(pipeline):
-        raise BadRequest(message)
+    if not _takes_adapters(type(pipeline)):
+        raise BadRequest(_refused(type(pipeline)))
     for each in adapters:
         path = each.located.path
         try:
@@ -87,9 +95,12 @@ def attach(pipeline: Any, adapters: Sequence[Attached]) -> None:
                 local_files_only=True,
                 use_safetensors=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, NotImplementedError) as error:
-            lines = str(error).strip().splitlines()
-            raise BadRequest(f"adapter {each.used.model} can't be loaded into {kind}: {' '.join(lines[:2])}") from error
+        except (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, SafetensorError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            # Of a file for another model, a line for each weight.
+            said = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
+            raise BadRequest(f"adapter {each.used.model} can't be loaded into {kind}: {said}") from error
         # What fits nothing is left out without a word.
         if not any(each.name in names for names in pipeline.get_list_adapters().values()):
             raise BadRequest(f"adapter {each.used.model} holds nothing that fits {kind}: it is made for another model")
@@ -114,7 +125,9 @@ def _names(wanted: Diffusers) -> list[str]:
     return [adapter.name or f"_{index}" for index, adapter in enumerate(wanted.adapters)]
 
 
-def _lacks(pipeline: Any) -> str | None:
-    if hasattr(pipeline, "load_lora_weights"):
-        return None
-    return f"{type(pipeline).__name__} takes no LoRA adapters: leave adapters out, or choose another pipeline"
+def _takes_adapters(pipeline_class: Any) -> bool:
+    return hasattr(pipeline_class, "load_lora_weights")
+
+
+def _refused(pipeline_class: Any) -> str:
+    return f"{pipeline_class.__name__} takes no LoRA adapters: leave adapters out, or choose another pipeline"

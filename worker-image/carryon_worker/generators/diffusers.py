@@ -203,6 +203,7 @@ class DiffusersGenerator(Generator):
     def _forget(self) -> None:
         """Let go of the pipeline and of the files that it came from."""
         self._loaded = self._pipeline = self._interception = None
+        self._overrides = {}
         if self._sources is not None:
             self._sources.release()
             self._sources = None

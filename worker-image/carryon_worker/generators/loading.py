@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 
 from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
@@ -42,9 +43,15 @@ class Sources:
         """For done.json."""
         return (self.model.used, *(each.used for each in self.adapters))
 
+    @property
+    def located(self) -> tuple[tuple[str, Located], ...]:
+        """What was found for each name."""
+        adapters = ((each.used.model, each.located) for each in self.adapters)
+        return ((self.model.used.model, self.model), *adapters)
+
     def release(self) -> None:
         """They are no longer needed."""
-        for each in (self.model, *(adapter.located for adapter in self.adapters)):
+        for _, each in self.located:
             each.release()
 
 
@@ -61,7 +68,7 @@ def find(wanted: Diffusers, session: Session) -> Sources:
         StoreError: A bucket does not give them.
     """
     pipeline_class = pipelines.find(wanted.pipeline)
-    if message := adapters.refusal(pipeline_class, wanted):
+    if message := adapters.refusal(pipeline_class if wanted.pipeline else None, wanted):
         raise BadRequest(message)
 
     def download(name: str, commit: str, folder: Path) -> str:
@@ -84,24 +91,31 @@ def load(wanted: Diffusers, sources: Sources, session: Session) -> Any:
         BadRequest: The files do not hold such a pipeline, or an adapter does not fit.
         UnitFailure: They were damaged in the cache.
     """
-    pipeline_class = pipelines.find(wanted.pipeline)
-    with moving_while_bytes_move(session):
-        try:
-            pipeline = pipeline_class.from_pretrained(
-                str(sources.model.path),
-                dtype=getattr(torch, wanted.dtype),
-                local_files_only=True,
-                # Nothing is ever unpickled.
-                use_safetensors=True,
-            )
-        except Exception as error:
-            if failures.shortage(error):
-                raise
-            if bad := sources.model.damaged(session.moved):
-                raise models.damaged(wanted.model, bad) from error
-            if isinstance(error, OSError | ValueError | AttributeError | TypeError):
-                said = f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}"
-                raise BadRequest(said) from error
+    try:
+        with moving_while_bytes_move(session):
+            pipeline = _from_pretrained(wanted, sources.model.path)
+            adapters.attach(pipeline, sources.adapters)
+            return pipeline
+    except Exception as error:
+        if failures.shortage(error):
             raise
-        adapters.attach(pipeline, sources.adapters)
-    return pipeline
+        for name, located in sources.located:
+            if bad := located.damaged(session.moved):
+                raise models.damaged(name, bad) from error
+        raise
+
+
+def _from_pretrained(wanted: Diffusers, folder: Path) -> Any:
+    pipeline_class = pipelines.find(wanted.pipeline)
+    try:
+        return pipeline_class.from_pretrained(
+            str(folder),
+            dtype=getattr(torch, wanted.dtype),
+            local_files_only=True,
+            # Nothing is ever unpickled.
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, AttributeError, TypeError, SafetensorError) as error:
+        if failures.shortage(error):
+            raise
+        raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error

@@ -186,6 +186,7 @@ def _no_revision(model: str, revision: str | None) -> None:
 
 def _fetch(model: str, revision: str | None, caller: Caller, what: str, download: Download) -> hubs.Snapshot:
     """What of a hub's model is wanted, at the commit that the whole job uses."""
+    hubs.check_id(model)
     cache = _cache(caller)
     with moving_while_bytes_move(caller):
         commit = _commit(model, revision, caller, cache)

@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _HUB_NAME: Final = "models--"
 _USE: Final = ".use"
 _LOOK_SECONDS: Final = 0.2
+_NO_LOCKS: Final = (
+    "is on a file system that gives a lock to everyone who asks: mount it with locks (Lustre: flock), or use a cache of"
+    " the pod's own by leaving out spec.models.cache.claimName"
+)
 _BLOCK: Final = 512
 """Bytes that st_blocks counts in."""
 
@@ -149,8 +154,11 @@ class Cache:
         self._limit = limit
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            locks = _locks(folder)
         except OSError as error:
             raise _unusable(folder, error) from error
+        if not locks:
+            raise UnitFailure("ModelCacheUnusable", f"the model cache {folder} {_NO_LOCKS}")
 
     def entry(self, name: str, elsewhere: Path | None = None) -> Entry:
         """The entry of a name, there or not."""
@@ -244,8 +252,24 @@ def _try_lock(path: Path, kind: int) -> int | None:
     return None
 
 
+def _locks(folder: Path) -> bool:
+    """Whether a lock keeps anybody out here: some network file systems give it to everyone who asks."""
+    path = folder / f".{uuid.uuid4().hex}.probe"
+    try:
+        with path.open("xb") as one, path.open("rb+") as other:
+            fcntl.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _unusable(folder: Path, error: OSError) -> UnitFailure:
     return UnitFailure(
         "ModelCacheUnusable",
-        f"the model cache {folder} can't be used: {error.strerror or error}; it must be writable and know file locks",
+        f"the model cache {folder} can't be used: {error.strerror or error}; it must be writable for user"
+        f" {os.geteuid()} and know file locks",
     )

@@ -54,6 +54,18 @@ class Snapshot:
     hold: Hold
 
 
+def check_id(model: str) -> None:
+    """Look whether a text can be the id of a model.
+
+    Raises:
+        BadRequest: It can't.
+    """
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        raise BadRequest(f"model {model} is no folder here and can be no id on a hub: {_FORMS}") from None
+
+
 def resolve(model: str, revision: str | None, cache: Cache) -> str:
     """The commit that a branch or tag names now; without the hub, the one it named when it was last asked.
 
@@ -94,7 +106,7 @@ def fetch(
         cache: Knows who uses it.
         moved: Told of movement while another worker downloads; of its own the caller tells.
         download: From model, commit and the library's folder, the path of what is wanted; the hub's library, which
-            goes on where it was left.
+            fetches no file again that is there whole.
 
     Raises:
         UnitFailure: As `resolve`, or there is no room for it.
@@ -128,6 +140,10 @@ def _download(
     model: str, commit: str, what: str, cache: Cache, entry: Entry, download: Callable[[str, str, Path], str]
 ) -> Path:
     _log.info("downloading the model from the hub, commit %s", commit)
+    if entry.elsewhere is None:
+        # The library keeps whole files only. Whoever was at these is dead: we are the one that downloads.
+        for left in (entry.folder / "blobs").glob("*.incomplete"):
+            left.unlink(missing_ok=True)
     while True:
         try:
             with told(model, commit):
@@ -167,10 +183,6 @@ def _known(entry: Entry, commit: str, what: str) -> Path | None:
 @contextmanager
 def told(model: str, revision: str | None) -> Iterator[None]:
     """Errors of the hub's library, as sentences; but a full disk comes out as the OSError it is."""
-    try:
-        validate_repo_id(model)
-    except HFValidationError:
-        raise BadRequest(f"model {model} is no folder here and can be no id on a hub: {_FORMS}") from None
     try:
         yield
     except UnitFailure:
