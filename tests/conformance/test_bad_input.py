@@ -429,6 +429,75 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.stages[0].generate.diffusers.model",
         "model must not begin or end in spaces",
     ),
+    "a revision of a folder": (
+        {IMAGE: {"diffusers": {"model": "s3://models/toy", "revision": "main"}}},
+        "spec.stages[0].generate.diffusers",
+        "revision is a commit, tag or branch on a hub: leave it out where model is a folder or a bucket",
+    ),
+    "a revision that is none": (
+        {IMAGE: {"diffusers": {"model": "org/toy", "revision": "main..next"}}},
+        "spec.stages[0].generate.diffusers.revision",
+        "revision must be a commit, tag or branch on a hub, such as v1.2 or the 40 digits of a commit",
+    ),
+    "an adapter without a model": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"scale": 0.5}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0].model",
+        "Required value",
+    ),
+    "an adapter that could be a pickle": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "a/b", "weightName": "lora.bin"}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0].weightName",
+        "weightName must be the path of a .safetensors file below model: nothing is unpickled",
+    ),
+    "an adapter of a folder with a revision": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "/loras/a", "revision": "main"}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0]",
+        "revision is a commit, tag or branch on a hub: leave it out where model is a folder or a bucket",
+    ),
+    "a bad name of an adapter": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "a/b", "name": "1.style"}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0].name",
+        "an adapter's name must be letters, digits, dashes and underscores, and begin with a letter",
+    ),
+    "two adapters of one name": (
+        {
+            IMAGE: {
+                "diffusers": {"model": "m", "adapters": [{"model": "a/b", "name": "x"}, {"model": "c/d", "name": "x"}]}
+            }
+        },
+        "spec.stages[0].generate.diffusers.adapters",
+        "two adapters have one name: give each its own",
+    ),
+    "an adapter's scale as text": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "a/b", "scale": "0.5"}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0].scale",
+        'spec.stages[0].generate.diffusers.adapters[0].scale in body must be of type number: "string"',
+    ),
+    "an adapter's scale beyond all": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "a/b", "scale": 100.5}]}}},
+        "spec.stages[0].generate.diffusers.adapters[0].scale",
+        "spec.stages[0].generate.diffusers.adapters[0].scale in body should be less than or equal to 100",
+    ),
+    "nine adapters": (
+        {IMAGE: {"diffusers": {"model": "m", "adapters": [{"model": "a/b"}] * 9}}},
+        "spec.stages[0].generate.diffusers.adapters",
+        "must have at most 8 items",
+    ),
+    "a token in no Secret": (
+        {"spec.models": {"tokenSecret": {"name": "hf_abc"}}},
+        "spec.models.tokenSecret.name",
+        "must be the name of a Secret: lower-case letters, digits, dashes and dots",
+    ),
+    "a bad claim": (
+        {"spec.models": {"cache": {"claimName": "/models"}}},
+        "spec.models.cache.claimName",
+        "must be the name of a PersistentVolumeClaim: lower-case letters, digits, dashes and dots",
+    ),
+    "a bad size of the cache": (
+        {"spec.models": {"cache": {"maxBytes": "much"}}},
+        "spec.models.cache.maxBytes",
+        "must be a size such as 500M or 2Gi",
+    ),
     "parallelism -1": (
         {"spec.parallelism": -1},
         "spec.parallelism",
@@ -617,6 +686,28 @@ NOT_ACCEPTED: dict[str, tuple[dict[str, Any], str, str]] = {
         "SecretIncomplete",
         'AWS_SECRET_ACCESS_KEY in Secret "made-with-echo" holds blanks, a line break or characters that are not'
         " printable, as no key does: set it again, with printf or echo -n, because echo alone adds a line break",
+    ),
+    "a Secret for a hub that is not there": (
+        {"spec.models": {"tokenSecret": {"name": "nowhere"}}},
+        "SecretNotFound",
+        'spec.models.tokenSecret: there is no Secret "nowhere" in namespace "default": create it, or name another',
+    ),
+    "a Secret without a token": (
+        {"spec.models": {"tokenSecret": {"name": "made-with-echo"}}},
+        "SecretIncomplete",
+        'Secret "made-with-echo" has no token: add it, or name its key',
+    ),
+    "a token with a line break": (
+        {"spec.models": {"tokenSecret": {"name": "made-with-echo", "key": "AWS_SECRET_ACCESS_KEY"}}},
+        "SecretIncomplete",
+        'AWS_SECRET_ACCESS_KEY in Secret "made-with-echo" holds blanks, a line break or characters that are not'
+        " printable, as no token does: set it again, with printf or echo -n, because echo alone adds a line break",
+    ),
+    "an adapter that is an artifact": (
+        {"spec.stages.1.generate": {"diffusers": {"model": "m", "adapters": [{"model": "{{ inputs.image }}"}]}}},
+        "InvalidTemplate",
+        'stage "clip", item "dunes": an adapter\'s model is a file: it must be text, the uri of a folder or file or an'
+        " id on a model hub",
     ),
     "an item where a stage gathers": (
         {"spec.stages.1.each": "job", "spec.stages.1.generate": command("join", "{{ item.id }}")},

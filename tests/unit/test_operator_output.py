@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
+from carryon_core.model_sources import TokenSecret
 from carryon_core.spec import JobSpec
 from carryon_operator.config import Config
-from carryon_operator.output import credentials, data_place, destination
+from carryon_operator.output import check_token, credentials, data_place, destination
 from carryon_store import StoreError
 from carryon_store.opening import folder_of, open_store
 
@@ -316,3 +317,13 @@ def test_a_secret_without_a_key_is_incomplete(key: str, value: bytes | None) -> 
     data = {name: each for name, each in {**GOOD, key: value}.items() if each is not None}
     with pytest.raises(SpecError, match=f'Secret "keys" has no {key}: add it'):
         credentials(data, "keys")
+
+
+@pytest.mark.parametrize("value", [b"", b"hf_abc\n", b" hf_abc", "hf_äbc".encode()])
+def test_a_token_that_is_none_is_refused_and_never_shown(value: bytes) -> None:
+    wanted = TokenSecret(name="hub", key="hf")
+    check_token({"hf": b"hf_abc"}, wanted)
+    with pytest.raises(SpecError, match=r'Secret "hub"') as refused:
+        check_token({"hf": value, "token": b"hf_abc"}, wanted)
+    assert refused.value.reason == "SecretIncomplete"
+    assert "abc" not in refused.value.message

@@ -191,6 +191,36 @@ def test_a_pod_carries_the_digest_of_what_it_was_made_with() -> None:
     assert len(made) == 12
 
 
+MODELS = {
+    "tokenSecret": {"name": "hub", "key": "hf"},
+    "cache": {"claimName": "weights", "maxBytes": "500Gi"},
+}
+
+
+def test_pods_that_load_models_get_the_hubs_token_and_the_cache() -> None:
+    pod = build(stages=[DIFFUSERS], models=MODELS)
+    (container,) = pod["spec"]["containers"]
+    found = {each["name"]: each for each in container["env"]}
+    assert found["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "hf"}}
+    assert found["CARRYON_MODEL_CACHE"]["value"] == "/carryon-models"
+    assert found["CARRYON_MODEL_CACHE_BYTES"]["value"] == str(500 * 2**30)
+    assert {"name": "carryon-models", "mountPath": "/carryon-models"} in container["volumeMounts"]
+    claim = {"name": "carryon-models", "persistentVolumeClaim": {"claimName": "weights"}}
+    assert claim in pod["spec"]["volumes"]
+    # What a template has of these names is not theirs.
+    volume = {"name": "carryon-models", "emptyDir": {}}
+    mount = {"name": "carryon-models", "mountPath": "/carryon-models/"}
+    theirs = {"spec": {"volumes": [volume], "containers": [{"name": "worker", "volumeMounts": [mount]}]}}
+    assert build(stages=[DIFFUSERS], models=MODELS, podTemplate=theirs)["spec"] == pod["spec"]
+
+
+def test_other_pods_get_neither() -> None:
+    assert build(models=MODELS)["spec"] == build()["spec"]
+    plain = build(stages=[DIFFUSERS])
+    assert "HF_TOKEN" not in str(plain)
+    assert "carryon-models" not in str(plain)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -201,6 +231,8 @@ def test_a_pod_carries_the_digest_of_what_it_was_made_with() -> None:
         {"queueName": "gpus"},
         {"output": {"uri": "s3://bucket/x", "credentialsSecret": {"name": "keys"}}},
         stage(generate={"http": {"url": "https://a.b", "secret": {"name": "service", "key": "token"}}}),
+        {"stages": [DIFFUSERS], "models": {"tokenSecret": {"name": "hub"}}},
+        {"stages": [DIFFUSERS], "models": {"cache": {"claimName": "models"}}},
         stage(image="other"),
         stage(resources={"limits": {"memory": "1Gi"}}),
         stage(tolerations=[{"operator": "Exists"}]),
