@@ -200,6 +200,24 @@ class DiffusersOutput(Model):
     fps: int = Field(default=8, ge=1, le=240, description="Frames per second of clips.")
 
 
+class Scheduler(Model):
+    """The sampler of a pipeline, made from the configuration of the pipeline's own."""
+
+    class_: Annotated[
+        str,
+        text(
+            128,
+            rule(
+                "self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+                "scheduler.class must be the name of a diffusers class, such as EulerDiscreteScheduler",
+            ),
+        ),
+    ] = Field(alias="class", description="Scheduler class of diffusers, such as EulerAncestralDiscreteScheduler.")
+    params: PreservedObject = Field(
+        default_factory=dict, description="Fields of its configuration that are to differ, such as use_karras_sigmas."
+    )
+
+
 class Diffusers(Model):
     """A diffusers pipeline: loaded by `DiffusionPipeline.from_pretrained`, called once a unit."""
 
@@ -224,6 +242,9 @@ class Diffusers(Model):
         ]
         | None
     ) = Field(default=None, description="Pipeline class, where it is not the one the model names.")
+    scheduler: Scheduler | None = Field(
+        default=None, description="Takes the place of the pipeline's own; null leaves that."
+    )
     dtype: Literal["float32", "float16", "bfloat16"] = Field(default="bfloat16", description="Type of the weights.")
     adapters: Annotated[
         list[Adapter],

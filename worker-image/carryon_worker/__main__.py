@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from carryon_worker import signals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from carryon_worker.generators import Generator
     from carryon_worker.ledger import Ledger
 
 
@@ -21,18 +24,27 @@ _log = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
-    """Run the assignment of this process's environment, or what the command line asks for; never returns."""
+    """Do what the command line asks for; never returns."""
     if sys.argv[1:] == ["check"]:
         from carryon_worker import check
 
         sys.exit(check.main(sys.stdin, sys.stdout))
     if sys.argv[1:]:
         sys.exit("a worker takes no arguments, or `check`")
+    work()
+
+
+def work(create: Callable[[str], Generator] | None = None) -> NoReturn:
+    """Run the assignment of this process's environment; never returns.
+
+    Args:
+        create: Makes the generator of a name; None: those that are installed.
+    """
     # Before the imports that take time: from here on a request to stop waits to be read instead of killing.
     arriving = signals.catch()
     from carryon_core.messages import Termination
     from carryon_store import StoreError, open_store
-    from carryon_worker import assignment, endpoint
+    from carryon_worker import assignment, endpoint, generators
     from carryon_worker.assignment import AssignmentError
     from carryon_worker.ending import Ending
     from carryon_worker.ledger import CRASHED, Ledger
@@ -47,7 +59,8 @@ def main() -> NoReturn:
         assigned = assignment.read(settings.assignment)
         ledger = Ledger(assigned)
         _name_units(ledger)
-        runner = Runner(assigned, open_store(assigned.store), settings, ledger, ending)
+        store = open_store(assigned.store)
+        runner = Runner(assigned, store, settings, ledger, ending, create or generators.create)
         Watch(arriving, ledger, ending, runner.stop, settings.stop_seconds).start()
         endpoint.serve(ledger, settings.bind, settings.port)
         runner.run()

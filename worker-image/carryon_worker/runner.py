@@ -41,16 +41,24 @@ class Runner:
         settings: Where scratch files go, and who this pod is.
         ledger: Written here, read by watch and endpoint.
         ending: The way out.
+        create: Makes the generator of a name.
     """
 
     def __init__(
-        self, assignment: Assignment, store: Store, settings: Settings, ledger: Ledger, ending: Ending
+        self,
+        assignment: Assignment,
+        store: Store,
+        settings: Settings,
+        ledger: Ledger,
+        ending: Ending,
+        create: Callable[[str], Generator] = generators.create,
     ) -> None:
         self._assignment = assignment
         self._store = store
         self._settings = settings
         self._ledger = ledger
         self._ending = ending
+        self._create = create
         self._generators: dict[str, Generator] = {}
         self._session: Session | None = None
 
@@ -196,7 +204,7 @@ class Runner:
         if len(named) != 1:
             raise BadRequest(f"generate must name exactly one generator, not {', '.join(named) or 'none'}")
         if named[0] not in self._generators:
-            self._generators[named[0]] = generators.create(named[0])
+            self._generators[named[0]] = self._create(named[0])
         return named[0], self._generators[named[0]]
 
     def _publish(

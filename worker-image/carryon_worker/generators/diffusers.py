@@ -38,6 +38,7 @@ from carryon_worker.generators import (
     placement,
     relief,
     results,
+    schedulers,
     shortage,
 )
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
@@ -115,11 +116,13 @@ class DiffusersGenerator(Generator):
                     result = self._resume(config, given, "generator" in takes, session)
                 else:
                     result = self._call(given, "generator" in takes, session.seed)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError, NotImplementedError, KeyError, IndexError) as error:
             if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
+            if wanted.scheduler and (why := schedulers.refused_by(error, wanted.scheduler.class_)):
+                raise BadRequest(f"{name} {why}") from error
             raise
-        return results.write(result, wanted, session)
+        return results.write(result, wanted, session, results.sampling_rate(self._pipeline))
 
     def _resume(
         self, config: Mapping[str, Any], given: Mapping[str, Any], takes_generator: bool, session: Session

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import adapters, arguments, models, pipelines
+from carryon_worker.generators import adapters, arguments, models, pipelines, schedulers
 from carryon_worker.generators.arguments import Kind, Problem
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,11 @@ class Foresight:
                 where = ".".join(map(str, each["loc"]))
                 yield Problem(where, Kind.INVALID, f"diffusers.{where}: {each['msg']}")
             return
+        if wanted.scheduler is not None:
+            try:
+                schedulers.find(wanted.scheduler)
+            except BadRequest as error:
+                yield Problem("scheduler", Kind.UNKNOWN, error.message)
         seen = self._pipeline(wanted.model, wanted.pipeline)
         if isinstance(seen, Problem):
             yield seen

@@ -14,7 +14,7 @@ from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import adapters, models, pipelines
+from carryon_worker.generators import adapters, models, pipelines, schedulers
 from carryon_worker.generators.adapters import Attached
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.models import Located
@@ -68,6 +68,9 @@ def find(wanted: Diffusers, session: Session) -> Sources:
         StoreError: A bucket does not give them.
     """
     pipeline_class = pipelines.find(wanted.pipeline)
+    if wanted.scheduler is not None:
+        # Better to know before the weights are read.
+        schedulers.find(wanted.scheduler)
     if message := adapters.refusal(pipeline_class if wanted.pipeline else None, wanted):
         raise BadRequest(message)
 
@@ -108,7 +111,7 @@ def load(wanted: Diffusers, sources: Sources, session: Session) -> Any:
 def _from_pretrained(wanted: Diffusers, folder: Path) -> Any:
     pipeline_class = pipelines.find(wanted.pipeline)
     try:
-        return pipeline_class.from_pretrained(
+        pipeline = pipeline_class.from_pretrained(
             str(folder),
             dtype=getattr(torch, wanted.dtype),
             local_files_only=True,
@@ -119,3 +122,6 @@ def _from_pretrained(wanted: Diffusers, folder: Path) -> Any:
         if failures.shortage(error):
             raise
         raise BadRequest(f"model {wanted.model} can't be loaded as {pipeline_class.__name__}: {error}") from error
+    if wanted.scheduler is not None:
+        schedulers.put(pipeline, wanted.scheduler)
+    return pipeline

@@ -1,4 +1,4 @@
-"""What a pipeline returned, as files: pictures become PNG, clips become MP4."""
+"""What a pipeline returned, as files: pictures become PNG, clips become MP4, sound becomes WAV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from carryon_core.done import Outcome
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import Made, Output, media
+from carryon_worker.generators import Made, Output, media, sound_files
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
@@ -22,21 +22,40 @@ _VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")
 SAFETY_CHECKER: Final = "SafetyChecker"
 
 
-def write(result: Any, wanted: Diffusers, session: Session) -> Made:
+_SAMPLES: Final = ("vocoder", "vae", "audio_vae", "unet", "transformer")
+"""Parts of pipelines whose configuration says how many samples of sound a second has; the first that does counts."""
+_RATES: Final = ("output_sampling_rate", "sampling_rate", "sample_rate")
+
+
+def sampling_rate(pipeline: Any) -> int | None:
+    """Samples a second of the sound that a pipeline makes; None where it says nothing about it."""
+    parts = (pipeline.components.get(name) for name in _SAMPLES)
+    for part in (*(getattr(part, "config", None) for part in parts if part is not None), pipeline):
+        for name in _RATES:
+            rate = getattr(part, name, None)
+            if isinstance(rate, int | float) and rate > 0:
+                return int(rate)
+    return None
+
+
+def write(result: Any, wanted: Diffusers, session: Session, rate: int | None = None) -> Made:
     """Write what the safety checker passed into the session's outputs.
 
     Args:
-        result: Of the pipeline's call: has `images` or `frames`, arrays with values in [0, 1].
+        result: Of the pipeline's call: has `images` or `frames`, arrays with values in [0, 1], or `audios`, arrays
+            of shape (samples,) or (channels, samples) with values in [-1, 1].
         wanted: The unit's configuration.
         session: Of the unit.
+        rate: Samples of sound a second.
 
     Raises:
-        BadRequest: The pipeline makes neither.
-        UnitFailure: What it made is no picture.
+        BadRequest: The pipeline makes none of them.
+        UnitFailure: What it made is no picture, or no sound.
     """
     prompt = str(wanted.params.get("prompt", ""))
     images: Any = getattr(result, "images", None)
     clips: Any = getattr(result, "frames", None)
+    sounds: Any = getattr(result, "audios", None)
     if images is not None:
         metadata = {"prompt": prompt, "seed": str(session.seed), "model": wanted.model}
         kept = _passed(result, _paths(session.outputs, "image", "png", len(images)), images)
@@ -47,9 +66,16 @@ def write(result: Any, wanted: Diffusers, session: Session) -> Made:
         kept = _passed(result, _paths(session.outputs, "clip", "mp4", len(clips)), clips)
         for path, frames in kept:
             media.write_mp4(path, frames, wanted.output.fps, metadata)
+    elif sounds is not None:
+        if rate is None:
+            raise BadRequest("the pipeline makes sound, but says nowhere how many samples a second has")
+        kept = _passed(result, _paths(session.outputs, "audio", "wav", len(sounds)), sounds)
+        for path, sound in kept:
+            sound_files.write_wav(path, sound, rate)
     else:
-        raise BadRequest(f"the pipeline makes neither images nor frames, but {type(result).__name__}")
-    if not kept and len(images if images is not None else clips):
+        raise BadRequest(f"the pipeline makes neither images, frames nor audios, but {type(result).__name__}")
+    made = next(each for each in (images, clips, sounds) if each is not None)
+    if not kept and len(made):
         return Made(outcome=Outcome.FILTERED, reason=SAFETY_CHECKER)
     return Made([Output(path.name, path) for path, _ in kept])
 

@@ -54,12 +54,17 @@ class Interception:
 
     @contextmanager
     def asking(self, answering: Answering) -> Iterator[None]:
-        """Within the block every call is answered by `answering`; outside of it calls are made as ever."""
-        self._answering = answering
+        """Within the block every call is answered by `answering`; outside of all blocks calls are made as ever."""
+        before, self._answering = self._answering, answering
         try:
             yield
         finally:
-            self._answering = None
+            self._answering = before
+
+    @property
+    def answering(self) -> Answering | None:
+        """Who is asked now; None: nobody."""
+        return self._answering
 
     def answer(self, name: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Called by the denoisers."""
