@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from carryon_standalone.cli import control
+from carryon_standalone.cli import certifying, control
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
 from carryon_standalone.cli.options import (
     Context,
@@ -332,7 +332,7 @@ def try_(
     raise typer.Exit(code)
 
 
-for command in control.COMMANDS:
+for command in (*control.COMMANDS, certifying.certify):
     app.command()(command)
 
 

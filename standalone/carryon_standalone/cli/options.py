@@ -20,6 +20,14 @@ class Format(StrEnum):
     YAML = "yaml"
 
 
+class DataType(StrEnum):
+    """Type of a model's weights."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
 Data = Annotated[
     Path | None, typer.Option("--data", help="Data folder of the control plane. [default: $CARRYON_HOME or ~/.carryon]")
 ]

@@ -69,12 +69,13 @@ def certify(
         stack.callback(shutil.rmtree, root, ignore_errors=True)
         forge = forge or stack.enter_context(Forge(root))
         name = pipeline or ""
+        tell(f"{model}: looking at it")
         try:
             seen = _look(forge, model, pipeline, root)
             name = seen.pipeline
             written = _written(seen, params or {}, root)
         except (_Refused, ForgeFailed) as why:
-            return [Verdict(name, choice.name if choice else "", problem=str(why)) for choice in choices]
+            return [Verdict(name, choice.title if choice else "", problem=str(why)) for choice in choices]
         made = []
         for number, choice in enumerate(choices):
             folder = root / str(number)
@@ -83,7 +84,7 @@ def certify(
             if choice is not None:
                 config["scheduler"] = {"class": choice.name, "params": dict(choice.params)}
             place = Workplace(folder, forge, {"diffusers": config}, seen.imports)
-            made.append(_try(place, Verdict(name, choice.name if choice else seen.scheduler), cuts, tell))
+            made.append(_try(place, Verdict(name, choice.title if choice else seen.scheduler), cuts, tell))
             shutil.rmtree(folder)
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,6 +40,11 @@ class SchedulerChoice:
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """For people: the class, and what differs."""
+        return f"{self.name} {json.dumps(dict(self.params))}" if self.params else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -46,7 +52,7 @@ class Verdict:
 
     Attributes:
         pipeline: Class.
-        scheduler: Class; "" where the pipeline has none.
+        scheduler: Class, with what differs from the pipeline's own if that was chosen; "" where the pipeline has none.
         calls: Of the denoiser, in an uninterrupted run.
         repeatable: Whether two uninterrupted runs, one of them without a journal, gave the same bits; None if unknown.
         exact: Whether every interrupted and resumed run gave the same bits as the uninterrupted ones, with each kept
