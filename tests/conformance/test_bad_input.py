@@ -424,6 +424,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.stages[0].generate.diffusers.pipeline",
         "pipeline must be the name of a diffusers class, such as WanPipeline",
     ),
+    "a scheduler that is a sentence": (
+        {IMAGE: {"diffusers": {"model": "m", "scheduler": {"class": "Euler a"}}}},
+        "spec.stages[0].generate.diffusers.scheduler.class",
+        "scheduler.class must be the name of a diffusers class, such as EulerDiscreteScheduler",
+    ),
+    "a scheduler without a class": (
+        {IMAGE: {"diffusers": {"model": "m", "scheduler": {"params": {"use_karras_sigmas": True}}}}},
+        "spec.stages[0].generate.diffusers.scheduler.class",
+        "Required value",
+    ),
     "a model with a space at its end": (
         {IMAGE: {"diffusers": {"model": "toy "}}},
         "spec.stages[0].generate.diffusers.model",

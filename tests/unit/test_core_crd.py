@@ -389,6 +389,7 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"stages": [{**STAGE, "nodeSelector": {"a": 1}}]},
         {"stages": [{**STAGE, "tolerations": [{"operator": "Maybe"}]}]},
         {"stages": [{**STAGE, "generate": {"diffusers": {"model": "m", "dtype": "int8"}}}]},
+        {"stages": [{**STAGE, "generate": {"diffusers": {"model": "m", "scheduler": {"params": {"a": 1}}}}}]},
         {"stages": [{**STAGE, "generate": {"command": {"args": ["x", 3]}}}]},
         {"parallelism": -1},
         {"paralelism": 1},

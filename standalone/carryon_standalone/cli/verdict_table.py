@@ -21,7 +21,8 @@ def table(verdicts: Sequence[Verdict]) -> RenderableType:
     for column in ("CALLS", "ANSWERED", "COMPUTED AGAIN", "PER CALL", "JOURNAL", "WAITED", "REPLAY/100", "TO DURABLE"):
         made.add_column(column, justify="right")
     for verdict in verdicts:
-        made.add_row(*_cells(verdict))
+        # Brackets are no markup here.
+        made.add_row(*map(Text, _cells(verdict)))
     return Group(made, *_sentences(verdicts))
 
 

@@ -53,6 +53,13 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         ("clip", "a", diffusers(video, {"prompt": long, "num_frames": 9})),
         ("clip", "b", diffusers(video, {"prompt": long, "num_frames": 9, "max_sequence_length": 20})),
         ("class", "a", diffusers(image, {}, pipeline="StableDifusionPipeline")),
+        ("sampler", "a", diffusers(image, {}, scheduler={"class": "EulerScheduler"})),
+        (
+            "field",
+            "a",
+            diffusers("some/model", {}, scheduler={"class": "EulerDiscreteScheduler", "params": {"kar": 1}}),
+        ),
+        ("fits", "a", diffusers(image, {}, scheduler={"class": "DDIMScheduler", "params": {"clip_sample": False}})),
         ("ours", "a", diffusers(image, {"generator": 1})),
         ("dtype", "a", diffusers(image, {}, dtype="float8")),
         ("hub", "a", diffusers("some/model", {"hieght": 64})),
@@ -65,6 +72,8 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         "long": ("prompt", "truncated"),
         "clip": ("prompt", "truncated"),
         "class": ("pipeline", "unknown"),
+        "sampler": ("scheduler", "unknown"),
+        "field": ("scheduler", "unknown"),
         "ours": ("generator", "reserved"),
         "dtype": ("dtype", "invalid"),
     }
@@ -77,7 +86,9 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
     assert found["clip"]["items"] == ["b"]
     assert "reads the first 20" in found["clip"]["message"]
     assert "did you mean StableDiffusionPipeline" in found["class"]["message"]
-    assert [each["stage"] for each in answer["unchecked"]] == ["hub"]
+    assert "has no scheduler EulerScheduler: did you mean" in found["sampler"]["message"]
+    assert "EulerDiscreteScheduler has no field kar: it has" in found["field"]["message"]
+    assert {each["stage"] for each in answer["unchecked"]} == {"hub", "field"}
     assert "some/model is no folder of this machine" in answer["unchecked"][0]["message"]
 
 

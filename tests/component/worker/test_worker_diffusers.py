@@ -87,6 +87,16 @@ def test_what_a_pipeline_can_not_take_is_a_bad_request_that_names_it(bench: Any,
         (_diffusers(image, PICTURE, pipeline="UNet2DConditionModel"), "has no pipeline UNet2DConditionModel"),
         (_diffusers(image, PICTURE, pipeline="WanPipeline"), "can't be loaded as WanPipeline"),
         (_diffusers(image, PICTURE, dtype="float8"), "diffusers.dtype"),
+        (_sampled(image, "EulerScheduler"), "has no scheduler EulerScheduler: did you mean"),
+        (_sampled(image, "UNet2DConditionModel"), "has no scheduler UNet2DConditionModel: see diffusers'"),
+        (
+            _sampled(image, "EulerDiscreteScheduler", use_karras=True),
+            "has no field use_karras: did you mean use_karras_s",
+        ),
+        (
+            _sampled(image, "FlowMatchEulerDiscreteScheduler"),
+            "StableDiffusionPipeline does not work with FlowMatchEulerDiscreteScheduler: AttributeError",
+        ),
         (_diffusers(str(bench.root / "nowhere"), PICTURE), "there is no such folder on this worker"),
         (_diffusers(str(bench.root / "empty"), PICTURE), "it has no model_index.json"),
     ]
@@ -228,3 +238,7 @@ def test_offload_makes_the_same_picture(bench: Any, models: Mapping[str, str], o
 
 def _diffusers(model: str, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     return {"diffusers": {"model": model, "dtype": "float32", "params": dict(params), **more}}
+
+
+def _sampled(model: str, scheduler: str, **params: Any) -> dict[str, Any]:
+    return _diffusers(model, PICTURE, scheduler={"class": scheduler, "params": params})

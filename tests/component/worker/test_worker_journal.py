@@ -151,6 +151,25 @@ def test_a_journal_of_other_numbers_diverges_and_the_unit_starts_over(studio: St
     assert studio.bench.artifacts(unit) == expected
 
 
+def sampled(unit: AssignedUnit, scheduler: str, **params: Any) -> AssignedUnit:
+    """The same unit with another scheduler."""
+    config = {**unit.generate["diffusers"], "scheduler": {"class": scheduler, "params": params}}  # type: ignore[dict-item]
+    return unit.model_copy(update={"generate": {"diffusers": config}})
+
+
+def test_a_scheduler_takes_the_place_of_the_pipelines_own(studio: Studio) -> None:
+    base = studio.unit("sd")
+    expected, total = studio.uninterrupted(base)
+    # With the settings of the pipeline's own.
+    assert studio.uninterrupted(sampled(base, "DDIMScheduler")) == (expected, total)
+    other, _ = studio.uninterrupted(sampled(base, "DDIMScheduler", timestep_spacing="trailing"))
+    heun, calls = studio.uninterrupted(sampled(base, "HeunDiscreteScheduler"))
+    assert other != expected
+    assert heun != expected
+    # Two calls a step.
+    assert calls == 2 * total - 1
+
+
 def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio: Studio) -> None:
     base = studio.unit("sd")
     trailing = Path(shutil.copytree(studio.models / "sd", studio.bench.root / "trailing"))
@@ -163,6 +182,12 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
         ("text_encoder.dtype float32 -> bfloat16", studio.unit("sd", dtype="bfloat16"), {}, Fate()),
         ("memory.tiling False -> True, ", base, {"knobs": {"tiling": True}}, Fate()),
         (f"diffusers {installed} -> 0.43.0, 2 steps lost", base, {}, Fate(versions={"diffusers": "0.43.0"})),
+        (
+            "scheduler diffusers.schedulers.scheduling_ddim.DDIMScheduler -> ",
+            sampled(base, "PNDMScheduler"),
+            {},
+            Fate(),
+        ),
         ("scheduler.timestep_spacing leading -> trailing", studio.unit(str(trailing), like="sd"), {}, Fate()),
     ]
     studio.half_made(base, 3)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NoReturn
 
 from carryon_worker.certify.forge import Pause
 
@@ -27,7 +27,7 @@ _FAILED: Final = 99
 """Exit code of a child that did not become what it should."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Import what workers need, then fork one for each request."""
     _die_with_parent()
     # Answers alone go there: libraries print what they like.
@@ -48,6 +48,8 @@ def main() -> None:
             _tell(answers, pid=child)
         _, status = os.waitpid(child, 0)
         _tell(answers, ended=os.waitstatus_to_exitcode(status))
+    # Nothing is to be written or given back: the shutdown of all these libraries takes seconds.
+    os._exit(0)
 
 
 def _tell(answers: IO[str], **answer: Any) -> None:
@@ -55,7 +57,7 @@ def _tell(answers: IO[str], **answer: Any) -> None:
     answers.flush()
 
 
-def _become(request: Mapping[str, Any]) -> None:
+def _become(request: Mapping[str, Any]) -> NoReturn:
     """Be what was asked for, and end."""
     try:
         _die_with_parent()
@@ -72,7 +74,7 @@ def _become(request: Mapping[str, Any]) -> None:
         os._exit(_FAILED)
 
 
-def _become_worker(environment: dict[str, str], log: str, reports: str, pause: Any, imports: Any) -> None:
+def _become_worker(environment: dict[str, str], log: str, reports: str, pause: Any, imports: Any) -> NoReturn:
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):

@@ -34,6 +34,7 @@ _LOOK: Final = 0.02
 """Seconds between looks whether a worker has come to where it waits."""
 _GRACE: Final = 180
 """Seconds that a worker has from SIGTERM on; a large journal takes some to write."""
+_REFUSED: Final = re.compile(rf"{fingerprint.REASON}: (.*); the unit starts over")
 _ENDED: Final = re.compile(r"from here on the unit can't be resumed: (.*)")
 
 
@@ -101,6 +102,12 @@ class Ran:
     def unresumable(self) -> str:
         """Why it kept no more calls from some point on; "" if it kept all."""
         found = _ENDED.search(self.log)
+        return found[1] if found else ""
+
+    @property
+    def refused(self) -> str:
+        """Why it started over instead of going on; "" if it did not."""
+        found = _REFUSED.search(self.log)
         return found[1] if found else ""
 
     @property

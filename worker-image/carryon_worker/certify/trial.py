@@ -103,6 +103,8 @@ class Trial:
 
     def _interruption(self, ran: Ran, cut: Cut, kept: int) -> str:
         """What is wrong with how a process was interrupted; "" if nothing is."""
+        if ran.refused:
+            return verdicts.started_over(ran.refused)
         if not ran.paused:
             why = ran.failure if ran.done is None else "it makes fewer calls when it is resumed"
             return f"it did not come to call {cut.before}: {why}"
@@ -123,9 +125,9 @@ class Trial:
         again = ran.computed + held - self._verdict.calls
         replay = ran.replaying / held * 100
         self._learn(replayed=replayed + resume.replayed, recomputed=max(0, again), replay=replay)
-        if resume.refused:
+        if ran.refused:
             self._learn(exact=False)
-            raise Uncertifiable(f"it starts over instead of going on: {resume.refused}")
+            raise Uncertifiable(verdicts.started_over(ran.refused))
         problem = verdicts.not_exact(expected, ran.made(), ran.computed, self._verdict.calls, resume, held)
         self._learn(exact=not problem, problem=problem)
 

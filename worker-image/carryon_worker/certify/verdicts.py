@@ -123,6 +123,11 @@ def unfit(calls: int, computed: int, unresumable: str) -> str:
     return ""
 
 
+def started_over(why: str) -> str:
+    """Says that a process did not go on with what another had kept."""
+    return f"it starts over instead of going on: {why}"
+
+
 def not_exact(expected: Made, made: Made, computed: int, calls: int, resume: Resume, held: int) -> str:
     """What is wrong with a run that was resumed and came to its end; "" if nothing is.
 
@@ -154,7 +159,7 @@ def control(expected: Made, ran: Ran) -> Control:
     """
     if ran.done is None or ran.made() != expected:
         return Control.CHANGED
-    return Control.REFUSED if ran.done.resume is not None and ran.done.resume.refused else Control.VACUOUS
+    return Control.REFUSED if ran.refused else Control.VACUOUS
 
 
 def vacuous(made: Made) -> str:

@@ -36,7 +36,8 @@ def to_samples(sound: Any) -> npt.NDArray[np.int16]:
             raise UnitFailure(
                 "NotANumber", "the result holds values that are not numbers: try dtype bfloat16 or float32"
             )
-        array = (array.clip(-1.0, 1.0) * np.iinfo(np.int16).max).round().astype("<i2")
+        # Half precision has no room for what comes of it.
+        array = (array.astype(np.float32).clip(-1.0, 1.0) * np.iinfo(np.int16).max).round().astype("<i2")
     return np.ascontiguousarray(array)
 
 
