@@ -21,7 +21,7 @@ from carryon_worker.certify.forge import Child, Forge, Order, Pause
 from carryon_worker.journal import chain, fingerprint
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.segments import Kind
-from carryon_worker.settings import ENV_MODEL_CACHE, ENV_PORT
+from carryon_worker.settings import ENV_PORT
 
 OFF: Final = Cadence(enabled=False)
 USUAL: Final = Cadence()
@@ -241,7 +241,7 @@ class Workplace:
             names.ENV_SCRATCH: str(folder),
             names.ENV_GRACE_SECONDS: str(_GRACE),
             names.ENV_TERMINATION_LOG: str(message),
-            ENV_MODEL_CACHE: os.environ.get(ENV_MODEL_CACHE, str(self._root / "models")),
+            names.ENV_MODEL_CACHE: os.environ.get(names.ENV_MODEL_CACHE, str(self._root / "models")),
         }
 
 
