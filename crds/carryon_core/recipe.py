@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from carryon_core import templates
+from carryon_core import prompts, templates
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import canonical
 from carryon_core.names import GATHERED, PREVIOUS
@@ -96,7 +96,7 @@ class Recipe:
         """
         where = f'stage "{self.stage}"' if self.gathers else f'stage "{self.stage}", item "{item}"'
         try:
-            generate = _typed(templates.render(self.template, self._scope(number, item, params)))
+            generate = self._rendered(self._scope(number, item, params))
             uris: dict[str, None] = {}
             previous = _look(generate, uris)
             return Rendered(generate, tuple(uris), previous)
@@ -104,6 +104,11 @@ class Recipe:
             raise SpecError("InvalidTemplate", f"{where}: {error}") from None
         except ValueError as error:
             raise SpecError("InvalidParameter", f"{where}: {error}") from None
+
+    def _rendered(self, scope: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "text" in self.template:
+            return {"text": prompts.render(self.template["text"], scope)}
+        return _typed(templates.render(self.template, scope))
 
     def text(self, rendered: Rendered, item: str, files: Mapping[str, str | None]) -> str:
         """Canonical JSON of a rendered unit, for its fingerprint.

@@ -90,7 +90,7 @@ def _bounds(schema: Schema) -> str:
 def _range(schema: Schema, low: str, high: str, unit: str) -> str:
     if high not in schema:
         return f"at least {schema[low]:,}{unit}" if low in schema else ""
-    if unit and not schema.get(low):
+    if not schema.get(low) and (unit or low not in schema):
         return f"at most {schema[high]:,}{unit}"
     return f"{schema[low]:,} to {schema[high]:,}{unit}"
 

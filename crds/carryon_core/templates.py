@@ -108,7 +108,12 @@ def _no_text(value: object) -> str:
     raise TemplateError(f"{name} is a file: it must be the whole value, not a part of a text")
 
 
-def _bound(size: int) -> None:
+def check_length(size: int) -> None:
+    """Make sure that what a text becomes is not too long.
+
+    Raises:
+        TemplateError: It is.
+    """
     if size > LONGEST:
         raise TemplateError(f"the text grows beyond {LONGEST} characters")
 
@@ -116,13 +121,13 @@ def _bound(size: int) -> None:
 def _replace(value: object, old: object, new: object) -> str:
     text, before, after = as_text(value), as_text(old), as_text(new)
     # Before it is made: a few of these in a row could fill any memory.
-    _bound(len(text) + text.count(before) * (len(after) - len(before)))
+    check_length(len(text) + text.count(before) * (len(after) - len(before)))
     return text.replace(before, after)
 
 
 def _join(value: Any, by: object = "") -> str:
     parts, between = [as_text(each) for each in value], as_text(by)
-    _bound(sum(map(len, parts)) + len(parts) * len(between))
+    check_length(sum(map(len, parts)) + len(parts) * len(between))
     return between.join(parts)
 
 
@@ -194,6 +199,16 @@ def render(value: Any, scope: Mapping[str, Any]) -> Any:
     return value
 
 
+def render_parts(text: str, scope: Mapping[str, Any]) -> list[Any]:
+    """What a text is made of, in order: what stands between its templates, and what these become.
+
+    Raises:
+        TemplateError: As `render`.
+    """
+    parts = _parse(text)
+    return [text] if parts is None else [_evaluate(part, scope) for part in parts]
+
+
 def is_template(value: object) -> bool:
     """A text with an expression in it.
 
@@ -235,7 +250,7 @@ def _render_text(text: str, scope: Mapping[str, Any]) -> Any:
     if len(parts) == 1:
         return _evaluate(parts[0], scope)
     whole = "".join(as_text(_evaluate(part, scope)) for part in parts)
-    _bound(len(whole))
+    check_length(len(whole))
     return whole
 
 
@@ -346,13 +361,15 @@ def _filter(node: nodes.Filter, scope: Mapping[str, Any]) -> Any:
         except _Missing:
             return arguments[0] if arguments else ""
     value = _evaluate(node.node, scope)
+    if isinstance(value, FileRef | File):
+        raise TemplateError(f"{_name_of(node.node)} is a file: the filter {node.name} can't look into it")
     try:
         made = FILTERS[node.name](value, *arguments)
     except TemplateError:
         raise
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise TemplateError(f"{_name_of(node.node)} does not go through the filter {node.name}: {error}") from None
-    _bound(len(made) if isinstance(made, str) else 0)
+    check_length(len(made) if isinstance(made, str) else 0)
     return made
 
 

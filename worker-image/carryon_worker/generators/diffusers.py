@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import random
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from carryon_worker.generators import (
     Made,
     arguments,
     compiling,
+    determinism,
     loading,
     media,
     placement,
@@ -42,7 +42,6 @@ from carryon_worker.generators import (
     shortage,
 )
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
-from carryon_worker.generators.cpus import available_cpus
 from carryon_worker.generators.loading import Sources
 from carryon_worker.journal import interception, surroundings
 from carryon_worker.journal.fingerprint import Fields
@@ -58,7 +57,7 @@ class DiffusersGenerator(Generator):
     """Keeps one pipeline loaded and calls it once a unit."""
 
     def __init__(self) -> None:
-        _configure()
+        determinism.configure(diffusers, transformers)
         self._loaded: str | None = None
         self._pipeline: Any = None
         self._sources: Sources | None = None
@@ -227,23 +226,6 @@ class DiffusersGenerator(Generator):
     def _moved(self, module: torch.nn.Module, args: Any) -> None:
         if self._session is not None:
             self._session.moved()
-
-
-def _configure() -> None:
-    """What must hold for all units of this process."""
-    # Deterministic kernels where there are any; never those that a timing in this process would choose.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(available_cpus())
-    # Their warnings quote prompts.
-    for library in (diffusers, transformers):
-        messages: Any = library.utils.logging
-        messages.set_verbosity_error()
-        messages.disable_progress_bar()
 
 
 def _parse(config: Mapping[str, Any]) -> Diffusers:
