@@ -36,7 +36,7 @@ class Config:
             set the operator is one person's own, with nobody to keep apart.
         ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
             with what their environment offers; otherwise only what lies below the default store.
-        default_resources: Resources of diffusers workers where a stage names none.
+        default_resources: Resources of workers that load models (diffusers, text) where a stage names none.
         health: Where /livez and /readyz are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
@@ -131,7 +131,7 @@ _SETTINGS = (
     (
         "--default-resources",
         "CARRYON_DEFAULT_RESOURCES",
-        'resources of diffusers stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
+        'resources of diffusers and text stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
     ),
     ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
     ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),

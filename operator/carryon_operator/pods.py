@@ -267,12 +267,12 @@ def _model_environment(spec: JobSpec, index: int) -> list[Body]:
 def _resources(
     spec: JobSpec, index: int, config: Config, override: RoundOverride, theirs: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The podTemplate's, under the stage's or else the operator's for diffusers, under the round's; name by name."""
+    """The podTemplate's, under the stage's or else the operator's for models, under the round's; name by name."""
     stage = spec.stages[index]
     layers: list[Mapping[str, Any]] = [theirs]
     if stage.resources is not None:
         layers.append(stage.resources.model_dump(exclude_none=True))
-    elif stage.generate.diffusers is not None:
+    elif stage.generate.diffusers is not None or stage.generate.text is not None:
         layers.append(config.default_resources)
     if override.resources is not None:
         layers.append(override.resources.model_dump(exclude_none=True))

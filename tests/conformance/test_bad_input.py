@@ -84,6 +84,7 @@ IMAGE = "spec.stages.0.generate"
 ENV = f"{IMAGE}.command.env"
 OUTPUT = "spec.output"
 S3 = {"uri": "s3://bucket/prefix"}
+TEXT = {"model": "m", "prompt": "x"}
 ROWS = {"uri": "s3://bucket/items.csv", "format": "csv"}
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -352,12 +353,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no generator": (
         {IMAGE: {}},
         "spec.stages[0].generate",
-        "generate takes exactly one of command, diffusers and http: give one of them",
+        "generate takes exactly one of command, diffusers, text and http: give one of them",
     ),
     "two generators": (
         {f"{IMAGE}.diffusers": {"model": "m"}},
         "spec.stages[0].generate",
-        "generate takes exactly one of command, diffusers and http: give one of them",
+        "generate takes exactly one of command, diffusers, text and http: give one of them",
     ),
     "a service that is no url": (
         {IMAGE: {"http": {"url": "video.example.com"}}},
@@ -433,6 +434,81 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {IMAGE: {"diffusers": {"model": "m", "scheduler": {"params": {"use_karras_sigmas": True}}}}},
         "spec.stages[0].generate.diffusers.scheduler.class",
         "Required value",
+    ),
+    "a text of nothing": (
+        {IMAGE: {"text": {"model": "m"}}},
+        "spec.stages[0].generate.text",
+        "text takes exactly one of prompt and messages: give one of them",
+    ),
+    "a prompt beside messages": (
+        {IMAGE: {"text": {**TEXT, "messages": [{"role": "user", "content": "x"}]}}},
+        "spec.stages[0].generate.text",
+        "text takes exactly one of prompt and messages: give one of them",
+    ),
+    "system beside messages": (
+        {IMAGE: {"text": {"model": "m", "system": "x", "messages": [{"role": "user", "content": "x"}]}}},
+        "spec.stages[0].generate.text",
+        "system goes with prompt; with messages write it as the first of them, with role: system",
+    ),
+    "a system that no template takes": (
+        {IMAGE: {"text": {**TEXT, "system": "x", "chat": False}}},
+        "spec.stages[0].generate.text",
+        "messages and system go through the model's chat template: leave chat: false out",
+    ),
+    "another role": (
+        {IMAGE: {"text": {"model": "m", "messages": [{"role": "bot", "content": "x"}]}}},
+        "spec.stages[0].generate.text.messages[0].role",
+        'Unsupported value: "bot": supported values: "system", "user", "assistant"',
+    ),
+    "a temperature where nothing is drawn": (
+        {IMAGE: {"text": {**TEXT, "sample": False, "temperature": 0.7}}},
+        "spec.stages[0].generate.text",
+        "temperature, topP and topK say how tokens are drawn: leave them out with sample: false",
+    ),
+    "a temperature of nothing": (
+        {IMAGE: {"text": {**TEXT, "temperature": 0}}},
+        "spec.stages[0].generate.text.temperature",
+        "temperature must be more than 0; for the most likely token write sample: false",
+    ),
+    "a share of more than all": (
+        {IMAGE: {"text": {**TEXT, "topP": 1.5}}},
+        "spec.stages[0].generate.text.topP",
+        "spec.stages[0].generate.text.topP in body should be less than or equal to 1",
+    ),
+    "a share of nothing": (
+        {IMAGE: {"text": {**TEXT, "topP": 0}}},
+        "spec.stages[0].generate.text.topP",
+        "topP must be more than 0; 1 leaves every token in",
+    ),
+    "a penalty of nothing": (
+        {IMAGE: {"text": {**TEXT, "repetitionPenalty": 0}}},
+        "spec.stages[0].generate.text.repetitionPenalty",
+        "repetitionPenalty must be more than 0; 1 is none",
+    ),
+    "no token": (
+        {IMAGE: {"text": {**TEXT, "maxNewTokens": 0}}},
+        "spec.stages[0].generate.text.maxNewTokens",
+        "spec.stages[0].generate.text.maxNewTokens in body should be greater than or equal to 1",
+    ),
+    "at least more than at most": (
+        {IMAGE: {"text": {**TEXT, "minNewTokens": 600}}},
+        "spec.stages[0].generate.text",
+        "minNewTokens must not be more than maxNewTokens, which is 512 if it is left out",
+    ),
+    "an empty stop": (
+        {IMAGE: {"text": {**TEXT, "stop": [""]}}},
+        "spec.stages[0].generate.text.stop[0]",
+        "spec.stages[0].generate.text.stop[0] in body should be at least 1 chars long",
+    ),
+    "a day that is none": (
+        {IMAGE: {"text": {**TEXT, "date": "today"}}},
+        "spec.stages[0].generate.text.date",
+        'date must be a day such as "2026-11-21", in quotes',
+    ),
+    "a name with a folder": (
+        {IMAGE: {"text": {**TEXT, "output": {"name": "a/b"}}}},
+        "spec.stages[0].generate.text.output.name",
+        "output.name must be letters, digits, dashes, dots and underscores, such as draft",
     ),
     "a model with a space at its end": (
         {IMAGE: {"diffusers": {"model": "toy "}}},

@@ -130,6 +130,7 @@ def test_everything_in_the_spec_is_bounded() -> None:
         "spec.items.list[].params",
         "spec.stages[].generate.diffusers.params",
         "spec.stages[].generate.http.body",
+        "spec.stages[].generate.text.chatTemplateArgs",
         "spec.stages[].podTemplate",
         "spec.overrides[].params",
         "spec.podTemplate",

@@ -195,7 +195,7 @@ REFUSED = [
     ("{{ item.size in item.size }}", "item.size can't be compared so"),
     ("see {{ inputs.image }}", "inputs.image is a file: it must be the whole value, not a part of a text"),
     ("see {{ inputs }}", "inputs.first-frame is a file: it must be the whole value, not a part of a text"),
-    ("{{ inputs.image|upper }}", "inputs.image is a file: it must be the whole value"),
+    ("{{ inputs.image|upper }}", "inputs.image is a file: the filter upper can't look into it"),
     ("{{ inputs|tojson }}", "is a file: it must be the whole value"),
     ("{{ item.prompt|replace('a', inputs.image) }}", "inputs.image is a file: it must be the whole value"),
 ]
@@ -319,11 +319,11 @@ def test_a_mapping_with_nothing_but_a_file_is_a_file(value: Any, made: Any) -> N
     ("template", "sentence"),
     [
         ("see {{ item.photo }}", "s3://bucket/a.png is a file: it must be the whole value, not a part of a text"),
-        ("{{ item.photo | upper }}", "s3://bucket/a.png is a file"),
+        ("{{ item.photo | upper }}", "item.photo is a file: the filter upper can't look into it"),
         ("{{ item.all | tojson }}", "s3://bucket/a.png is a file"),
         ("{{ item.photo.width }}", "a template names item.photo.width, but item.photo is a file"),
-        ("{{ item.photo | first }}", "item.photo does not go through the filter first"),
-        ("{{ item.photo | length }}", "item.photo does not go through the filter length"),
+        ("{{ item.photo | first }}", "item.photo is a file: the filter first can't look into it"),
+        ("{{ item.photo | length }}", "item.photo is a file: the filter length can't look into it"),
     ],
 )
 def test_a_users_file_is_a_whole_value_or_nothing(template: str, sentence: str) -> None:

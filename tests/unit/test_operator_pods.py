@@ -58,6 +58,7 @@ def env(pod: Any) -> dict[str, Any]:
 
 GPU = {"limits": {"nvidia.com/gpu": "1"}}
 DIFFUSERS = {"name": "clip", "generate": {"diffusers": {"model": "m", "params": {"prompt": "dunes"}}}}
+TEXT = {"name": "clip", "generate": {"text": {"model": "m", "prompt": "dunes"}}}
 
 
 def test_a_pod_takes_what_the_template_may_set() -> None:
@@ -125,8 +126,10 @@ def test_a_services_secret_goes_from_its_secret_into_the_environment() -> None:
 
 
 def test_default_resources_are_those_of_a_stage_that_names_none() -> None:
+def test_default_resources_are_those_of_a_stage_that_loads_a_model_and_names_none() -> None:
     gpu = Config(default_resources=GPU)
-    assert build(config=gpu, stages=[DIFFUSERS])["spec"]["containers"][0]["resources"] == GPU
+    for loading in (DIFFUSERS, TEXT):
+        assert build(config=gpu, stages=[loading])["spec"]["containers"][0]["resources"] == GPU
     assert "resources" not in build(config=gpu)["spec"]["containers"][0]
     named = {**DIFFUSERS, "resources": {"limits": {"memory": "1Gi"}}}
     assert build(config=gpu, stages=[named])["spec"]["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
@@ -259,10 +262,11 @@ def test_what_no_waiting_pod_cares_for_leaves_its_digest(fields: dict[str, Any])
     assert digest(**fields) == digest()
 
 
-def test_the_default_resources_are_part_of_the_digest_of_diffusers_stages_only() -> None:
+def test_the_default_resources_are_part_of_the_digest_of_stages_that_load_a_model_only() -> None:
     gpu = Config(worker_image="worker", default_resources=GPU)
     assert digest(gpu) == digest()
-    assert digest(gpu, stages=[DIFFUSERS]) != digest(stages=[DIFFUSERS])
+    for loading in (DIFFUSERS, TEXT):
+        assert digest(gpu, stages=[loading]) != digest(stages=[loading])
 
 
 FILM: list[dict[str, Any]] = [

@@ -17,16 +17,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from carryon_worker.generators.arguments import Kind, Problem
-
-if TYPE_CHECKING:
-    from carryon_worker.generators.foresight import Foresight
 
 _ITEMS: Final = 5
 _UNREADABLE: Final = 2
@@ -118,22 +115,40 @@ def look(units: list[CheckedUnit]) -> Answer:
 
 
 def _problems(units: list[CheckedUnit]) -> Iterator[tuple[CheckedUnit, Problem]]:
-    pipelines = [unit for unit in units if unit.generate.get("diffusers") is not None]
-    if not pipelines:
-        # Nothing to import for seconds.
-        return
-    foresight = _foresight()
-    for unit in pipelines:
-        if isinstance(foresight, Problem):
-            yield unit, foresight
-        else:
-            for problem in foresight.problems(unit.generate["diffusers"]):
-                yield unit, problem
+    for generator, load in _FORESIGHT.items():
+        concerned = [unit for unit in units if unit.generate.get(generator) is not None]
+        # Else nothing to import for seconds.
+        foresight = load() if concerned else None
+        for unit in concerned:
+            if isinstance(foresight, Problem):
+                yield unit, foresight
+            elif foresight is not None:
+                for problem in foresight.problems(unit.generate[generator]):
+                    yield unit, problem
 
 
-def _foresight() -> Foresight | Problem:
+class _Foresight(Protocol):
+    """What a generator would say to a configuration."""
+
+    def problems(self, config: Mapping[str, Any]) -> Iterator[Problem]:
+        """All that speaks against it."""
+        ...
+
+
+def _of_diffusers() -> _Foresight | Problem:
     try:
         from carryon_worker.generators.foresight import Foresight
     except ImportError as error:
         return Problem("", Kind.UNCHECKED, f"parameters are not looked at: diffusers can't be loaded here: {error}")
     return Foresight()
+
+
+def _of_texts() -> _Foresight | Problem:
+    try:
+        from carryon_worker.generators.language.foresight import TextForesight
+    except ImportError as error:
+        return Problem("", Kind.UNCHECKED, f"prompts are not looked at: transformers can't be loaded here: {error}")
+    return TextForesight()
+
+
+_FORESIGHT: Final[Mapping[str, Callable[[], _Foresight | Problem]]] = {"diffusers": _of_diffusers, "text": _of_texts}

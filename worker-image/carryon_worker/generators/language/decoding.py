@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from carryon_worker.failures import BadRequest
 
-BLOCK: Final = 256
+BLOCK: Final = 128
 """Tokens of a block; part of the worker fingerprint."""
 _CACHES: Final = ("past_key_values", "cache_params")
 """Names under which models take and return what they have read."""

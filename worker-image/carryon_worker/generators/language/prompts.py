@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +20,7 @@ FILE_LARGEST: Final = 4 * 1024 * 1024
 """Bytes of a file in a prompt: no model reads more."""
 _BETWEEN: Final = "\n\n"
 """What stands between the files of a list."""
+_ASKS_FOR_TODAY: Final = re.compile(r"""\bstrftime_now\(\s*(['"])(.*?)\1\s*\)""")
 _SEEN_BY_EYES: Final = ("image/", "video/", "audio/")
 
 
@@ -159,16 +162,21 @@ def _through_template(given: Given, turns: Sequence[Mapping[str, str]], tokenize
     reserved = inspect.signature(tokenizer.apply_chat_template).parameters.keys() - {"kwargs"}
     if taken := sorted(given.chat_template_args.keys() & {*reserved, "messages"}):
         raise BadRequest(f"chatTemplateArgs.{taken[0]} is set by the worker: leave it out")
-    day = datetime.datetime.fromisoformat(given.date)
     try:
         made = tokenizer.apply_chat_template(
             turns,
+            chat_template=_on_a_day(tokenizer.get_chat_template(), given.date),
             tokenize=False,
             add_generation_prompt=True,
-            # In the place of the clock that templates are given: a unit must not depend on its day.
-            **{"strftime_now": day.strftime, **given.chat_template_args},
+            **given.chat_template_args,
         )
     except Exception as error:
         # A template may raise anything at what it is given.
         raise BadRequest(f"the model's chat template refuses the conversation: {error}") from error
     return str(made)
+
+
+def _on_a_day(template: str, date: str) -> str:
+    """A chat template that is told a day wherever it asks for today's: a unit must not depend on when it is made."""
+    day = datetime.datetime.fromisoformat(date)
+    return _ASKS_FOR_TODAY.sub(lambda asked: json.dumps(day.strftime(asked[2]), ensure_ascii=False), template)
