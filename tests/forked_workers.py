@@ -26,6 +26,13 @@ DENOISERS: Final = (
     "UNet2DConditionModel",
     "WanTransformer3DModel",
 )
+LANGUAGE_MODELS: Final = (
+    "GPT2LMHeadModel",
+    "LlamaForCausalLM",
+    "MambaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+)
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 """Tiny models gain nothing from more, and lose much where the machine is busy."""
 PIPELINES: Final = (
@@ -45,7 +52,8 @@ class Fate:
     """What happens to a worker.
 
     Attributes:
-        kill: Signal that it gets while call `at` of a denoiser, counted from 0 among those it computes, is at work.
+        kill: Signal that it gets while call `at` of a denoiser or language model, counted from 0 among those it
+            computes, is at work.
         fails: That call raises, instead.
         short_of: Memory that runs out in that call, instead: GPU or host.
         pause: Seconds that each call takes longer.
@@ -83,8 +91,8 @@ class Forge:
         Args:
             environment: Its variables.
             log: Where its stderr goes.
-            calls: Where it writes a line for each call of a denoiser that it computes; in `.killed` stands when
-                its signal came.
+            calls: Where it writes a line for each call of a denoiser or language model that it computes; in `.killed`
+                stands when its signal came.
             fate: What happens to it.
         """
         return self._ask({"worker": [environment, str(log), str(calls), asdict(fate)]})
@@ -116,11 +124,14 @@ def _forge() -> None:
     import diffusers
     import transformers
 
+    import tiny_language_models
     import tiny_models
     from carryon_worker import runner  # noqa: F401
     from carryon_worker.generators import diffusers as generator  # noqa: F401
+    from carryon_worker.generators import text  # noqa: F401
 
-    for library, names in ((diffusers, (*PIPELINES, *DENOISERS, *DECODERS)), (transformers, ENCODERS)):
+    named = ((diffusers, (*PIPELINES, *DENOISERS, *DECODERS)), (transformers, (*ENCODERS, *LANGUAGE_MODELS)))
+    for library, names in named:
         for name in names:
             # Named, its module is loaded.
             getattr(library, name)
@@ -132,7 +143,8 @@ def _forge() -> None:
                 if "build" in request:
                     folder, *models = request["build"]
                     for model in models:
-                        tiny_models.build(model, Path(folder) / model)
+                        builder: Any = tiny_language_models if model in tiny_language_models.MODELS else tiny_models
+                        builder.build(model, Path(folder) / model)
                     os._exit(0)
                 environment, log, calls, fate = request["worker"]
                 _become_worker(environment, log, calls, Fate(**fate))
@@ -169,7 +181,7 @@ def prepare(calls: Path, fate: Fate) -> None:
 
     def about_to_compute(module: Any, args: Any) -> None:
         nonlocal made
-        if type(module).__name__ not in DENOISERS:
+        if type(module).__name__ not in (*DENOISERS, *LANGUAGE_MODELS):
             return
         if fate.fails and made == fate.at:
             raise RuntimeError("a kernel that was not meant to")
