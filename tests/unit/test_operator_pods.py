@@ -125,7 +125,6 @@ def test_a_services_secret_goes_from_its_secret_into_the_environment() -> None:
     assert names.ENV_HTTP_SECRET not in env(build())
 
 
-def test_default_resources_are_those_of_a_stage_that_names_none() -> None:
 def test_default_resources_are_those_of_a_stage_that_loads_a_model_and_names_none() -> None:
     gpu = Config(default_resources=GPU)
     for loading in (DIFFUSERS, TEXT):
