@@ -18,6 +18,10 @@ HUB_ONLY = rule(
 )
 _OBJECT_NAME = "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')"
 
+REVISION = (
+    "Commit, tag or branch on the hub; what a tag or branch (main, without one) names when the job first asks holds for"
+    " all its units."
+)
 Revision = Annotated[
     str,
     text(

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from carryon_core import durations, sizes
 from carryon_core.hosted import Http
 from carryon_core.memory import Memory
-from carryon_core.model_sources import ADAPTERS_MOST, HUB_ONLY, NO_SPACES, Adapter, Models, Revision
+from carryon_core.model_sources import ADAPTERS_MOST, HUB_ONLY, NO_SPACES, REVISION, Adapter, Models, Revision
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 JOB_NAME_LONGEST = 40
@@ -229,11 +229,7 @@ class Diffusers(Model):
     model: Annotated[str, text(1024, NO_SPACES)] = Field(
         description="Folder, file:// or s3:// uri of a saved pipeline, or an id on a model hub."
     )
-    revision: Revision | None = Field(
-        default=None,
-        description="Commit, tag or branch on the hub; what a tag or branch (main, without one) names when the job"
-        " first asks holds for all its units.",
-    )
+    revision: Revision | None = Field(default=None, description=REVISION)
     pipeline: (
         Annotated[
             str,
@@ -306,6 +302,7 @@ class Text(Model):
         str,
         text(1024, rule(r"!self.matches('^\\s|\\s$')", "model must not begin or end in spaces")),
     ] = Field(description="Folder, file:// or s3:// uri of a saved model with its tokenizer, or an id on a model hub.")
+    revision: Revision | None = Field(default=None, description=REVISION)
     dtype: Literal["float32", "float16", "bfloat16"] = Field(default="bfloat16", description="Type of the weights.")
     prompt: Annotated[str, text(TEXT_LONGEST)] | None = Field(
         default=None,
@@ -413,6 +410,7 @@ class Generate(Model):
     text: Text | None = Field(
         default=None,
         json_schema_extra=rules(
+            HUB_ONLY,
             rule(
                 "has(self.prompt) != has(self.messages)",
                 "text takes exactly one of prompt and messages: give one of them",

@@ -237,8 +237,8 @@ def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
 
 
 def _loads_models(stage: Stage) -> bool:
-    """Whether pods of a stage load models: no others get the hub's token."""
-    return stage.generate.diffusers is not None
+    """Whether pods of a stage load models: no others get the hub's token, or a GPU by default."""
+    return stage.generate.diffusers is not None or stage.generate.text is not None
 
 
 def _model_volumes(spec: JobSpec, index: int) -> list[Body]:
@@ -272,7 +272,7 @@ def _resources(
     layers: list[Mapping[str, Any]] = [theirs]
     if stage.resources is not None:
         layers.append(stage.resources.model_dump(exclude_none=True))
-    elif stage.generate.diffusers is not None or stage.generate.text is not None:
+    elif _loads_models(stage):
         layers.append(config.default_resources)
     if override.resources is not None:
         layers.append(override.resources.model_dump(exclude_none=True))

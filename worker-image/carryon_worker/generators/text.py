@@ -9,16 +9,15 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
 import torch
 import transformers
 
-from carryon_worker.failures import BadRequest
-from carryon_worker.generators import Generator, InputFile, Made, Output, determinism, models
-from carryon_worker.generators.bytes_moved import moving_while_bytes_move
+from carryon_core.done import UsedModel
+from carryon_worker.generators import Generator, InputFile, Made, Output, determinism
 from carryon_worker.generators.language import loading, prompts
 from carryon_worker.generators.language.decoding import BLOCK
 from carryon_worker.generators.language.drawing import Drawing, drawing
@@ -26,6 +25,7 @@ from carryon_worker.generators.language.endings import Endings
 from carryon_worker.generators.language.loading import Loaded
 from carryon_worker.generators.language.prompts import Given, Prompt
 from carryon_worker.generators.language.writing import Writing, Written
+from carryon_worker.generators.models import Located
 from carryon_worker.journal import surroundings
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.session import Session
@@ -39,9 +39,9 @@ class TextGenerator(Generator):
 
     def __init__(self) -> None:
         determinism.configure(transformers)
-        self._key: tuple[str, str] | None = None
+        self._key: tuple[str, str | None, str] | None = None
         self._loaded: Loaded | None = None
-        self._source = ""
+        self._located: Located | None = None
         self._session: Session | None = None
         self._target = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.cuda.get_device_name() if self._target == "cuda" else "cpu"
@@ -54,18 +54,13 @@ class TextGenerator(Generator):
         """Load the model, unless it is the one in memory."""
         wanted = prompts.parse(config)
         self._session = session
-        key = (wanted.model, wanted.dtype)
+        key = (wanted.model, wanted.revision, wanted.dtype)
         if key == self._key:
             return
         # The old one first: two seldom fit.
-        self._key = self._loaded = None
-        gc.collect()
-        torch.cuda.empty_cache()
-        self._source, local = models.locate(wanted.model, session)
-        if local and not loading.is_folder_of_one(self._source):
-            raise BadRequest(f"model {wanted.model} is no saved model: it has no config.json")
-        with moving_while_bytes_move(session):
-            self._loaded = loading.load(wanted, self._source, local, self._target)
+        self._forget()
+        self._located = loading.find(wanted, session)
+        self._loaded = loading.load(wanted, self._located, self._target, session)
         self._report_movement(self._loaded.model)
         self._key = key
         _log.info("loaded %s on %s", type(self._loaded.model).__name__, self.device)
@@ -95,9 +90,7 @@ class TextGenerator(Generator):
         self, loaded: Loaded, given: Given, prompt: Prompt, how: Drawing, session: Session
     ) -> Fields | None:
         """Everything that a token may depend on; None where nobody can tell whether another worker loads the same."""
-        which = surroundings.model(given.model, self._source, loaded)
-        if which is None and (commit := getattr(loaded.model.config, "_commit_hash", None)):
-            which = {"model": given.model, "revision": commit}
+        which = self._located.fields if self._located is not None else None
         if which is None:
             _log.warning("nothing is kept of a unit whose model names no commit: %s", given.model)
             return None
@@ -128,6 +121,19 @@ class TextGenerator(Generator):
     def versions(self) -> Mapping[str, str]:
         """Of the libraries that make the text."""
         return {name: version(name) for name in _LIBRARIES}
+
+    def models(self) -> Sequence[UsedModel]:
+        """The model in memory."""
+        return (self._located.used,) if self._located is not None else ()
+
+    def _forget(self) -> None:
+        """Let go of the model and of the files that it came from."""
+        self._key = self._loaded = None
+        if self._located is not None:
+            self._located.release()
+            self._located = None
+        gc.collect()
+        torch.cuda.empty_cache()
 
     def _report_movement(self, model: torch.nn.Module) -> None:
         """Every layer is movement: to read a long prompt takes a while on a slow machine."""

@@ -5,16 +5,26 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 import transformers
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from carryon_core.spec import Text
-from carryon_worker.failures import BadRequest, UnitFailure
+from carryon_worker import failures
+from carryon_worker.failures import BadRequest
+from carryon_worker.generators import models
+from carryon_worker.generators.bytes_moved import moving_while_bytes_move
+from carryon_worker.generators.models import Located
+from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
+
+_WANTED: Final = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+"""Files of a hub's model that are downloaded: weights, index and configs, tokenizers, chat templates."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +52,48 @@ class Loaded:
         return ends(self.defaults.eos_token_id, self.tokenizer)
 
 
-def load(wanted: Text, source: str, local: bool, target: str) -> Loaded:
+def find(wanted: Text, session: Session) -> Located:
+    """Have the files of a model on this machine.
+
+    Raises:
+        UnitFailure: They can't be had, or are no saved model.
+        StoreError: A bucket does not give them.
+    """
+
+    def download(name: str, commit: str, folder: Path) -> str:
+        return snapshot_download(name, revision=commit, cache_dir=folder, allow_patterns=list(_WANTED))
+
+    located = models.locate(wanted.model, wanted.revision, session, "transformers AutoModelForCausalLM", download)
+    if not (located.path / "config.json").is_file():
+        located.release()
+        raise BadRequest(f"model {wanted.model} is no saved model: it has no config.json")
+    return located
+
+
+def load(wanted: Text, located: Located, target: str, session: Session) -> Loaded:
     """A model, loaded and placed.
 
     Args:
         wanted: The unit's configuration.
-        source: Folder, or id on a hub.
-        local: Whether it is a folder.
+        located: Its files.
         target: Device that computes, cuda or cpu.
+        session: Told of movement.
 
     Raises:
         BadRequest: It is no causal language model, or its files do not hold it whole.
-        UnitFailure: The hub does not give it.
+        UnitFailure: They were damaged in the cache.
     """
-    given: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    try:
+        with moving_while_bytes_move(session):
+            return _from_pretrained(wanted, str(located.path), target)
+    except Exception as error:
+        if not failures.shortage(error) and (bad := located.damaged(session.moved)):
+            raise models.damaged(wanted.model, bad) from error
+        raise
+
+
+def _from_pretrained(wanted: Text, source: str, target: str) -> Loaded:
+    given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **given)
         if why := refusal(config):
@@ -70,10 +108,10 @@ def load(wanted: Text, source: str, local: bool, target: str) -> Loaded:
             **given,
         )
         model, told = loaded
-    except (OSError, ValueError, AttributeError, TypeError, ImportError, KeyError) as error:
-        if local:
-            raise BadRequest(f"model {wanted.model} can't be loaded as a causal language model: {error}") from error
-        raise UnitFailure("ModelUnavailable", f"model {wanted.model} can't be had from the hub: {error}") from error
+    except (OSError, ValueError, AttributeError, TypeError, ImportError, KeyError, SafetensorError) as error:
+        if failures.shortage(error):
+            raise
+        raise BadRequest(f"model {wanted.model} can't be loaded as a causal language model: {error}") from error
     if missing := sorted(told["missing_keys"]):
         raise BadRequest(
             f"model {wanted.model} can't be loaded as a causal language model: its files lack {len(missing)} of its"
@@ -113,8 +151,3 @@ def ends(named: Any, tokenizer: Any) -> tuple[int, ...]:
     if named is None:
         return ()
     return tuple(sorted({int(each) for each in (named if isinstance(named, list | tuple) else [named])}))
-
-
-def is_folder_of_one(source: str) -> bool:
-    """Whether a folder has what every saved model has."""
-    return (Path(source) / "config.json").is_file()
