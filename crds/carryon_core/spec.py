@@ -203,6 +203,30 @@ class DiffusersOutput(Model):
     """How results are written."""
 
     fps: int = Field(default=8, ge=1, le=240, description="Frames per second of clips.")
+    codec: Literal["h264", "vp9", "av1", "ffv1", "prores"] = Field(
+        default="h264",
+        description="Of clips; the container follows: mp4 with h264 and av1, webm with vp9, mkv with ffv1 (lossless),"
+        " mov with prores.",
+    )
+    crf: int | None = Field(
+        default=None,
+        ge=0,
+        le=63,
+        description="Constant rate factor of clips, less is better and larger: 18 is the default of h264, 24 of vp9 and"
+        " av1.",
+        json_schema_extra={"nullable": False},
+    )
+    image: Literal["png", "jpeg", "webp"] = Field(default="png", description="Format of pictures.")
+    image_quality: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Quality of jpeg and webp pictures; 95 by default.",
+        json_schema_extra={"nullable": False},
+    )
+    audio: Literal["wav", "flac", "mp3", "aac", "opus"] = Field(
+        default="wav", description="Format of sound; beside a clip's frames it is what the container takes."
+    )
 
 
 class Scheduler(Model):
@@ -264,7 +288,23 @@ class Diffusers(Model):
         default_factory=dict, description="Arguments of the pipeline's call; values may be templates."
     )
     memory: Memory | None = Field(default=None, json_schema_extra={"nullable": False})
-    output: DiffusersOutput = Field(default_factory=DiffusersOutput)
+    output: DiffusersOutput = Field(
+        default_factory=DiffusersOutput,
+        json_schema_extra=rules(
+            rule(
+                "!has(self.crf) || !has(self.codec) || !(self.codec in ['ffv1', 'prores'])",
+                "crf belongs to h264, vp9 and av1: leave it out with ffv1, which loses nothing, and with prores",
+            ),
+            rule(
+                "!has(self.crf) || self.crf <= 51 || (has(self.codec) && self.codec in ['vp9', 'av1'])",
+                "crf of h264 is 0 to 51: take a lower one, or vp9 or av1 as codec",
+            ),
+            rule(
+                "!has(self.imageQuality) || (has(self.image) && self.image != 'png')",
+                "imageQuality belongs to jpeg and webp: set image to one of them, or leave it out",
+            ),
+        ),
+    )
 
 
 class Message(Model):

@@ -510,6 +510,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.stages[0].generate.text.output.name",
         "output.name must be letters, digits, dashes, dots and underscores, such as draft",
     ),
+    "a codec that is none": (
+        {IMAGE: {"diffusers": {"model": "m", "output": {"codec": "h265"}}}},
+        "spec.stages[0].generate.diffusers.output.codec",
+        'Unsupported value: "h265": supported values: "h264", "vp9", "av1", "ffv1", "prores"',
+    ),
+    "a rate factor of a lossless codec": (
+        {IMAGE: {"diffusers": {"model": "m", "output": {"codec": "ffv1", "crf": 20}}}},
+        "spec.stages[0].generate.diffusers.output",
+        "crf belongs to h264, vp9 and av1: leave it out with ffv1, which loses nothing, and with prores",
+    ),
+    "a rate factor that h264 does not have": (
+        {IMAGE: {"diffusers": {"model": "m", "output": {"crf": 60}}}},
+        "spec.stages[0].generate.diffusers.output",
+        "crf of h264 is 0 to 51: take a lower one, or vp9 or av1 as codec",
+    ),
+    "quality of a format without": (
+        {IMAGE: {"diffusers": {"model": "m", "output": {"imageQuality": 80}}}},
+        "spec.stages[0].generate.diffusers.output",
+        "imageQuality belongs to jpeg and webp: set image to one of them, or leave it out",
+    ),
     "a model with a space at its end": (
         {IMAGE: {"diffusers": {"model": "toy "}}},
         "spec.stages[0].generate.diffusers.model",

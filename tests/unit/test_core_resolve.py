@@ -457,6 +457,16 @@ def test_a_file_that_moved_makes_nothing_again() -> None:
     assert before.unit(0, 0).fingerprint == after.unit(0, 0).fingerprint
 
 
+def test_output_that_says_what_holds_anyway_makes_nothing_again() -> None:
+    plain = {"model": "m", "output": {"fps": 12}}
+    said = {**plain, "output": {"fps": 12, "codec": "h264", "image": "png", "audio": "wav", "crf": None}}
+    first, second, other = (
+        job({"name": "clip", "generate": {"diffusers": each}}).unit(0, 0).fingerprint
+        for each in (plain, said, {**plain, "output": {"fps": 12, "codec": "av1"}})
+    )
+    assert first == second != other
+
+
 def test_a_file_that_is_not_there_concerns_only_the_units_that_name_it() -> None:
     clip = diffusers("clip", image="{{ item.photo | default(none) }}")
     resolved = with_files(clip, items=[PHOTO, {"id": "b"}], files={"s3://bucket/a.png": None})

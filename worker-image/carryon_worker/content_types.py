@@ -6,6 +6,14 @@ import mimetypes
 from typing import Final
 
 _types: Final = mimetypes.MimeTypes()
+# Newer Pythons know these too.
+for _suffix, _type in (
+    (".mkv", "video/matroska"),
+    (".flac", "audio/flac"),
+    (".m4a", "audio/mp4"),
+    (".wav", "audio/wav"),
+):
+    _types.add_type(_type, _suffix)
 UNKNOWN: Final = "application/octet-stream"
 
 

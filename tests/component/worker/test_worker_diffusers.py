@@ -204,7 +204,7 @@ def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anywa
 
     session: Any = SimpleNamespace(outputs=tmp_path, seed=7)
     result = SimpleNamespace(images=np.zeros((3, 8, 8, 3)), **verdict)
-    made = results.write(result, Diffusers(model="m"), session)
+    made = results.write(result, Diffusers(model="m"), session, None)
     assert [output.name for output in made.outputs] == kept
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert made.outcome is (Outcome.GENERATED if kept else Outcome.FILTERED)

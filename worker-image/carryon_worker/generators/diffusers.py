@@ -1,4 +1,4 @@
-"""Any diffusers pipeline as a generator: pictures become PNG, clips become MP4.
+"""Any diffusers pipeline as a generator of pictures, clips and sound.
 
 A unit is a function of its configuration, seed and inputs: everything random is seeded right before the call, after
 the loading, which draws random numbers too. The same unit on the same machine is the same file, bit by bit, however
@@ -121,7 +121,7 @@ class DiffusersGenerator(Generator):
             if wanted.scheduler and (why := schedulers.refused_by(error, wanted.scheduler.class_)):
                 raise BadRequest(f"{name} {why}") from error
             raise
-        return results.write(result, wanted, session, results.sampling_rate(self._pipeline))
+        return results.write(result, wanted, session, self._pipeline)
 
     def _resume(
         self, config: Mapping[str, Any], given: Mapping[str, Any], takes_generator: bool, session: Session

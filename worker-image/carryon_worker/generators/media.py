@@ -1,15 +1,16 @@
-"""Pictures and clips between memory and files: equal results of a pipeline become equal bytes."""
+"""Pictures between memory and files, and clips from files: equal results of a pipeline become equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from carryon_worker.failures import UnitFailure
@@ -17,14 +18,12 @@ from carryon_worker.failures import UnitFailure
 Pixels = NDArray[np.uint8]
 """One picture: (height, width, 3), 0 to 255."""
 
-_THREADS: Final = 1
-"""What x264 writes depends on the number of threads. Clips this short gain nothing from more."""
-_X264: Final = "mbtree=0"
-"""x264's macroblock tree reads memory that nobody wrote: the same frames came out in other bytes, for five clips of
-nine with other fillings of fresh memory (MALLOC_PERTURB_), and for none without the tree. A unit that was resumed has
-to come out the same to the byte."""
-_BT709: Final = 1
-_LIMITED_RANGE: Final = 1
+IMAGES: Final[Mapping[str, str]] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+"""Formats of pictures -> what their names end in."""
+QUALITY: Final = 95
+"""Of JPEG and WebP where nothing else is asked for."""
+_EXIF_LONGEST: Final = 60_000
+"""Bytes: a JPEG has room for 65,533."""
 
 
 def to_pixels(picture: Any) -> Pixels:
@@ -58,41 +57,38 @@ def to_pixels(picture: Any) -> Pixels:
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def write_png(path: Path, picture: Any, metadata: Mapping[str, str]) -> None:
-    """Write a picture as PNG; metadata become text chunks."""
-    info = PngInfo()
-    for name, value in metadata.items():
-        info.add_itxt(name, value)
-    Image.fromarray(to_pixels(picture)).save(path, format="PNG", pnginfo=info)
-
-
-def write_mp4(path: Path, frames: Sequence[Any], fps: int, metadata: Mapping[str, str]) -> None:
-    """Write frames of one size as H.264 in MP4 that plays everywhere: 4:2:0, even sides, index at the front.
+def write_image(
+    path: Path, picture: Any, metadata: Mapping[str, str], kind: str = "png", quality: int | None = None
+) -> None:
+    """Write a picture.
 
     Args:
         path: Where to.
-        frames: What `to_pixels` takes.
-        fps: Frames per second.
-        metadata: Keys that MP4 has, such as title and comment.
+        picture: What `to_pixels` takes.
+        metadata: Become text chunks of a PNG, else JSON in the EXIF field UserComment.
+        kind: Of `IMAGES`.
+        quality: 1 to 100, of JPEG and WebP.
     """
-    pictures = [_even(to_pixels(frame)) for frame in frames]
-    # Bit-exact: no time, no version of the muxer in the file.
-    options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(path), "w", format="mp4", options=options) as container:
-        container.metadata.update(metadata)
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "18", "threads": str(_THREADS), "x264-params": _X264}
-        context = stream.codec_context
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _LIMITED_RANGE
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            for packet in stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709", threads=_THREADS)):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+    image = Image.fromarray(to_pixels(picture))
+    if kind == "png":
+        info = PngInfo()
+        for name, value in metadata.items():
+            info.add_itxt(name, value)
+        image.save(path, format="PNG", pnginfo=info)
+        return
+    image.save(path, format=kind.upper(), quality=QUALITY if quality is None else quality, exif=_exif(metadata))
+
+
+def _exif(metadata: Mapping[str, str]) -> Image.Exif:
+    """Metadata as readers of pictures find them; the longest text is cut where there is no room for it."""
+    told = dict(metadata)
+    while len(content := json.dumps(told)) > _EXIF_LONGEST:
+        longest = max(told, key=lambda name: len(told[name]))
+        told[longest] = told[longest][: len(told[longest]) // 2]
+    exif = Image.Exif()
+    # The field begins with its character set, 8 bytes; JSON writes what is not ASCII as escapes.
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"ASCII\0\0\0" + content.encode("ascii")
+    return exif
 
 
 def read_image(path: Path) -> Image.Image:
@@ -105,9 +101,3 @@ def read_frames(path: Path) -> list[Image.Image]:
     """All frames of a clip."""
     with av.open(str(path)) as container:
         return [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-
-
-def _even(picture: Pixels) -> Pixels:
-    """4:2:0 halves both sides: odd ones get their last row or column twice."""
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,9 +1,9 @@
-"""What a pipeline returned, as files: pictures become PNG, clips become MP4, sound becomes WAV."""
+"""What a pipeline returned, as files: pictures, clips with or without sound, and sound."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ import numpy as np
 from carryon_core.done import Outcome
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import Made, Output, media, sound_files
+from carryon_worker.generators import Made, Output, clips, media, sounds
+from carryon_worker.generators.sounds import Sound
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
@@ -20,64 +21,84 @@ _log = logging.getLogger(__name__)
 _VERDICTS: Final = ("nsfw_content_detected", "nsfw_detected")
 """Fields of a pipeline's result that hold its safety checker's verdict, picture by picture."""
 SAFETY_CHECKER: Final = "SafetyChecker"
+_BESIDE: Final = ("audio", "sound")
+"""Fields of a pipeline's result with what is heard beside its frames."""
+_APART: Final = 0.1
+"""Share of a clip's length by which its sound may be longer or shorter before the log says so."""
 
 
-_SAMPLES: Final = ("vocoder", "vae", "audio_vae", "unet", "transformer")
-"""Parts of pipelines whose configuration says how many samples of sound a second has; the first that does counts."""
-_RATES: Final = ("output_sampling_rate", "sampling_rate", "sample_rate")
-
-
-def sampling_rate(pipeline: Any) -> int | None:
-    """Samples a second of the sound that a pipeline makes; None where it says nothing about it."""
-    parts = (pipeline.components.get(name) for name in _SAMPLES)
-    for part in (*(getattr(part, "config", None) for part in parts if part is not None), pipeline):
-        for name in _RATES:
-            rate = getattr(part, name, None)
-            if isinstance(rate, int | float) and rate > 0:
-                return int(rate)
-    return None
-
-
-def write(result: Any, wanted: Diffusers, session: Session, rate: int | None = None) -> Made:
+def write(result: Any, wanted: Diffusers, session: Session, pipeline: Any) -> Made:
     """Write what the safety checker passed into the session's outputs.
 
     Args:
-        result: Of the pipeline's call: has `images` or `frames`, arrays with values in [0, 1], or `audios`, arrays
-            of shape (samples,) or (channels, samples) with values in [-1, 1].
+        result: Of the pipeline's call: has `images`, `frames` or `audios`, arrays with values in [0, 1], or in [-1, 1]
+            where they are heard.
         wanted: The unit's configuration.
         session: Of the unit.
-        rate: Samples of sound a second.
+        pipeline: That made it; says how many samples of sound a second has.
 
     Raises:
-        BadRequest: The pipeline makes none of them.
+        BadRequest: The pipeline makes none of these.
         UnitFailure: What it made is no picture, or no sound.
     """
-    prompt = str(wanted.params.get("prompt", ""))
-    images: Any = getattr(result, "images", None)
-    clips: Any = getattr(result, "frames", None)
-    sounds: Any = getattr(result, "audios", None)
-    if images is not None:
-        metadata = {"prompt": prompt, "seed": str(session.seed), "model": wanted.model}
-        kept = _passed(result, _paths(session.outputs, "image", "png", len(images)), images)
+    output = wanted.output
+    if (made := getattr(result, "images", None)) is not None:
+        kept = _passed(result, _paths(session.outputs, "image", media.IMAGES[output.image], len(made)), made)
         for path, image in kept:
-            media.write_png(path, image, metadata)
-    elif clips is not None:
-        metadata = {"title": prompt, "comment": f"seed {session.seed}, model {wanted.model}"}
-        kept = _passed(result, _paths(session.outputs, "clip", "mp4", len(clips)), clips)
-        for path, frames in kept:
-            media.write_mp4(path, frames, wanted.output.fps, metadata)
-    elif sounds is not None:
-        if rate is None:
-            raise BadRequest("the pipeline makes sound, but says nowhere how many samples a second has")
-        kept = _passed(result, _paths(session.outputs, "audio", "wav", len(sounds)), sounds)
-        for path, sound in kept:
-            sound_files.write_wav(path, sound, rate)
+            media.write_image(path, image, _fields(wanted, session), output.image, output.image_quality)
+    elif (made := getattr(result, "frames", None)) is not None:
+        heard = _heard(result, len(made), pipeline)
+        suffix = clips.CODECS[output.codec].suffix
+        kept = _passed(result, _paths(session.outputs, "clip", suffix, len(made)), list(zip(made, heard, strict=True)))
+        for path, (frames, sound) in kept:
+            _compare(frames, sound, output.fps)
+            clips.write_clip(path, frames, output.fps, tags(wanted, session), output.codec, output.crf, sound)
+    elif (made := getattr(result, "audios", None)) is not None:
+        rate = sounds.sampling_rate(pipeline)
+        made = made if isinstance(made, list) or np.ndim(made) > 1 else [made]
+        kept = _passed(result, _paths(session.outputs, "audio", sounds.FORMATS[output.audio].suffix, len(made)), made)
+        for path, each in kept:
+            sounds.write_sound(path, Sound(sounds.to_samples(each), rate), tags(wanted, session), output.audio)
     else:
         raise BadRequest(f"the pipeline makes neither images, frames nor audios, but {type(result).__name__}")
-    made = next(each for each in (images, clips, sounds) if each is not None)
     if not kept and len(made):
         return Made(outcome=Outcome.FILTERED, reason=SAFETY_CHECKER)
     return Made([Output(path.name, path) for path, _ in kept])
+
+
+def tags(wanted: Diffusers, session: Session) -> Mapping[str, str]:
+    """What is written into clips and sound about how they came to be, under the names that players know."""
+    fields = _fields(wanted, session)
+    return {"title": fields["prompt"], "comment": f"seed {fields['seed']}, model {fields['model']}"}
+
+
+def _fields(wanted: Diffusers, session: Session) -> dict[str, str]:
+    return {"prompt": str(wanted.params.get("prompt", "")), "seed": str(session.seed), "model": wanted.model}
+
+
+def _heard(result: Any, count: int, pipeline: Any) -> list[Sound | None]:
+    """What is heard beside each clip."""
+    for name in _BESIDE:
+        heard = getattr(result, name, None)
+        if heard is not None:
+            rate = sounds.sampling_rate(pipeline)
+            each = [heard] if count == 1 and np.ndim(heard) < 3 else heard
+            if len(each) != count:
+                raise BadRequest(f"the pipeline returned {count} clips, but sound for {len(each)}")
+            return [Sound(sounds.to_samples(one), rate) for one in each]
+    return [None] * count
+
+
+def _compare(frames: Sequence[Any], sound: Sound | None, fps: int) -> None:
+    if sound is None:
+        return
+    seen, heard = len(frames) / fps, sound.samples.shape[1] / sound.rate
+    if abs(seen - heard) > _APART * seen:
+        _log.warning(
+            "the clip lasts %.1f s, its sound %.1f s: set output.fps to the frame rate that the pipeline was asked for",
+            seen,
+            heard,
+        )
 
 
 def _passed(result: Any, paths: Sequence[Path], results: Sequence[Any]) -> list[tuple[Path, Any]]:
