@@ -222,6 +222,54 @@ def ltx() -> Any:
     )
 
 
+def framepack() -> Any:
+    """Clips section by section, each from what is known of the others."""
+    return diffusers.HunyuanVideoFramepackPipeline(
+        text_encoder=transformers.LlamaModel(
+            transformers.LlamaConfig(
+                vocab_size=120, hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4
+            )
+        ),
+        tokenizer=t5_tokenizer(),
+        text_encoder_2=transformers.CLIPTextModel(clip_config()),
+        tokenizer_2=clip_tokenizer(),
+        transformer=diffusers.HunyuanVideoFramepackTransformer3DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=10,
+            num_layers=1,
+            num_single_layers=1,
+            num_refiner_layers=1,
+            patch_size=2,
+            text_embed_dim=16,
+            pooled_projection_dim=32,
+            rope_axes_dim=(2, 4, 4),
+            has_image_proj=True,
+            image_proj_dim=16,
+            has_clean_x_embedder=True,
+        ),
+        vae=diffusers.AutoencoderKLHunyuanVideo(
+            latent_channels=4,
+            block_out_channels=(8, 8, 8, 8),
+            layers_per_block=1,
+            norm_num_groups=4,
+        ),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
+        image_encoder=transformers.SiglipVisionModel(
+            transformers.SiglipVisionConfig(
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=1,
+                num_attention_heads=4,
+                image_size=30,
+                patch_size=15,
+            )
+        ),
+        feature_extractor=transformers.SiglipImageProcessor(size={"height": 30, "width": 30}),
+    )
+
+
 def sd_dpm() -> Any:
     """A sampler that remembers, and draws noise."""
     return sd(
@@ -244,6 +292,16 @@ def sd_lcm() -> Any:
 
 PICTURE: Final = {"prompt": "dunes at dawn", "height": 16, "width": 16}
 CLIP: Final = {"prompt": "dunes at dawn", "height": 32, "width": 32, "num_frames": 9}
+SECTIONS: Final = {
+    "prompt": "dunes at dawn",
+    "prompt_template": {"template": "{}", "crop_start": 0},
+    "height": 32,
+    "width": 32,
+    "num_frames": 36,
+    "latent_window_size": 3,
+    "max_sequence_length": 16,
+}
+"""Four sections of 12 frames; the picture that they begin with aside."""
 MODELS: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
     "sd": (sd, PICTURE),
     "sdxl": (sdxl, PICTURE),
@@ -251,6 +309,7 @@ MODELS: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
     "sd3": (sd3, {**PICTURE, "max_sequence_length": 48}),
     "wan": (wan, {**CLIP, "max_sequence_length": 16}),
     "ltx": (ltx, {**CLIP, "max_sequence_length": 16}),
+    "framepack": (framepack, SECTIONS),
     "sd-dpm": (sd_dpm, PICTURE),
     "sd-pndm": (sd_pndm, PICTURE),
     "sd-heun": (sd_heun, PICTURE),

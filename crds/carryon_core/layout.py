@@ -11,6 +11,8 @@ CHECKPOINT: Final = "checkpoint/"
 """Folder below a unit's prefix with what a program keeps between its attempts."""
 JOURNAL: Final = "journal/"
 """Folder below a unit's prefix with what its denoiser has answered so far."""
+PREVIEWS: Final = "previews/"
+"""Folder below a unit's prefix with clips of its finished sections, as long as it is not done."""
 WORKER_DIGITS: Final = 12
 """Digits of a worker fingerprint that stand in keys."""
 _LONGEST: Final = 200
@@ -90,6 +92,22 @@ def journal_fields_key(unit_prefix: str, worker: str) -> str:
 def segment_key(unit_prefix: str, worker: str, pod_uid: str, number: int) -> str:
     """Key of one segment: each pod writes into a folder of its own."""
     return f"{journal_prefix(unit_prefix, worker)}{encode_id(pod_uid or 'nobody')}/{number:06}.safetensors"
+
+
+def previews_prefix(unit_prefix: str) -> str:
+    """Prefix of a unit's previews."""
+    return unit_prefix + PREVIEWS
+
+
+def preview_key(unit_prefix: str, section: int, sha256: str, suffix: str) -> str:
+    """Key of one section's preview, named by its content as artifacts are; `suffix` begins with a dot."""
+    return f"{previews_prefix(unit_prefix)}{section:03}.{sha256[:12]}{suffix}"
+
+
+def section_of(key: str) -> int | None:
+    """Number of the section that a preview with this key shows; None if it is none."""
+    number = key.rpartition("/")[2].partition(".")[0]
+    return int(number) if number.isascii() and number.isdigit() else None
 
 
 def artifact_name(name: str, sha256: str) -> str:

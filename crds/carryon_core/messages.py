@@ -167,6 +167,11 @@ class UnitProgress(Loose):
     item: str
     step: int | None = None
     steps: int | None = None
+    section: int | None = Field(default=None, description="Sections that are finished, of a unit that is made so.")
+    sections: int | None = Field(default=None, description="Sections in all, where the pipeline says so beforehand.")
+    previews: list[str] = Field(
+        default_factory=list, description="Keys of clips of finished sections, below the unit's prefix."
+    )
     phase: str = Field(description="loading, generating or publishing.")
     seconds: float = Field(description="Since this unit began.")
 

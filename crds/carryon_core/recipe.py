@@ -47,8 +47,8 @@ class Rendered:
         return made
 
     def text(self, files: Mapping[str, str | None]) -> str:
-        """Canonical JSON of what counts: of a file that is its content, wherever it lies."""
-        return canonical(_written(self.generate, lambda uri: {"sha256": files.get(uri)}))
+        """Canonical JSON of what counts: of a file that is its content, wherever it lies; previews do not."""
+        return canonical(_written(counting(self.generate), lambda uri: {"sha256": files.get(uri)}))
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,20 @@ def _check_gathering(stage: Stage, recipe: Recipe) -> None:
                 f'stage "{recipe.stage}": a template names {name}, but a stage with `each: {GATHERED}` has no item'
                 " before its own; take it out",
             )
+
+
+def counting(generate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration without what changes nothing that is made.
+
+    Args:
+        generate: Before templating or after, defaults left out.
+    """
+    given = generate.get("diffusers", {})
+    if "previews" not in given.get("output", {}):
+        return generate
+    output = {name: value for name, value in given["output"].items() if name != "previews"}
+    kept = {**given, "output": output} if output else {name: given[name] for name in given if name != "output"}
+    return {**generate, "diffusers": kept}
 
 
 def too_deep() -> SpecError:

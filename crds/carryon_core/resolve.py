@@ -15,7 +15,7 @@ from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_se
 from carryon_core.names import GATHERED, PREVIOUS
 from carryon_core.overrides import check_reserved, seed_of
 from carryon_core.pod_template import check_templates
-from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_text, recipes_of, too_deep
+from carryon_core.recipe import UNIT_LONGEST, Recipe, Rendered, check_text, counting, recipes_of, too_deep
 from carryon_core.spec import JobSpec, Stage
 
 __all__ = [
@@ -419,7 +419,7 @@ def _stage(
         digest=digest(
             {
                 "each": GATHERED if recipe.gathers else None,
-                "generate": recipe.template,
+                "generate": counting(recipe.template),
                 "seed": spec.seed,
                 "revision": stage.revision,
                 "upstream": [earlier.digest for earlier in before],

@@ -227,6 +227,30 @@ class DiffusersOutput(Model):
     audio: Literal["wav", "flac", "mp3", "aac", "opus"] = Field(
         default="wav", description="Format of sound; beside a clip's frames it is what the container takes."
     )
+    history: bool = Field(
+        default=True,
+        description="Keep the last latents of a clip beside it, as history.safetensors, where `extend` can go on from"
+        " them: HunyuanVideoFramepackPipeline with sampling_type vanilla.",
+    )
+    previews: bool = Field(
+        default=True,
+        description="Show the sections of a clip that is made section by section in the bucket as they are finished;"
+        " no part of what the unit is made from.",
+    )
+
+
+Seconds = Annotated[str | int | float, Field(json_schema_extra={"x-kubernetes-int-or-string": True})]
+
+
+class Extend(Model):
+    """A clip that is made longer."""
+
+    from_: StageName = Field(
+        alias="from", description="Stage in `after` whose unit made the clip, and made no other one."
+    )
+    seconds: Seconds = Field(
+        description="By how much at least, at the clip's own frame rate: a number above 0, or a template."
+    )
 
 
 class Scheduler(Model):
@@ -288,6 +312,11 @@ class Diffusers(Model):
         default_factory=dict, description="Arguments of the pipeline's call; values may be templates."
     )
     memory: Memory | None = Field(default=None, json_schema_extra={"nullable": False})
+    extend: Extend | None = Field(
+        default=None,
+        description="Go on from an earlier stage's clip instead of making one of its own.",
+        json_schema_extra={"nullable": False},
+    )
     output: DiffusersOutput = Field(
         default_factory=DiffusersOutput,
         json_schema_extra=rules(
@@ -812,6 +841,17 @@ class JobSpec(Model):
                 rule(
                     "self.all(s, !has(s.each) || s.each != 'job' || (has(s.after) && s.after.size() > 0))",
                     "a stage with each: job gathers what the stages in its after made: name at least one there",
+                ),
+                rule(
+                    "self.all(s, !has(s.generate.diffusers) || !has(s.generate.diffusers.extend)"
+                    " || (has(s.after) && s.generate.diffusers.extend.from in s.after))",
+                    "extend.from must name a stage in this stage's own after: add it there",
+                ),
+                rule(
+                    "self.all(s, !has(s.generate.diffusers) || !has(s.generate.diffusers.extend)"
+                    " || !has(s.each) || s.each != 'job')",
+                    "extend goes on from one clip: a stage with each: job gathers many, so extend them in a stage"
+                    " before it",
                 ),
                 rule(
                     "self.all(s, s.name != 'previous')",

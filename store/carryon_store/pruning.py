@@ -16,7 +16,8 @@ from carryon_store.protocol import ObjectInfo, Store
 
 UNTOUCHED: Final = timedelta(hours=1)
 """A version without done.json that was written to since then may be one that a worker is still at."""
-_RESUME_STATE: Final = (layout.CHECKPOINT, layout.JOURNAL)
+_LEFT: Final = (layout.CHECKPOINT, layout.JOURNAL, layout.PREVIEWS)
+"""What a version that is done has no use for."""
 _VERSION: Final = re.compile("[0-9a-f]{16}")
 
 
@@ -40,7 +41,8 @@ class _Version:
 def prune(store: Store, job: ResolvedJob, keep: int, now: datetime) -> int:
     """Delete what is outdated: of each unit the versions that are not today's, but for the newest.
 
-    Checkpoints and journals of a version that is done go too: a worker that died right after its work has left them.
+    Checkpoints, journals and previews of a version that is done go too: a worker that died right after its work has
+    left them.
 
     Items and stages that the job no longer has keep all they made, and so does a unit whose fingerprint is not known
     today.
@@ -83,7 +85,7 @@ def _outdated(store: Store, job: ResolvedJob, stage: ResolvedStage, keep: int, n
         yield from finished[keep:]
         current = [each for each in versions if each.prefix == today[item] and each.done]
         for each in (*current, *finished[:keep]):
-            if left := tuple(key for key in each.keys if key.removeprefix(each.prefix).startswith(_RESUME_STATE)):
+            if left := tuple(key for key in each.keys if key.removeprefix(each.prefix).startswith(_LEFT)):
                 yield replace(each, keys=left)
         yield from (each for each in earlier if each.done is None and each.touched < now - UNTOUCHED)
 

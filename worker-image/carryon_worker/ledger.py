@@ -58,6 +58,9 @@ class Current:
     watched: bool = True
     step: int | None = None
     steps: int | None = None
+    section: int | None = None
+    sections: int | None = None
+    previews: Callable[[], Sequence[str]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,15 @@ class Ledger:
         """The unit at work reached a step, which counts as movement."""
         self.moved()
         self._current = replace(self._at_work(), step=step, steps=steps)
+
+    def section(self, finished: int, sections: int | None) -> None:
+        """Of the unit at work so many sections are finished, which counts as movement."""
+        self.moved()
+        self._current = replace(self._at_work(), section=finished, sections=sections)
+
+    def shows(self, previews: Callable[[], Sequence[str]]) -> None:
+        """Where to ask for keys of the previews of the unit at work, from any thread."""
+        self._current = replace(self._at_work(), previews=previews)
 
     def durable(self) -> None:
         """The unit at work has left something that a later attempt goes on from; from any thread, before it ends."""
@@ -192,6 +204,9 @@ class Ledger:
                 item=current.unit.item,
                 step=current.step,
                 steps=current.steps,
+                section=current.section,
+                sections=current.sections,
+                previews=list(current.previews()),
                 phase=current.phase,
                 seconds=round(self._clock() - current.began, 3),
             ),

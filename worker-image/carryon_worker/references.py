@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import InputFile
+from carryon_worker.generators import HISTORY, InputFile
 from carryon_worker.inputs import Inputs, Source
 
 
@@ -55,7 +55,7 @@ def _find(
     source = sources[stage]
     if isinstance(source, Source):
         return _of_one(stage, name, source.files)
-    found = [file for each in source for file in each.files if name in (None, file.name)]
+    found = [file for each in source for file in each.files if name == file.name or (name is None and _meant(file))]
     if source and not found:
         there = ", ".join(sorted({file.name for each in source for file in each.files}))
         raise BadRequest(f"inputs.{stage} has no artifact {name} in any unit: they have {there}")
@@ -69,6 +69,12 @@ def _of_one(stage: str, name: str | None, files: Sequence[InputFile]) -> InputFi
             if file.name == name:
                 return file
         raise BadRequest(f"inputs.{stage} has no artifact {name}: it has {there}")
-    if len(files) != 1:
-        raise BadRequest(f"inputs.{stage} has {len(files)} artifacts ({there}): name one, as in inputs.{stage}['NAME']")
-    return files[0]
+    meant = [file for file in files if _meant(file)]
+    if len(meant) != 1:
+        raise BadRequest(f"inputs.{stage} has {len(meant)} artifacts ({there}): name one, as in inputs.{stage}['NAME']")
+    return meant[0]
+
+
+def _meant(file: InputFile) -> bool:
+    """Whether a file is meant where none is named: what lies beside it for us is not."""
+    return file.name != HISTORY

@@ -23,6 +23,7 @@ from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import Generator, Made
 from carryon_worker.journal.unit import Journal
 from carryon_worker.ledger import Ledger, Phase
+from carryon_worker.previews import Previews
 from carryon_worker.session import Session
 from carryon_worker.settings import Settings
 
@@ -124,10 +125,13 @@ class Runner:
             self._assignment.checkpoint,
             self._ledger.durable,
         )
+        previews = Previews(self._store, prefix, scratch / "previews")
+        self._ledger.shows(lambda: previews.names)
         try:
-            self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints, journal))
+            self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints, journal, previews))
             checkpoints.discard()
             journal.discard()
+            previews.discard()
         except Exception as error:
             # Whoever ends the process saves by itself, from these folders.
             self._ending.give_way()
@@ -141,6 +145,7 @@ class Runner:
         finally:
             checkpoints.close()
             journal.close()
+            previews.close()
             self._session = None
             shutil.rmtree(scratch, onerror=lambda _, path, why: _log.warning("%s stays: %s", path, why[1]))
 
@@ -169,7 +174,9 @@ class Runner:
         session.watch(True)
         return files
 
-    def _open_session(self, unit: AssignedUnit, scratch: Path, checkpoints: Checkpoints, journal: Journal) -> Session:
+    def _open_session(
+        self, unit: AssignedUnit, scratch: Path, checkpoints: Checkpoints, journal: Journal, previews: Previews
+    ) -> Session:
         self._session = Session(
             namespace=self._assignment.namespace,
             job=self._assignment.job,
@@ -188,6 +195,7 @@ class Runner:
             pin=self._pin,
             cancelled=lambda: self._ending.claimed,
             journal=journal,
+            previews=previews,
             _ledger=self._ledger,
             _checkpoints=checkpoints,
         )

@@ -13,6 +13,7 @@ from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.journal.unit import Journal
 from carryon_worker.ledger import Ledger
+from carryon_worker.previews import Previews
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Session:
             function it is given if no worker of the job has done so yet.
         cancelled: Whether the process is about to end, so that work begun now is in vain.
         journal: Keeps a denoiser's calls, where the job wants them kept.
+        previews: Show what is finished of a unit before it is done.
     """
 
     namespace: str
@@ -57,6 +59,7 @@ class Session:
     pin: Callable[[str, str | None, Callable[[], str]], str]
     cancelled: Callable[[], bool]
     journal: Journal
+    previews: Previews
     _ledger: Ledger
     _checkpoints: Checkpoints
 
@@ -68,6 +71,10 @@ class Session:
         """Steps that are done."""
         current = self._ledger.current
         return (current.step or 0) if current else 0
+
+    def section(self, finished: int, sections: int | None = None) -> None:
+        """Of a unit that is made section by section, `finished` of `sections` are."""
+        self._ledger.section(finished, sections)
 
     def moved(self) -> None:
         """Something moved that is no step: bytes, a frame decoded, a remote poll that counted on."""

@@ -13,6 +13,8 @@ from carryon_worker.failures import BadRequest
 from carryon_worker.session import Session
 
 GROUP: Final = "carryon.generators"
+HISTORY: Final = "history.safetensors"
+"""Artifact beside a clip, by which a later unit goes on from it; a template that means it names it."""
 
 
 @dataclass(frozen=True, slots=True)

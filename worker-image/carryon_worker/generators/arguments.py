@@ -73,6 +73,11 @@ def accepted(call: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return {each.name: each for each in signature.parameters.values() if each.kind in by_name and each.name != "self"}
 
 
+def value_of(call: Callable[..., Any], params: Mapping[str, Any], name: str) -> Any:
+    """What an argument of a pipeline's call is: given, or by default."""
+    return params[name] if name in params else accepted(call)[name].default
+
+
 def check(pipeline: str, params: Mapping[str, Any], takes: Mapping[str, inspect.Parameter]) -> None:
     """Make sure that a pipeline can be called with these parameters.
 

@@ -7,8 +7,10 @@ switched off, and beyond its memory with its cutree, which ended the process.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,8 +21,10 @@ import numpy as np
 
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import sounds
-from carryon_worker.generators.media import Pixels, to_pixels
+from carryon_worker.generators.media import Pixels, read_frames, to_pixels
 from carryon_worker.generators.sounds import Sound
+
+_log = logging.getLogger(__name__)
 
 _BT709: Final = 1
 _LIMITED_RANGE: Final = 1
@@ -71,7 +75,7 @@ _IN_RGB: Final = "bgr0"
 def write_clip(
     path: Path,
     frames: Sequence[Any],
-    fps: int,
+    fps: int | Fraction,
     metadata: Mapping[str, str],
     codec: str = "h264",
     crf: int | None = None,
@@ -94,10 +98,7 @@ def write_clip(
     """
     how = CODECS[codec]
     pictures = [to_pixels(frame) if how.pixels == _IN_RGB else _even(to_pixels(frame)) for frame in frames]
-    # Bit-exact: no time, no version of the muxer in the file.
-    options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if how.container in ("mp4", "mov") else {})}
-    with av.open(str(path), "w", format=how.container, options=options) as container:
-        container.metadata.update(metadata)
+    with _open(path, how, metadata) as container:
         stream = _stream(container, how, fps, pictures[0].shape[:2], crf)
         track = None if sound is None else sounds.Track(container, how.sound, sound)
         try:
@@ -113,14 +114,88 @@ def write_clip(
             for packet in stream.encode(frame.reformat(format=how.pixels, dst_colorspace=colours, threads=_THREADS)):
                 container.mux(packet)
             if track is not None:
-                track.until(number / fps)
+                track.until(float(number / fps))
         for packet in stream.encode():
             container.mux(packet)
         if track is not None:
             track.end()
 
 
-def _stream(container: Any, how: Codec, fps: int, size: tuple[int, ...], crf: int | None) -> Any:
+def write_longer(
+    path: Path, before: Path, frames: Sequence[Any], metadata: Mapping[str, str], codec: str, crf: int | None
+) -> None:
+    """Write a clip that begins as another does, at its frame rate.
+
+    What there was is taken over as it lies in its file, so that its frames are the same to the bit, where codec, size
+    and settings are the same; else it is decoded and written anew.
+
+    Args:
+        path: Where to.
+        before: File of the clip that it begins as.
+        frames: What follows, as `to_pixels` takes it.
+        metadata: As of `write_clip`.
+        codec: Of `CODECS`.
+        crf: As of `write_clip`.
+    """
+    with av.open(str(before)) as container:
+        rate = container.streams.video[0].average_rate
+    if rate is None:
+        raise BadRequest(f"{before.name} does not say how many frames a second has")
+    added = path.with_name(f"added-{path.name}")
+    try:
+        write_clip(added, frames, rate, metadata, codec, crf)
+        if not _join(path, (before, added), CODECS[codec], metadata):
+            _log.info("%s is of another kind than what follows: it is written anew", before.name)
+            write_clip(path, [*read_frames(before), *frames], rate, metadata, codec, crf)
+    finally:
+        added.unlink(missing_ok=True)
+
+
+def _join(path: Path, parts: Sequence[Path], how: Codec, metadata: Mapping[str, str]) -> bool:
+    """Write the packets of several files one after another; whether they fit."""
+    with ExitStack() as opened:
+        containers = [opened.enter_context(av.open(str(part))) for part in parts]
+        streams = [container.streams.video[0] for container in containers]
+        if len({_kind(container, stream) for container, stream in zip(containers, streams, strict=True)}) > 1:
+            return False
+        target = opened.enter_context(_open(path, how, metadata))
+        stream = target.add_stream_from_template(streams[0])
+        shift = 0
+        for container, source in zip(containers, streams, strict=True):
+            end = shift
+            for packet in container.demux(source):
+                if packet.dts is None or packet.pts is None:
+                    # The empty one at the end.
+                    continue
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, stream
+                end = max(end, packet.pts + (packet.duration or 0))
+                target.mux(packet)
+            shift = end
+    return True
+
+
+def _kind(container: Any, stream: Any) -> tuple[Any, ...]:
+    """What two streams must have in common for one to follow the other."""
+    context = stream.codec_context
+    return (
+        container.format.name,
+        context.codec.canonical_name,
+        (context.width, context.height, context.pix_fmt),
+        context.extradata,
+        stream.time_base,
+        stream.average_rate,
+    )
+
+
+def _open(path: Path, how: Codec, metadata: Mapping[str, str]) -> Any:
+    # Bit-exact: no time, no version of the muxer in the file.
+    options = {"fflags": "+bitexact", **({"movflags": "+faststart"} if how.container in ("mp4", "mov") else {})}
+    container = av.open(str(path), "w", format=how.container, options=options)
+    container.metadata.update(metadata)
+    return container
+
+
+def _stream(container: Any, how: Codec, fps: int | Fraction, size: tuple[int, ...], crf: int | None) -> Any:
     stream = container.add_stream(how.encoder, rate=Fraction(fps))
     stream.height, stream.width = size
     stream.pix_fmt = how.pixels

@@ -12,7 +12,8 @@ import logging
 import random
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -33,15 +34,19 @@ from carryon_worker.generators import (
     arguments,
     compiling,
     determinism,
+    extending,
     loading,
     media,
     placement,
     relief,
     results,
     schedulers,
+    sections,
     shortage,
 )
 from carryon_worker.generators.bytes_moved import moving_while_bytes_move
+from carryon_worker.generators.extending import Extension
+from carryon_worker.generators.history import History
 from carryon_worker.generators.loading import Sources
 from carryon_worker.journal import interception, surroundings
 from carryon_worker.journal.fingerprint import Fields
@@ -51,6 +56,26 @@ from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
 _LIBRARIES: Final = ("torch", "diffusers", "transformers", "accelerate", "peft", "safetensors", "av")
+
+
+@dataclass
+class _Request:
+    """One unit's call of its pipeline.
+
+    Attributes:
+        wanted: The unit's configuration.
+        params: Arguments of the call that are not the worker's own.
+        takes: What the pipeline accepts.
+        extension: The clip that it makes longer, if any.
+        history: What is kept of the clip that was made.
+    """
+
+    wanted: Diffusers
+    params: Mapping[str, Any]
+    takes: Mapping[str, Any]
+    session: Session
+    extension: Extension | None
+    history: History | None = None
 
 
 class DiffusersGenerator(Generator):
@@ -99,39 +124,32 @@ class DiffusersGenerator(Generator):
     def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Call the pipeline and write what it made."""
         wanted = _parse(config)
+        extension = None
+        if wanted.extend is not None:
+            extension = extending.plan(self._pipeline, wanted, wanted.extend, session)
+        params = wanted.params if extension is None else extension.params
         name = type(self._pipeline).__name__
         takes = arguments.accepted(type(self._pipeline).__call__)
-        arguments.check(name, wanted.params, takes)
-        ours: dict[str, Any] = {
-            # Arrays show what is not a number; PIL images would be black.
-            "output_type": "np",
-            "return_dict": True,
-            "callback_on_step_end": _steps(session),
-        }
-        given = {**wanted.params, **{each: value for each, value in ours.items() if each in takes}}
+        arguments.check(name, params, takes)
+        request = _Request(wanted, params, takes, session, extension)
         try:
             with self._explaining_shortage(self._overrides, wanted.dtype):
-                if session.journal.enabled:
-                    result = self._resume(config, given, "generator" in takes, session)
-                else:
-                    result = self._call(given, "generator" in takes, session.seed)
+                result = self._resume(config, request) if session.journal.enabled else self._call(request)
         except (TypeError, ValueError, AttributeError, NotImplementedError, KeyError, IndexError) as error:
             if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
             if wanted.scheduler and (why := schedulers.refused_by(error, wanted.scheduler.class_)):
                 raise BadRequest(f"{name} {why}") from error
             raise
-        return results.write(result, wanted, session, self._pipeline)
+        return results.write(result, wanted, session, self._pipeline, extension, request.history)
 
-    def _resume(
-        self, config: Mapping[str, Any], given: Mapping[str, Any], takes_generator: bool, session: Session
-    ) -> Any:
+    def _resume(self, config: Mapping[str, Any], request: _Request) -> Any:
         """Call the pipeline; its denoiser is answered from the unit's journal as far as that reaches.
 
         Raises:
             BadRequest: The denoiser's calls can't be caught.
         """
-        wanted = _parse(config)
+        wanted, session = request.wanted, request.session
         if self._interception is None:
             try:
                 self._interception = interception.attach(self._pipeline.components)
@@ -142,13 +160,13 @@ class DiffusersGenerator(Generator):
         which = self._sources.fields if self._sources is not None else None
         if which is None:
             _log.warning("nothing is kept of a unit whose model names no commit: %s", wanted.model)
-            return self._call(given, takes_generator, session.seed)
-        chain = session.open_journal({**self._fingerprint(wanted, session), **which})
+            return self._call(request)
+        chain = session.open_journal({**self._fingerprint(request), **which})
         while True:
             recorder = Recorder(session.journal, chain, self._interception.components, session.steps, session.moved)
             try:
                 with self._interception.asking(recorder):
-                    result = self._call(given, takes_generator, session.seed)
+                    result = self._call(request)
                 recorder.finish()
                 return result
             except Diverged as diverged:
@@ -159,18 +177,35 @@ class DiffusersGenerator(Generator):
                 self.load(config, session)
                 self._interception = interception.attach(self._pipeline.components)
 
-    def _call(self, given: Mapping[str, Any], takes_generator: bool, seed: int) -> Any:
+    def _call(self, request: _Request) -> Any:
         """Seeded on the CPU, which draws the same on every machine, and for whatever draws from elsewhere."""
-        generator = {"generator": torch.Generator("cpu").manual_seed(seed)} if takes_generator else {}
-        _seed(seed)
-        return self._pipeline(**given, **generator)
+        session, takes, extension = request.session, request.takes, request.extension
+        before = extension.history if extension else None
+        follower = sections.follow(self._pipeline, request.params, request.wanted.output, session, before)
+        ours: dict[str, Any] = {
+            # Arrays show what is not a number; PIL images would be black.
+            "output_type": "np",
+            "return_dict": True,
+            "callback_on_step_end": follower.step_ended,
+            "generator": torch.Generator("cpu").manual_seed(session.seed),
+        }
+        given = {**request.params, **{each: value for each, value in ours.items() if each in takes}}
+        with ExitStack() as around:
+            if extension is not None:
+                around.enter_context(extension.applied(self._pipeline))
+            around.enter_context(follower.watching())
+            _seed(session.seed)
+            result = self._pipeline(**given)
+        request.history = follower.history()
+        return result
 
-    def _fingerprint(self, wanted: Diffusers, session: Session) -> Fields:
+    def _fingerprint(self, request: _Request) -> Fields:
         return {
             **surroundings.libraries(),
             **surroundings.machine(self._target),
             **surroundings.pipeline(self._pipeline, {**placement.OFF, **self._overrides, **self._compiler()}),
-            **surroundings.call(wanted.params, session.seed, session.inputs),
+            **surroundings.call(request.params, request.session.seed, request.session.inputs),
+            **(request.extension.fields if request.extension else {}),
         }
 
     @contextmanager
@@ -240,11 +275,3 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _steps(session: Session) -> Any:
-    def step_ended(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        session.step(step + 1, getattr(pipeline, "num_timesteps", None))
-        return tensors
-
-    return step_ended

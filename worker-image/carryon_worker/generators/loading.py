@@ -21,7 +21,7 @@ from carryon_worker.generators.models import Located
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.session import Session
 
-_OF_THE_CALL: Final = {"params", "output", "memory"}
+_OF_THE_CALL: Final = {"extend", "memory", "output", "params"}
 """Fields of a configuration that do not shape the pipeline."""
 
 

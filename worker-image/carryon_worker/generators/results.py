@@ -12,7 +12,10 @@ import numpy as np
 from carryon_core.done import Outcome
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import Made, Output, clips, media, sounds
+from carryon_worker.generators import HISTORY, Made, Output, clips, media, sounds
+from carryon_worker.generators import history as histories
+from carryon_worker.generators.extending import Extension
+from carryon_worker.generators.history import History
 from carryon_worker.generators.sounds import Sound
 from carryon_worker.session import Session
 
@@ -27,7 +30,14 @@ _APART: Final = 0.1
 """Share of a clip's length by which its sound may be longer or shorter before the log says so."""
 
 
-def write(result: Any, wanted: Diffusers, session: Session, pipeline: Any) -> Made:
+def write(
+    result: Any,
+    wanted: Diffusers,
+    session: Session,
+    pipeline: Any,
+    extension: Extension | None = None,
+    history: History | None = None,
+) -> Made:
     """Write what the safety checker passed into the session's outputs.
 
     Args:
@@ -36,6 +46,8 @@ def write(result: Any, wanted: Diffusers, session: Session, pipeline: Any) -> Ma
         wanted: The unit's configuration.
         session: Of the unit.
         pipeline: That made it; says how many samples of sound a second has.
+        extension: The clip that it made longer, if any.
+        history: What a later unit may go on from, to be kept beside the clip.
 
     Raises:
         BadRequest: The pipeline makes none of these.
@@ -51,8 +63,12 @@ def write(result: Any, wanted: Diffusers, session: Session, pipeline: Any) -> Ma
         suffix = clips.CODECS[output.codec].suffix
         kept = _passed(result, _paths(session.outputs, "clip", suffix, len(made)), list(zip(made, heard, strict=True)))
         for path, (frames, sound) in kept:
-            _compare(frames, sound, output.fps)
-            clips.write_clip(path, frames, output.fps, tags(wanted, session), output.codec, output.crf, sound)
+            if extension is None:
+                _compare(frames, sound, output.fps)
+                clips.write_clip(path, frames, output.fps, tags(wanted, session), output.codec, output.crf, sound)
+            else:
+                before, new = extension.clip.path, extension.new(frames)
+                clips.write_longer(path, before, new, tags(wanted, session), output.codec, output.crf)
     elif (made := getattr(result, "audios", None)) is not None:
         rate = sounds.sampling_rate(pipeline)
         made = made if isinstance(made, list) or np.ndim(made) > 1 else [made]
@@ -63,7 +79,11 @@ def write(result: Any, wanted: Diffusers, session: Session, pipeline: Any) -> Ma
         raise BadRequest(f"the pipeline makes neither images, frames nor audios, but {type(result).__name__}")
     if not kept and len(made):
         return Made(outcome=Outcome.FILTERED, reason=SAFETY_CHECKER)
-    return Made([Output(path.name, path) for path, _ in kept])
+    outputs = [Output(path.name, path) for path, _ in kept]
+    if history is not None:
+        outputs.append(Output(HISTORY, session.outputs / HISTORY))
+        histories.save(history, outputs[-1].path)
+    return Made(outputs)
 
 
 def tags(wanted: Diffusers, session: Session) -> Mapping[str, str]:
