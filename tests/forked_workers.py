@@ -21,6 +21,7 @@ from typing import Any, Final
 
 DENOISERS: Final = (
     "FluxTransformer2DModel",
+    "HunyuanVideoFramepackTransformer3DModel",
     "LTXVideoTransformer3DModel",
     "SD3Transformer2DModel",
     "UNet2DConditionModel",
@@ -37,14 +38,25 @@ ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
 """Tiny models gain nothing from more, and lose much where the machine is busy."""
 PIPELINES: Final = (
     "FluxPipeline",
+    "HunyuanVideoFramepackPipeline",
+    "LTXConditionPipeline",
     "LTXPipeline",
     "StableDiffusion3Pipeline",
     "StableDiffusionPipeline",
     "StableDiffusionXLPipeline",
+    "WanImageToVideoPipeline",
     "WanPipeline",
 )
-DECODERS: Final = ("AutoencoderKL", "AutoencoderKLLTXVideo", "AutoencoderKLWan")
-ENCODERS: Final = ("CLIPTextModel", "CLIPTokenizer", "T5EncoderModel", "T5Tokenizer", "UMT5EncoderModel")
+DECODERS: Final = ("AutoencoderKL", "AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo", "AutoencoderKLWan")
+ENCODERS: Final = (
+    "CLIPTextModel",
+    "CLIPTokenizer",
+    "LlamaModel",
+    "SiglipVisionModel",
+    "T5EncoderModel",
+    "T5Tokenizer",
+    "UMT5EncoderModel",
+)
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,22 @@ def ltx() -> Any:
     )
 
 
+def wan_i2v() -> Any:
+    """As Wan 2.2 of 5B: what the clip begins with takes the place of noise."""
+    return diffusers.WanImageToVideoPipeline(
+        tokenizer=t5_tokenizer(),
+        text_encoder=transformers.UMT5EncoderModel(t5_config(transformers.UMT5Config)),
+        vae=wan_vae(),
+        transformer=wan_transformer(),
+        expand_timesteps=True,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def ltx_condition() -> Any:
+    return diffusers.LTXConditionPipeline(**ltx().components)
+
+
 def framepack() -> Any:
     """Clips section by section, each from what is known of the others."""
     return diffusers.HunyuanVideoFramepackPipeline(
@@ -309,20 +325,25 @@ MODELS: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
     "sd3": (sd3, {**PICTURE, "max_sequence_length": 48}),
     "wan": (wan, {**CLIP, "max_sequence_length": 16}),
     "ltx": (ltx, {**CLIP, "max_sequence_length": 16}),
-    "framepack": (framepack, SECTIONS),
     "sd-dpm": (sd_dpm, PICTURE),
     "sd-pndm": (sd_pndm, PICTURE),
     "sd-heun": (sd_heun, PICTURE),
     "sd-lcm": (sd_lcm, PICTURE),
 }
 """Name -> how it is built, and what it is called with, the number of steps aside."""
+BEGINNING: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
+    "framepack": (framepack, SECTIONS),
+    "wan-i2v": (wan_i2v, {**CLIP, "max_sequence_length": 16}),
+    "ltx-condition": (ltx_condition, {**CLIP, "max_sequence_length": 16}),
+}
+"""Those that are given how their clip begins, likewise."""
 
 
 def build(name: str, folder: Path) -> None:
     """Write a pipeline into a folder, with weights that are the same every time."""
     torch.manual_seed(3)
     with torch.no_grad():
-        MODELS[name][0]().save_pretrained(folder)
+        {**MODELS, **BEGINNING}[name][0]().save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -510,6 +510,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.stages[0].generate.text.output.name",
         "output.name must be letters, digits, dashes, dots and underscores, such as draft",
     ),
+    "extending what is not before": (
+        {"spec.stages.1.generate": {"diffusers": {"model": "m", "extend": {"from": "clip", "seconds": 5}}}},
+        "spec.stages",
+        "extend.from must name a stage in this stage's own after: add it there",
+    ),
+    "extending many": (
+        {
+            "spec.stages.1.generate": {"diffusers": {"model": "m", "extend": {"from": "image", "seconds": 5}}},
+            "spec.stages.1.each": "job",
+        },
+        "spec.stages",
+        "extend goes on from one clip: a stage with each: job gathers many, so extend them in a stage before it",
+    ),
+    "extending by nothing said": (
+        {"spec.stages.1.generate": {"diffusers": {"model": "m", "extend": {"from": "image"}}}},
+        "spec.stages[1].generate.diffusers.extend.seconds",
+        "Required value",
+    ),
     "a codec that is none": (
         {IMAGE: {"diffusers": {"model": "m", "output": {"codec": "h265"}}}},
         "spec.stages[0].generate.diffusers.output.codec",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -13,9 +11,7 @@ import torch
 from PIL import Image
 
 import tiny_models
-from carryon_core.spec import Diffusers, Extend
-from carryon_worker.failures import BadRequest
-from carryon_worker.generators import clips, extending, history
+from carryon_worker.generators import history
 from carryon_worker.generators.extending import Extension
 from carryon_worker.generators.history import History, Keeping
 

@@ -159,7 +159,7 @@ def _join(path: Path, parts: Sequence[Path], how: Codec, metadata: Mapping[str, 
         if len({_kind(container, stream) for container, stream in zip(containers, streams, strict=True)}) > 1:
             return False
         target = opened.enter_context(_open(path, how, metadata))
-        stream = target.add_stream_from_template(streams[0])
+        stream = target.add_stream_from_template(streams[0], opaque=True)
         shift = 0
         for container, source in zip(containers, streams, strict=True):
             end = shift

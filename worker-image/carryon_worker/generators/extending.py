@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 _FPS: Final = DiffusersOutput().fps
 _SIZE: Final = ("height", "width")
+_FADING: Final = 8
+"""New frames over which what is left of a difference at the seam fades out."""
 
 
 _Framepack: Any = HunyuanVideoFramepackPipeline
@@ -129,13 +131,23 @@ class Extension:
     def new(self, frames: Any) -> Any:
         """What comes after the clip, of the frames that the pipeline returned.
 
+        The clip's last picture is among them too, somewhat changed: decoded from another beginning, not from a file.
+        That difference fades out over the first new frames, so that no step is seen where they begin.
+
         Args:
             frames: Shape (frames, height, width, 3), in [0, 1].
         """
-        again = np.asarray(frames[self.drop - 1], dtype=np.float32) * 255
-        apart = float(np.abs(again - np.asarray(self.clip.frames[-1].convert("RGB"), dtype=np.float32)).mean())
-        _log.info("going on from frame %d; its picture came back %.1f of 255 apart", len(self.clip.frames), apart)
-        return frames[self.drop :]
+        own = np.asarray(self.clip.frames[-1].convert("RGB"), dtype=np.float32) / 255
+        difference = own - frames[self.drop - 1]
+        _log.info(
+            "going on from frame %d; its picture came back %.1f of 255 apart",
+            len(self.clip.frames),
+            255 * float(np.abs(difference).mean()),
+        )
+        new = np.array(frames[self.drop :], dtype=np.float32)
+        for number, frame in enumerate(new[:_FADING], start=1):
+            frame += difference * (1 - number / (_FADING + 1))
+        return new.clip(0.0, 1.0)
 
 
 def plan(pipeline: Any, wanted: Diffusers, extend: Extend, session: Session) -> Extension:

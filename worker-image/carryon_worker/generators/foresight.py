@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from carryon_core.spec import Diffusers
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import adapters, arguments, models, pipelines, schedulers
+from carryon_worker.generators import adapters, arguments, extendable, models, pipelines, schedulers
 from carryon_worker.generators.arguments import Kind, Problem
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,14 @@ class Foresight:
         if message := adapters.refusal(seen.kind, wanted):
             yield Problem("adapters", Kind.INVALID, message)
         params = _unseen(wanted.params)
+        if wanted.extend is not None:
+            try:
+                extendable.check(seen.name, wanted.params)
+                extendable.seconds(wanted.extend.seconds)
+            except BadRequest as error:
+                yield Problem("extend", Kind.INVALID, error.message)
+                return
+            params = {**dict.fromkeys(extendable.arguments_of(seen.name), arguments.UNSEEN), **params}
         yield from arguments.problems(seen.name, params, seen.takes)
         for name in _PROMPTS:
             yield from self._too_long(name, params, seen)
