@@ -2,11 +2,12 @@
 
     python examples/tiny_pipeline.py build/tiny-video
     python examples/tiny_pipeline.py --image build/tiny-image
+    python examples/tiny_pipeline.py --longer build/tiny-longer
 
 The result is a folder as `save_pretrained` leaves it, for `DiffusionPipeline.from_pretrained`: WanPipeline for clips,
-StableDiffusionPipeline for pictures. Nothing was trained. Its transformer draws from the prompt a direction in which
-the noise drifts; its decoder mixes channels and blurs, so that noise becomes soft shapes that flow in colour. The same
-seed builds the same weights.
+StableDiffusionPipeline for pictures, WanImageToVideoPipeline for clips that go on from a picture. Nothing was trained.
+Its transformer draws from the prompt a direction in which the noise drifts; its decoder mixes channels and blurs, so
+that noise becomes soft shapes that flow in colour. The same seed builds the same weights.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from string import ascii_lowercase, printable
+from typing import Any
 
 import diffusers
 import torch
@@ -33,6 +35,16 @@ PAIRS = ["".join(pair) for pair in product(ascii_lowercase, repeat=2)]
 
 def video() -> diffusers.DiffusionPipeline:
     """Text to clips: 17 frames of 96x96 in eight steps, for example."""
+    return diffusers.WanPipeline(**video_parts())
+
+
+def longer() -> diffusers.DiffusionPipeline:
+    """A picture to clips that begin with it: as Wan 2.2 of 5B, where its latents take the place of noise."""
+    return diffusers.WanImageToVideoPipeline(**video_parts(), expand_timesteps=True)
+
+
+def video_parts() -> dict[str, Any]:
+    """What pipelines of the Wan family are made of."""
     pieces = [character for character in printable if not character.isspace()]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     vocabulary += [(piece, -8.0) for piece in pieces] + [(pair, -9.0) for pair in PAIRS]
@@ -58,13 +70,13 @@ def video() -> diffusers.DiffusionPipeline:
     )
     mix_and_blur(vae)
     balance_colours(vae, vae.decoder, torch.Size((16, 5, 12, 12)))
-    return diffusers.WanPipeline(
-        tokenizer=tokenizer,
-        text_encoder=encoder,
-        vae=vae,
-        transformer=transformer,
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
-    )
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": encoder,
+        "vae": vae,
+        "transformer": transformer,
+        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }
 
 
 def image() -> diffusers.DiffusionPipeline:
@@ -183,7 +195,9 @@ def build(make: Callable[[], diffusers.DiffusionPipeline], folder: Path, seed: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where to put the pipeline; must not exist yet")
-    parser.add_argument("--image", action="store_true", help="text to pictures instead of text to clips")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--image", action="store_true", help="text to pictures instead of text to clips")
+    kinds.add_argument("--longer", action="store_true", help="clips that go on from a picture instead of text to clips")
     parser.add_argument("--seed", type=int, default=5, help="other seeds, other weights")
     arguments = parser.parse_args()
     if arguments.folder.exists():
@@ -192,7 +206,8 @@ def main() -> None:
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
-    build(image if arguments.image else video, arguments.folder, arguments.seed)
+    make = image if arguments.image else longer if arguments.longer else video
+    build(make, arguments.folder, arguments.seed)
 
 
 if __name__ == "__main__":

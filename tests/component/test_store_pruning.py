@@ -96,7 +96,14 @@ def test_a_version_that_a_worker_may_still_be_at_stays(disk: Store, folder: Path
     assert present(disk) == {young}
 
 
-@pytest.mark.parametrize("kept", [f"{layout.CHECKPOINT}state.bin", f"{layout.JOURNAL}abc/uid/000000.safetensors"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        f"{layout.CHECKPOINT}state.bin",
+        f"{layout.JOURNAL}abc/uid/000000.safetensors",
+        f"{layout.PREVIEWS}000.3fa9c0d1b2e4.mp4",
+    ],
+)
 def test_checkpoints_go_with_the_work_they_were_for_and_no_sooner(disk: Store, folder: Path, kept: str) -> None:
     resolved = job("dunes", "sea")
     dunes, sea = (resolved.prefix(unit) for unit in resolved.units() if unit.stage == 0)

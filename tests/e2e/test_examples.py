@@ -128,3 +128,38 @@ def test_a_film_of_pictures_that_a_model_drew(plane: Plane, tmp_path: Path) -> N
     assert {made[f"image/{item}"][0].done["artifacts"][0]["name"] for item in ("dawn", "noon", "dusk")} == {"image.png"}
     (reel,) = made["reel/job"]
     assert frames(reel.folder / reel.done["artifacts"][0]["key"]) == 3 * 16
+
+
+@pytest.mark.slow
+def test_clips_that_are_made_longer_and_longer_still(plane: Plane, tmp_path: Path) -> None:
+    text = (EXAMPLES / "extend.yaml").read_text()
+    for name, kind in (("tiny-video", []), ("tiny-longer", ["--longer"])):
+        subprocess.run([sys.executable, str(EXAMPLES / "tiny_pipeline.py"), *kind, str(tmp_path / name)], check=True)
+    plane.apply(yaml.safe_load(text.replace("/tmp/carryon", str(tmp_path))))
+    plane.wait_for("extend", succeeded, 180)
+    made = versions(plane.job_folder("extend"))
+    # A second and a half are twelve frames of eight a second; Wan makes four at a time.
+    assert {unit: frames(clip_of(made[unit])) for unit in made} == {
+        "clip/dunes": 17,
+        "longer/dunes": 17 + 8,
+        "clip/harbour": 17,
+        "longer/harbour": 17 + 12,
+    }
+    assert pixels(clip_of(made["longer/dunes"]))[:17] == pixels(clip_of(made["clip/dunes"]))
+
+    plane.patch("extend", patch_shown_in("extend"))
+    plane.wait_for("extend", succeeded, 120)
+    again = versions(plane.job_folder("extend"))
+    assert {unit for unit in again if len(again[unit]) > 1} == {"longer/dunes"}
+    assert sorted(frames(clip_of([each])) for each in again["longer/dunes"]) == [17 + 8, 17 + 24]
+
+
+def clip_of(made: Any) -> Path:
+    """File of the clip of a unit's first version."""
+    return Path(made[0].folder / made[0].done["artifacts"][0]["key"])
+
+
+def pixels(clip: Path) -> list[bytes]:
+    """Of each frame."""
+    with av.open(str(clip)) as container:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]

@@ -467,6 +467,28 @@ def test_output_that_says_what_holds_anyway_makes_nothing_again() -> None:
     assert first == second != other
 
 
+@pytest.mark.parametrize("output", [{}, {"fps": 12}])
+def test_whether_sections_are_shown_is_told_to_the_worker_and_makes_nothing_again(output: dict[str, Any]) -> None:
+    shown, hidden = (
+        job({"name": "clip", "generate": {"diffusers": {"model": "m", "output": {**output, **more}}}})
+        for more in ({}, {"previews": False})
+    )
+    assert shown.unit(0, 0).fingerprint == hidden.unit(0, 0).fingerprint
+    assert shown.stages[0].digest == hidden.stages[0].digest
+    assert hidden.generate(hidden.unit(0, 0))["diffusers"]["output"] == {**output, "previews": False}
+
+
+def test_by_how_much_a_clip_is_made_longer_may_be_the_items_own() -> None:
+    extend = {"from": "shot", "seconds": "{{ item.longer }}"}
+    longer = {"name": "longer", "after": ["shot"], "generate": {"diffusers": {"model": "m", "extend": extend}}}
+    items = [{"id": "a", "params": {"longer": 2.5}}, {"id": "b", "params": {"longer": 4}}]
+    resolved = job(stage("shot"), longer, items=items)
+    assert [resolved.generate(resolved.unit(1, n))["diffusers"]["extend"]["seconds"] for n in (0, 1)] == [2.5, 4]
+    less = job(stage("shot"), longer, items=[items[0], {"id": "b", "params": {"longer": 3}}])
+    same = [resolved.unit(*at).fingerprint == less.unit(*at).fingerprint for at in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert same == [True, True, True, False]
+
+
 def test_a_file_that_is_not_there_concerns_only_the_units_that_name_it() -> None:
     clip = diffusers("clip", image="{{ item.photo | default(none) }}")
     resolved = with_files(clip, items=[PHOTO, {"id": "b"}], files={"s3://bucket/a.png": None})

@@ -88,6 +88,24 @@ def test_only_the_unit_that_left_something_durable_says_so(clock: Clock) -> None
     assert [report.durable for report in book.termination("Interrupted", "").units] == [False, True, False, True]
 
 
+def test_sections_and_what_can_be_looked_at_of_the_unit_at_work_are_told(clock: Clock) -> None:
+    book = ledger(clock, 2)
+    book.begin(book.assignment.units[0])
+    shown: list[str] = []
+    book.shows(lambda: shown)
+    book.section(0, 4)
+    shown.append("previews/000.3fa9c0d1b2e4.mp4")
+    book.section(1, 4)
+    current = book.progress().current
+    assert current is not None
+    assert (current.section, current.sections, current.previews) == (1, 4, shown)
+    book.finish(None)
+    book.begin(book.assignment.units[1])
+    current = book.progress().current
+    assert current is not None
+    assert (current.section, current.sections, current.previews) == (None, None, [])
+
+
 def test_movement_of_any_kind_holds_a_stall_off(clock: Clock) -> None:
     book = ledger(clock, stall_seconds=10.0)
     book.begin(book.assignment.units[0])

@@ -13,6 +13,7 @@ from typing import Any
 
 PICTURE = {"prompt": "dunes", "height": 64, "width": 64, "num_inference_steps": 2}
 INPUT = {"$input": {"stage": "image", "name": None}}
+LONGER = {"extend": {"from": "clip", "seconds": 2}}
 FILE = {"$file": {"uri": "s3://bucket/a.png", "sha256": "0" * 64}}
 
 
@@ -64,6 +65,9 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         ("dtype", "a", diffusers(image, {}, dtype="float8")),
         ("hub", "a", diffusers("some/model", {"hieght": 64})),
         ("program", "a", {"command": {"args": ["true"]}}),
+        ("longer", "a", diffusers("some/model", {}, pipeline="LTXConditionPipeline", **LONGER)),
+        ("longer", "b", diffusers("some/model", {}, pipeline="HunyuanVideoFramepackPipeline", **LONGER)),
+        ("never", "a", diffusers(video, {}, **LONGER)),
     )
     found = {each["stage"]: each for each in answer["findings"]}
     assert {stage: (each["parameter"], each["problem"]) for stage, each in found.items()} == {
@@ -76,6 +80,7 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         "field": ("scheduler", "unknown"),
         "ours": ("generator", "reserved"),
         "dtype": ("dtype", "invalid"),
+        "never": ("extend", "invalid"),
     }
     assert len(found) == len(answer["findings"])
     assert (found["image"]["items"], found["image"]["count"]) == ([f"item {n}" for n in range(5)], 7)
@@ -86,6 +91,7 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
     assert found["clip"]["items"] == ["b"]
     assert "reads the first 20" in found["clip"]["message"]
     assert "did you mean StableDiffusionPipeline" in found["class"]["message"]
+    assert "WanPipeline can't go on from a clip" in found["never"]["message"]
     assert "has no scheduler EulerScheduler: did you mean" in found["sampler"]["message"]
     assert "EulerDiscreteScheduler has no field kar: it has" in found["field"]["message"]
     assert {each["stage"] for each in answer["unchecked"]} == {"hub", "field"}
