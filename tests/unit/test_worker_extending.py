@@ -152,6 +152,13 @@ def test_a_clip_too_short_to_be_encoded_says_what_it_takes(folder: Path) -> None
         plan(folder, extendable.FRAMEPACK, sampling_type="vanilla")
 
 
+@pytest.mark.parametrize("more", [{"prompt": ["a", "b"]}, {"num_videos_per_prompt": 2}])
+def test_one_clip_does_not_become_two(folder: Path, more: dict[str, Any]) -> None:
+    film(folder / "clip.mp4")
+    with pytest.raises(BadRequest, match="extend makes one clip longer: give one prompt"):
+        plan(folder, extendable.FRAMEPACK, sampling_type="vanilla", **more)
+
+
 def test_there_must_be_one_clip_in_pictures_alone(folder: Path) -> None:
     (folder / "notes.txt").write_text("dunes")
     with pytest.raises(BadRequest, match=r"exactly one clip from stage shot, which made 0 \(notes.txt\)"):

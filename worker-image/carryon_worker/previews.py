@@ -106,8 +106,8 @@ class Previews:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
             self._keys = tuple(self._listed())
             while preview := self._next():
                 if not any(layout.section_of(key) == preview.section for key in self._keys):

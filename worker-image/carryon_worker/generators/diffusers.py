@@ -180,8 +180,9 @@ class DiffusersGenerator(Generator):
     def _call(self, request: _Request) -> Any:
         """Seeded on the CPU, which draws the same on every machine, and for whatever draws from elsewhere."""
         session, takes, extension = request.session, request.takes, request.extension
-        before = extension.history if extension else None
-        follower = sections.follow(self._pipeline, request.params, request.wanted.output, session, before)
+        output = request.wanted.output
+        fps, before = (extension.clip.rate, extension.history) if extension else (output.fps, None)
+        follower = sections.follow(self._pipeline, request.params, output, session, fps, before)
         ours: dict[str, Any] = {
             # Arrays show what is not a number; PIL images would be black.
             "output_type": "np",

@@ -192,6 +192,8 @@ def _framepack(pipeline: Any, params: Mapping[str, Any], clip: Clip, folder: Pat
             raise BadRequest("params.image is set by `extend` unless sampling_type is vanilla: leave it out")
         # Made from the end to the beginning: what there was counts by its last picture.
         return Extension(clip, {**params, "image": clip.frames[-1], FRAMES: sections * asked}, drop=1)
+    if isinstance(params.get("prompt"), list) or params.get("num_videos_per_prompt", 1) != 1:
+        raise BadRequest("extend makes one clip longer: give one prompt, and leave num_videos_per_prompt out")
     kept = folder / HISTORY
     known = history.load(kept) if kept.is_file() else _encode(pipeline, clip, window)
     if known.window != window:

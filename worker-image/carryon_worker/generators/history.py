@@ -88,12 +88,13 @@ class Keeping:
         self._pipeline = pipeline
         self._before = before
         self._first: torch.Tensor | None = None
-        self._sections: list[torch.Tensor] = []
+        self._sections: tuple[torch.Tensor, ...] = ()
 
     def step_ended(self, pipeline: Any, step: int, tensors: Mapping[str, Any]) -> None:
         """The latents after a section's last step are what it leaves."""
         if step + 1 == pipeline.num_timesteps:
-            self._sections.append(tensors["latents"].detach().float().clone())
+            latents = tensors["latents"].detach().float().clone()
+            self._sections = last((*self._sections, latents), latents.shape[2])
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -117,4 +118,4 @@ class Keeping:
             return None
         if self._before is not None:
             return self._before.followed_by(made)
-        return History(self._first.float().cpu(), last(made, made[0].shape[2]))
+        return History(self._first.float().cpu(), made)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +56,12 @@ SECTIONED: Final[Mapping[str, Count]] = {
 
 
 def follow(
-    pipeline: Any, params: Mapping[str, Any], output: DiffusersOutput, session: Session, before: History | None
+    pipeline: Any,
+    params: Mapping[str, Any],
+    output: DiffusersOutput,
+    session: Session,
+    fps: int | Fraction,
+    before: History | None,
 ) -> Sections:
     """Follows the next call of a pipeline.
 
@@ -64,6 +70,7 @@ def follow(
         params: Arguments of the call that are not the worker's own.
         output: What of it is to be shown and kept.
         session: Of the unit.
+        fps: Frames per second of its clip.
         before: Sections that the pipeline finds made already.
     """
 
@@ -77,7 +84,7 @@ def follow(
         SECTIONED[kind](pipeline, argument) if kind in SECTIONED else None,
         kind in SECTIONED,
         session,
-        fps=output.fps if output.previews else None,
+        fps=fps if output.previews else None,
         known=len(before.sections) if before else 0,
         keeping=Keeping(pipeline, before) if keeps else None,
     )
@@ -103,7 +110,7 @@ class Sections:
         sectioned: bool,
         session: Session,
         *,
-        fps: int | None,
+        fps: int | Fraction | None,
         known: int,
         keeping: Keeping | None,
     ) -> None:
@@ -173,7 +180,7 @@ class Sections:
             _log.warning("section %d can't be shown: %s", number, error)
 
 
-def show(session: Session, number: int, frames: torch.Tensor, fps: int) -> None:
+def show(session: Session, number: int, frames: torch.Tensor, fps: int | Fraction) -> None:
     """Show a section, in the background.
 
     Args:
