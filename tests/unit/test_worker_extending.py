@@ -109,7 +109,9 @@ def test_the_last_picture_goes_in_and_size_and_rate_are_the_clips_own(folder: Pa
     assert {name: made.params[name] for name in made.params if name != "image"} == {
         "prompt": "dunes", "height": 32, "width": 48, "num_frames": 13,
     }  # fmt: skip
-    assert (made.drop, made.known, made.clip.rate) == (1, 0, 8)
+    assert (made.drop, made.known, made.clip.rate, made.clip.count) == (1, 0, 8, 9)
+    # No more in memory than anything looks at.
+    assert len(made.clip.end) == 1
 
 
 def test_the_last_frames_go_in_as_many_as_the_clip_has(folder: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_history_reads_back_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_difference_at_the_seam_fades_out_over_the_first_new_frames() -> None:
     own = Image.fromarray(np.full((2, 2, 3), 102, np.uint8))
-    extension = Extension(Clip(Path("clip.mp4"), [own], Fraction(8)), {}, drop=2)
+    extension = Extension(Clip(Path("clip.mp4"), Fraction(8), 1, own, [own]), {}, drop=2)
     frames = np.full((14, 2, 2, 3), 0.31, np.float32)
     seen = extension.new(frames)[:, 0, 0, 0]
     assert seen[:8] == pytest.approx([0.31 + 0.01 * (8 - number) for number in range(8)], abs=1e-5)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -80,13 +80,17 @@ class Clip:
     """A clip that is made longer.
 
     Attributes:
-        frames: All of them.
         rate: Frames per second.
+        count: Its frames.
+        first: The first of them.
+        end: The last ones, as many as anything looks back on.
     """
 
     path: Path
-    frames: list[Image.Image]
     rate: Fraction
+    count: int
+    first: Image.Image
+    end: Sequence[Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +141,11 @@ class Extension:
         Args:
             frames: Shape (frames, height, width, 3), in [0, 1].
         """
-        own = np.asarray(self.clip.frames[-1].convert("RGB"), dtype=np.float32) / 255
+        own = np.asarray(self.clip.end[-1].convert("RGB"), dtype=np.float32) / 255
         difference = own - frames[self.drop - 1]
         _log.info(
             "going on from frame %d; its picture came back %.1f of 255 apart",
-            len(self.clip.frames),
+            self.clip.count,
             255 * float(np.abs(difference).mean()),
         )
         new = np.array(frames[self.drop :], dtype=np.float32)
@@ -165,7 +169,7 @@ def plan(pipeline: Any, wanted: Diffusers, extend: Extend, session: Session) -> 
     kind = type(pipeline).__name__
     extendable.check(kind, wanted.params)
     folder = session.inputs / extend.from_
-    clip = _find(folder, extend.from_)
+    clip = _find(folder, extend.from_, _looked_back_on(pipeline, wanted.params))
     if wanted.output.fps not in (_FPS, clip.rate):
         raise BadRequest(
             f"output.fps is {wanted.output.fps}, but the clip of stage {extend.from_} has {float(clip.rate):g} frames a"
@@ -175,8 +179,8 @@ def plan(pipeline: Any, wanted: Diffusers, extend: Extend, session: Session) -> 
     params = {**_size(pipeline, wanted.params, clip), **wanted.params}
     if kind != extendable.FRAMEPACK:
         way = extendable.WAYS[kind]
-        overlap = extendable.overlap(way, len(clip.frames))
-        end = clip.frames[-overlap:]
+        overlap = extendable.overlap(way, clip.count)
+        end = [*clip.end][-overlap:]
         given = {way.argument: end[-1] if way.argument == "image" else [end]}
         return Extension(clip, {**params, **given, FRAMES: extendable.frames_asked(way, overlap, new)}, overlap)
     return _framepack(pipeline, params, clip, folder, new)
@@ -191,7 +195,7 @@ def _framepack(pipeline: Any, params: Mapping[str, Any], clip: Clip, folder: Pat
         if "image" in params:
             raise BadRequest("params.image is set by `extend` unless sampling_type is vanilla: leave it out")
         # Made from the end to the beginning: what there was counts by its last picture.
-        return Extension(clip, {**params, "image": clip.frames[-1], FRAMES: sections * asked}, drop=1)
+        return Extension(clip, {**params, "image": clip.end[-1], FRAMES: sections * asked}, drop=1)
     if isinstance(params.get("prompt"), list) or params.get("num_videos_per_prompt", 1) != 1:
         raise BadRequest("extend makes one clip longer: give one prompt, and leave num_videos_per_prompt out")
     kept = folder / HISTORY
@@ -203,15 +207,24 @@ def _framepack(pipeline: Any, params: Mapping[str, Any], clip: Clip, folder: Pat
     known = History(known.first, history.last(known.sections, window))
     return Extension(
         clip,
-        {"image": clip.frames[0], **params, FRAMES: (len(known.sections) + sections) * asked},
+        {"image": clip.first, **params, FRAMES: (len(known.sections) + sections) * asked},
         drop=1 + len(known.sections) * window * temporal,
         history=known,
         fields={"extend.history": _digest(kept if kept.is_file() else clip.path)},
     )
 
 
-def _find(folder: Path, stage: str) -> Clip:
-    """The only clip among what a stage has made for this item."""
+def _looked_back_on(pipeline: Any, params: Mapping[str, Any]) -> int:
+    """Frames of a clip's end that a pipeline may go on from."""
+    kind = type(pipeline).__name__
+    if kind != extendable.FRAMEPACK:
+        return max(extendable.WAYS[kind].overlaps)
+    window = int(value_of(type(pipeline).__call__, params, "latent_window_size"))
+    return history.looked_back_on(window) * window * int(pipeline.vae_scale_factor_temporal) + 1
+
+
+def _find(folder: Path, stage: str, last: int) -> Clip:
+    """The only clip among what a stage has made for this item, with so many of its last frames."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     found = [path for path in paths if content_types.of(path.name).startswith("video/")]
     if len(found) != 1:
@@ -227,12 +240,13 @@ def _find(folder: Path, stage: str) -> Clip:
         rate = container.streams.video[0].average_rate
     if rate is None:
         raise BadRequest(f"the clip of stage {stage} does not say how many frames a second has")
-    return Clip(found[0], media.read_frames(found[0]), rate)
+    count, first, end = media.read_ends(found[0], last)
+    return Clip(found[0], rate, count, first, end)
 
 
 def _size(pipeline: Any, params: Mapping[str, Any], clip: Clip) -> dict[str, int]:
     """The clip's size, where the pipeline wants to be told."""
-    width, height = clip.frames[0].size
+    width, height = clip.first.size
     own = dict(zip(_SIZE, (height, width), strict=True))
     for name, value in own.items():
         if params.get(name, value) != value:
@@ -245,13 +259,13 @@ def _size(pipeline: Any, params: Mapping[str, Any], clip: Clip) -> dict[str, int
 def _encode(pipeline: Any, clip: Clip, window: int) -> History:
     """A clip's history, from its frames: nearly what it was made from, as far as the encoder and the file go."""
     step = window * pipeline.vae_scale_factor_temporal
-    sections = min(history.looked_back_on(window), (len(clip.frames) - 1) // step)
+    sections = min(history.looked_back_on(window), (clip.count - 1) // step)
     if not sections:
         raise BadRequest(
-            f"the clip has {len(clip.frames)} frames, which is too short to go on from: with latent_window_size"
+            f"the clip has {clip.count} frames, which is too short to go on from: with latent_window_size"
             f" {window} it takes {step + 1}"
         )
-    width, height = clip.frames[0].size
+    width, height = clip.first.size
 
     def encode(frames: list[Image.Image]) -> torch.Tensor:
         video = pipeline.video_processor.preprocess_video(frames, height, width)
@@ -261,8 +275,8 @@ def _encode(pipeline: Any, clip: Clip, window: int) -> History:
         return made
 
     # The first latent frame is of one frame only, as at the beginning of every clip.
-    end = encode(clip.frames[-(sections * step + 1) :])[:, :, 1:]
-    return History(encode(clip.frames[:1]), torch.split(end, window, dim=2))
+    end = encode([*clip.end][-(sections * step + 1) :])[:, :, 1:]
+    return History(encode([clip.first]), torch.split(end, window, dim=2))
 
 
 def _digest(path: Path) -> str:

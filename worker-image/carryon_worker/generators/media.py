@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,4 +101,25 @@ def read_image(path: Path) -> Image.Image:
 def read_frames(path: Path) -> list[Image.Image]:
     """All frames of a clip."""
     with av.open(str(path)) as container:
-        return [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        return [_picture(frame) for frame in container.decode(video=0)]
+
+
+def read_ends(path: Path, last: int) -> tuple[int, Image.Image, Sequence[Image.Image]]:
+    """How many frames a clip has, the first of them and the `last` last ones; never all of them in memory.
+
+    Raises:
+        UnitFailure: It has none.
+    """
+    count, first, end = 0, None, deque[Any](maxlen=last)
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            first = frame if first is None else first
+            end.append(frame)
+            count += 1
+    if first is None:
+        raise UnitFailure("NoPicture", f"the clip {path.name} has no frames")
+    return count, _picture(first), [_picture(frame) for frame in end]
+
+
+def _picture(frame: Any) -> Image.Image:
+    return Image.fromarray(frame.to_ndarray(format="rgb24"))
