@@ -31,20 +31,25 @@ def blocks(denoisers: Mapping[str, torch.nn.Module], target: str) -> None:
         target: Device that computes, cuda or cpu.
 
     Raises:
-        BadRequest: This image has no compiler, or a denoiser says of no blocks that they are repeated.
+        BadRequest: This image has no compiler, or no denoiser has blocks that are known to be repeated.
     """
-    if not denoisers:
-        raise BadRequest("memory.compile: regional: the pipeline has no denoiser of diffusers' own kind; leave it out")
+    # Small ones beside a large one (adapters, projections) have none, and need none.
+    able = [denoiser for denoiser in denoisers.values() if _repeats(denoiser)]
+    if not able:
+        named = ", ".join(f"{type(denoiser).__name__} ({name})" for name, denoiser in denoisers.items())
+        raise BadRequest(
+            f"memory.compile: regional can't be had: diffusers names no repeated blocks of {named or 'this pipeline'};"
+            " leave memory.compile out"
+        )
     compiler(target)
     _configure()
-    for name, denoiser in denoisers.items():
-        try:
-            denoiser.compile_repeated_blocks(dynamic=False)  # type: ignore[operator]
-        except ValueError:
-            raise BadRequest(
-                f"memory.compile: regional can't be had: diffusers names no repeated blocks of"
-                f" {type(denoiser).__name__} ({name}); leave memory.compile out"
-            ) from None
+    for denoiser in able:
+        denoiser.compile_repeated_blocks(dynamic=False)  # type: ignore[operator]
+
+
+def _repeats(denoiser: torch.nn.Module) -> bool:
+    blocks = getattr(denoiser, "_repeated_blocks", None) or ()
+    return any(type(part).__name__ in blocks for part in denoiser.modules())
 
 
 def compiler(target: str) -> str:
