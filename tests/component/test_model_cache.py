@@ -421,6 +421,22 @@ def test_models_together_keep_to_the_limit(local: Place) -> None:
     local.fetch(uri="s3://models/fourth")
 
 
+def test_a_model_of_a_hub_goes_whole_and_one_that_lies_elsewhere_stays(local: Place, tmp_path: Path) -> None:
+    ours = local.cache.entry("models--org--old")
+    theirs = local.cache.entry("models--org--own", tmp_path / "of-the-user")
+    for entry in (ours, theirs):
+        (entry.folder / "blobs").mkdir(parents=True)
+        (entry.folder / "blobs" / "weights").write_bytes(bytes(20 * MIB))
+        entry.record.write_text("{}")
+        entry.use().release()
+    local.cache = Cache(local.cache.folder, 25 * MIB)
+    fill(local)
+    assert local.content(local.fetch()) == MODEL
+    assert ours.folder == local.cache.folder / "huggingface/hub/models--org--old"
+    assert not ours.folder.exists()
+    assert (theirs.folder / "blobs" / "weights").exists()
+
+
 def test_a_cache_that_is_no_folder_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UnitFailure, match=r"the model cache .*file can't be used: .*must be writable"):

@@ -116,6 +116,8 @@ def test_the_environment_has_every_source_and_nothing_of_the_user(machine: Machi
         "IP": done["status"]["podIP"],
         "OMP_NUM_THREADS": "3",
         "CUDA_VISIBLE_DEVICES": "",
+        # One folder for the pods of a machine: a model is downloaded once.
+        "CARRYON_MODEL_CACHE": str(machine.data / "models"),
     }
     assert {name: seen.get(name) for name in expected} == expected
     assert not {"FREE", "AWS_SECRET_ACCESS_KEY", "USER"} & set(seen)

@@ -141,6 +141,7 @@ def test_inserting_an_item_leaves_all_other_fingerprints_and_seeds(ids: list[str
         {"suspend": True},
         {"output": {"uri": "s3://elsewhere"}},
         {"podTemplate": {"metadata": {"labels": {"team": "x"}}}},
+        {"models": {"tokenSecret": {"name": "hub"}, "cache": {"claimName": "weights", "maxBytes": "1Ti"}}},
     ],
     ids=lambda fields: next(iter(fields)),
 )
@@ -171,6 +172,28 @@ def test_a_default_written_out_makes_nothing_again() -> None:
         "clip", generate={"diffusers": {"model": "m", "pipeline": None, "dtype": "bfloat16", "output": {"fps": 8}}}
     )
     assert prints(job(written)) == prints(job(stage("clip", generate={"diffusers": {"model": "m"}})))
+
+
+def test_what_shapes_a_pipeline_makes_its_units_anew_and_its_defaults_do_not() -> None:
+    def made(**fields: Any) -> Any:
+        return prints(job(stage("clip", generate={"diffusers": {"model": "org/m", **fields}})))
+
+    lora = {"model": "org/lora"}
+    shapes = [
+        {},
+        {"revision": "v1"},
+        {"adapters": [lora]},
+        {"adapters": [{**lora, "scale": 0.5}]},
+        {"adapters": [{**lora, "revision": "v1"}]},
+        {"adapters": [lora, {"model": "org/other"}]},
+        {"adapters": [{"model": "org/other"}, lora]},
+    ]
+    assert len({str(made(**each)) for each in shapes}) == len(shapes)
+    assert made(revision=None, adapters=[]) == made()
+    chosen = stage("clip", generate={"diffusers": {"model": "m", "adapters": [{"model": "org/{{ item.id }}"}]}})
+    resolved = job(chosen)
+    assert resolved.generate(resolved.unit(0, 0))["diffusers"]["adapters"] == [{"model": "org/dunes"}]
+    assert made(adapters=[{**lora, "scale": 1, "name": None}]) == made(adapters=[lora])
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"stages": [stage("clip", revision="b")]}], ids=["seed", "revision"])

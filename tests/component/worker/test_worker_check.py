@@ -64,6 +64,9 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         ("ours", "a", diffusers(image, {"generator": 1})),
         ("dtype", "a", diffusers(image, {}, dtype="float8")),
         ("hub", "a", diffusers("some/model", {"hieght": 64})),
+        ("lora", "a", diffusers(image, {}, adapters=[{"model": "some/lora", "scale": 0.5}], revision="main")),
+        ("twice", "a", diffusers(image, {}, adapters=[{"model": "a/b", "name": "x"}, {"model": "c/d", "name": "x"}])),
+        ("none", "a", diffusers("some/model", {}, adapters=[{"model": "a/b"}], pipeline="PixArtAlphaPipeline")),
         ("program", "a", {"command": {"args": ["true"]}}),
         ("longer", "a", diffusers("some/model", {}, pipeline="LTXConditionPipeline", **LONGER)),
         ("longer", "b", diffusers("some/model", {}, pipeline="HunyuanVideoFramepackPipeline", **LONGER)),
@@ -81,7 +84,11 @@ def test_each_problem_is_found_once_for_all_its_items_and_what_fits_is_no_proble
         "ours": ("generator", "reserved"),
         "dtype": ("dtype", "invalid"),
         "never": ("extend", "invalid"),
+        "twice": ("adapters", "invalid"),
+        "none": ("adapters", "invalid"),
     }
+    assert "two adapters have one name" in found["twice"]["message"]
+    assert "PixArtAlphaPipeline takes no LoRA adapters" in found["none"]["message"]
     assert len(found) == len(answer["findings"])
     assert (found["image"]["items"], found["image"]["count"]) == ([f"item {n}" for n in range(5)], 7)
     assert "did you mean height?" in found["image"]["message"]
