@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from carryon_core.messages import StoreConfig
-from carryon_store import ObjectInfo, Store, Stores, Unreachable
+from carryon_store import ObjectInfo, Store, StoreError, Stores, Unreachable
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.modelcache import buckets, digests, transfer
 from carryon_worker.modelcache.buckets import Found, Record
@@ -159,6 +159,22 @@ def test_folders_that_a_console_made_are_no_files(s3: Place) -> None:
     for key in (f"{base}/", f"{base}/unet/"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")
     assert s3.content(s3.fetch()) == MODEL
+
+
+def test_a_key_that_leads_out_of_the_folder_is_refused_before_anything_is_touched(local: Place) -> None:
+    fill(local)
+    outside = local.cache.folder / "precious"
+    outside.write_bytes(b"precious")
+
+    class Odd(Bucket):
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+            for info in self.store.list(prefix):
+                yield ObjectInfo("../../precious", info.size, info.etag, info.modified)
+
+    local.bucket = Odd(local.bucket.store)
+    with pytest.raises(StoreError, match="is not a key"):
+        local.fetch()
+    assert outside.read_bytes() == b"precious"
 
 
 def test_an_empty_prefix_is_a_bad_request(place: Place) -> None:
@@ -398,7 +414,7 @@ def test_a_volume_that_stays_full_is_a_failure_that_says_how_much_is_needed(
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(os, "pwrite", write)
-    with pytest.raises(UnitFailure, match=r"needs 0\.0 GB more in the model cache .*make the volume larger") as caught:
+    with pytest.raises(UnitFailure, match=r"needs 9\.4 MB more in the model cache .*make the volume larger") as caught:
         local.fetch()
     assert (caught.value.reason, caught.value.permanent) == ("ModelCacheFull", False)
 
@@ -414,7 +430,7 @@ def test_models_together_keep_to_the_limit(local: Place) -> None:
     assert [each.folder.exists() for each in found] == [False, True, True]
     # What is in use stays, and what does not fit then is said.
     holds = [each.entry.use() for each in found[1:]]
-    with pytest.raises(UnitFailure, match=r"models may have 0.0 GB"):
+    with pytest.raises(UnitFailure, match=r"models may have 26.2 MB together"):
         local.fetch(uri="s3://models/fourth")
     for hold in holds:
         hold.release()

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError
 from carryon_core.done import Sha256
 from carryon_core.schema import Loose
 from carryon_store import Changed, ObjectInfo, Store
+from carryon_store.protocol import check_key
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.modelcache import digests, entries
 from carryon_worker.modelcache.digests import NotSums
@@ -45,6 +46,13 @@ class RecordedFile(Loose):
     size: int
     etag: str
     sha256: Sha256
+
+    def is_at(self, path: Path, moved: Callable[[], None]) -> bool:
+        """Whether it lies there as it was downloaded."""
+        try:
+            return digests.of_file(path, moved).sha256 == self.sha256
+        except FileNotFoundError:
+            return False
 
 
 class Record(Loose):
@@ -77,11 +85,7 @@ class Found:
 
     def damaged(self, moved: Callable[[], None]) -> list[str]:
         """The files that are no longer what was downloaded; the record forgets them, so that they are fetched again."""
-        bad = [
-            key
-            for key, file in self.record.files.items()
-            if digests.of_file(self.folder / key, moved).sha256 != file.sha256
-        ]
+        bad = [key for key, file in self.record.files.items() if not file.is_at(self.folder / key, moved)]
         if bad:
             left = {key: file for key, file in self.record.files.items() if key not in bad}
             _write(self.entry.record, self.record.model_copy(update={"files": left}))
@@ -131,8 +135,8 @@ def fetch(
 
 
 def _listed(uri: str, bucket: Store) -> list[ObjectInfo]:
-    # Consoles leave an empty object for each folder.
-    listed = [info for info in bucket.list() if info.key and not info.key.endswith("/")]
+    # Consoles leave an empty object for each folder. Whoever writes to the bucket must not choose files outside ours.
+    listed = [info for info in bucket.list() if info.key and not info.key.endswith("/") and check_key(info.key)]
     if not listed:
         raise BadRequest(f"model {uri}: there is nothing in the bucket under this uri")
     return listed
@@ -172,13 +176,16 @@ class _Download:
     moved: Callable[[], None]
 
     def run(self, objects: Sequence[ObjectInfo], sums: Mapping[str, str]) -> Record:
-        partial = self.entry.partial
         if (record := self._placed()) and all(info.key in record.files for info in objects):
             return record
         try:
-            (partial / _FILES).mkdir(parents=True, exist_ok=True)
+            return self._fetch(objects, sums)
         except OSError as error:
-            raise self._no_disk(error, 0) from error
+            raise self._no_disk(error, None) from error
+
+    def _fetch(self, objects: Sequence[ObjectInfo], sums: Mapping[str, str]) -> Record:
+        partial = self.entry.partial
+        (partial / _FILES).mkdir(parents=True, exist_ok=True)
         progress = Progress.read(partial / _PROGRESS)
         transfer = Transfer(self.bucket, partial / _FILES, progress, sums, self.moved)
         self._take_over(objects, progress, sums)
@@ -214,7 +221,7 @@ class _Download:
                     raise entries.full(self.cache, self.uri, left) from error
                 transfer = Transfer(self.bucket, transfer.folder, transfer.progress, transfer.sums, self.moved)
 
-    def _no_disk(self, error: OSError, left: int) -> UnitFailure:
+    def _no_disk(self, error: OSError, left: int | None) -> UnitFailure:
         if error.errno in entries.FULL:
             return entries.full(self.cache, self.uri, left)
         message = f"the model cache {self.cache.folder} can't be written: {error.strerror or error}"

@@ -192,8 +192,8 @@ class Cache:
 
     def free(self) -> str:
         """What is left, in words."""
-        free = f"{shutil.disk_usage(self.folder).free / 1e9:.1f} GB are free"
-        return free if self._limit is None else f"{free}, and models may have {self._limit / 1e9:.1f} GB"
+        free = f"{_amount(shutil.disk_usage(self.folder).free)} are free"
+        return free if self._limit is None else f"{free}, models may have {_amount(self._limit)} together,"
 
     def siblings(self, entry: Entry, prefix: str) -> list[Entry]:
         """The other entries whose names begin so."""
@@ -216,13 +216,24 @@ class Cache:
         return sum(files.values()) * _BLOCK + wanted <= self._limit
 
 
-def full(cache: Cache, model: str, wanted: int) -> UnitFailure:
-    """What is said of a model that does not fit."""
+def full(cache: Cache, model: str, wanted: int | None) -> UnitFailure:
+    """What is said of a model that does not fit.
+
+    Args:
+        cache: It is to go to.
+        model: As the configuration names it.
+        wanted: Bytes that are missing, as far as that is known.
+    """
+    needs = "more room" if wanted is None else f"{_amount(wanted)} more"
     return UnitFailure(
         "ModelCacheFull",
-        f"model {model} needs {wanted / 1e9:.1f} GB more in the model cache {cache.folder}, where {cache.free()} and no"
-        " model is left that nobody uses: make the volume larger, or raise spec.models.cache.maxBytes",
+        f"model {model} needs {needs} in the model cache {cache.folder}, where {cache.free()} and no model is left that"
+        " nobody uses: make the volume larger, or raise spec.models.cache.maxBytes",
     )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _locked(path: Path, kind: int) -> int:

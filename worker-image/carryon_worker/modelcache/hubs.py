@@ -33,8 +33,7 @@ from carryon_worker.modelcache import entries
 from carryon_worker.modelcache.entries import Cache, Entry, Hold
 from carryon_worker.pins import COMMIT
 
-_HOLE: Final = 1 << 30
-"""Bytes that are said to be missing where nobody knows how many are."""
+_FORMS: Final = "write /folder, file:///folder, s3://bucket/prefix or org/name"
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +150,7 @@ def _download(
             break
         except OSError as error:
             if not cache.evict_oldest(entry):
-                raise entries.full(cache, model, _HOLE) from error
+                raise entries.full(cache, model, None) from error
     if COMMIT.fullmatch(commit):
         content = json.dumps({**_record(entry), f"{commit}/{what}": str(path)}, indent=1)
         written = entry.record.with_suffix(".new")
@@ -224,9 +223,6 @@ def _refusal(cause: BaseException, model: str, revision: str) -> UnitFailure | N
     if isinstance(cause, RepositoryNotFoundError) or status == 401:
         return BadRequest(f"there is no {model} at {hub}, or it is private: correct the id, or {_token()}")
     return None
-
-
-_FORMS: Final = "write /folder, file:///folder, s3://bucket/prefix or org/name"
 
 
 def _token() -> str:
