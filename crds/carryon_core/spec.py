@@ -419,7 +419,12 @@ class Text(Model):
     max_new_tokens: int = Field(
         default=MAX_NEW_TOKENS, ge=1, le=TOKENS_MOST, description="Tokens after which the text ends."
     )
-    min_new_tokens: int = Field(default=0, ge=0, le=TOKENS_MOST, description="Tokens before which it does not end.")
+    min_new_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=TOKENS_MOST,
+        description="Tokens before which the model does not end it; what stands in stop does.",
+    )
     sample: bool = Field(
         default=True, description="true: tokens are drawn, by the unit's seed; false: always the most likely one."
     )

@@ -16,6 +16,7 @@ from transformers.generation import logits_process
 
 import tiny_language_models
 from carryon_core.spec import Text
+from carryon_worker import check
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import InputFile
 from carryon_worker.generators.language import keeping, loading, prompts
@@ -272,6 +273,45 @@ def test_tokens_come_back_from_the_journal_and_none_that_follow_others() -> None
     call = good.header.calls[0].model_copy(update={"output": {"tensor": 0, "stride": []}})
     with pytest.raises(Differs, match="call 0 holds no token"):
         keeping.read((Segment(good.header.model_copy(update={"calls": [call]}), "d", ((),), 9),), (1, 2))
+
+
+def test_a_check_says_what_will_not_fit_and_counts_files_for_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    transformers.GPT2Config(n_positions=64, vocab_size=257, architectures=["GPT2LMHeadModel"]).save_pretrained(folder)
+    tiny_language_models.tokenizer(chat=False).save_pretrained(folder)
+    other = tmp_path / "t5"
+    transformers.T5Config().save_pretrained(other)
+    file = {"$input": {"stage": "topic", "name": None}}
+
+    def unit(item: str, **config: Any) -> check.CheckedUnit:
+        text = {"model": str(folder), "maxNewTokens": 60, **config}
+        return check.CheckedUnit(stage=item.partition(" ")[0], item=item, generate={"text": text})
+
+    answer = check.look(
+        [
+            unit("fine", prompt="four", output={"format": "md"}),
+            unit("fine with a file", prompt=["a", file, [file]]),
+            unit("fine by its file alone", prompt=[file]),
+            unit("long", prompt="12345"),
+            unit("long more", prompt="1234567890"),
+            unit("messages", messages=[{"role": "user", "content": "x"}]),
+            unit("odd", prompt="x", topP=2),
+            unit("kind", prompt="x", model=str(other)),
+            unit("away", prompt="x", model="org/name"),
+        ]
+    )
+    found = {each.stage: (each.parameter, each.problem, each.count, each.message) for each in answer.findings}
+    assert set(found) == {"long", "messages", "odd", "kind"}
+    assert found["long"][:3] == ("prompt", "invalid", 2)
+    assert "the prompt has 10 tokens and maxNewTokens is 60, but the model reads 64" in found["long"][3]
+    assert "the model has no chat template, which messages needs" in found["messages"][3]
+    assert found["odd"][0] == "topP"
+    assert found["kind"][0] == "model"
+    (unchecked,) = answer.unchecked
+    assert (unchecked.stage, unchecked.message) == (
+        "away",
+        "prompts are not looked at: org/name is no folder of this machine",
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ for _suffix, _type in (
     (".flac", "audio/flac"),
     (".m4a", "audio/mp4"),
     (".wav", "audio/wav"),
+    (".md", "text/markdown"),
 ):
     _types.add_type(_type, _suffix)
 UNKNOWN: Final = "application/octet-stream"

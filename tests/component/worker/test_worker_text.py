@@ -436,6 +436,17 @@ def test_what_can_not_be_written_is_refused_with_a_sentence(press: Press, tmp_pa
     assert attempt.computed == 0
 
 
+def test_a_text_that_does_not_move_is_stuck_and_goes_on_after_what_was_kept(press: Press) -> None:
+    unit = press.unit("gpt2", maxNewTokens=12, minNewTokens=12)
+    expected = press.uninterrupted(unit)
+    half_made(press, unit, 8)
+    stuck = press.run(unit, fate=Fate(pause=30.0), stall_seconds=0.5)
+    assert stuck.code == ExitCode.STALLED
+    assert press.tokens(unit) == 8
+    assert press.run(unit, stall_seconds=10.0).code == ExitCode.DONE
+    assert press.text(unit) == expected
+
+
 def test_a_model_whose_weights_are_not_numbers_fails_its_unit(press: Press, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(press.models / "gpt2", tmp_path / "broken"))
     loaded = transformers.AutoModelForCausalLM.from_pretrained(broken)

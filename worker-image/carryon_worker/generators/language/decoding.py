@@ -85,7 +85,8 @@ class Decoder:
             given = {self._name: self._cache} if self._cache is not None else {}
             answer = self._model(input_ids=ids, use_cache=True, return_dict=True, **given, **self._last_only)
             self._cache = getattr(answer, self._name)
-            return torch.Tensor(answer.logits[0, -1].float().cpu())
+            scores: torch.Tensor = answer.logits[0, -1].float().cpu()
+            return scores
 
     def _state(self) -> list[dict[str, Any]]:
         """What is needed to get back to now, layer by layer; a layer only ever replaces its tensors."""
