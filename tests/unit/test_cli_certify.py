@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from carryon_standalone.cli import verdict_table
-from carryon_standalone.cli.certifying import chosen, parameters
+from carryon_standalone.cli.certifying import chosen, knobs, parameters
 from carryon_standalone.cli.errors import USAGE, CommandError
 
 VERDICT: dict[str, Any] = {
@@ -37,6 +37,12 @@ def test_arguments_come_from_a_file_and_from_the_command_line_which_counts_more(
     assert parameters(None, []) == {}
 
 
+def test_memory_knobs_are_those_of_a_job() -> None:
+    given = ["offload=group", 'groupOffload={"level": "leaf"}', "tiling=true"]
+    assert knobs(given) == {"offload": "group", "groupOffload": {"level": "leaf"}, "tiling": True}
+    assert knobs([]) == {}
+
+
 def test_a_scheduler_is_a_class_with_the_fields_that_differ() -> None:
     assert chosen("DDIMScheduler") == {"name": "DDIMScheduler", "params": {}}
     assert chosen("EulerDiscreteScheduler:use_karras_sigmas=true,timestep_spacing=trailing") == {
@@ -55,6 +61,8 @@ def test_what_is_not_of_this_form_is_refused_in_a_sentence(tmp_path: Path) -> No
         (lambda: parameters(tmp_path / "none.yaml", []), "none.yaml can't be read: No such file"),
         (lambda: parameters(tmp_path / "list.yaml", []), "list.yaml should hold one object"),
         (lambda: parameters(tmp_path / "broken.yaml", []), "broken.yaml is no YAML"),
+        (lambda: knobs(["offlod=model"]), "--memory offlod: Extra inputs are not permitted; there are offload,"),
+        (lambda: knobs(["offload=much"]), "--memory offload: Input should be 'none', 'model'"),
         (lambda: chosen("A:b"), "--scheduler b: write name=value"),
     ]
     for ask, sentence in table:

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 import yaml
+from pydantic import ValidationError
 
+from carryon_core.memory import Memory
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
 from carryon_standalone.cli.options import DataType, Json
 
@@ -33,6 +35,10 @@ def certify(
         typer.Option("--param", help="NAME=VALUE, an argument of its call: JSON, text, or @FILE; may repeat."),
     ] = None,
     params: Annotated[Path | None, typer.Option("--params", help="YAML or JSON file with arguments.")] = None,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option("--memory", help="KNOB=VALUE of generate.diffusers.memory, such as offload=model; may repeat."),
+    ] = None,
     cuts: Annotated[int, typer.Option("--cuts", min=1, max=100, help="How often the unit is interrupted.")] = 3,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     as_json: Json = False,
@@ -51,6 +57,7 @@ def certify(
         "cuts": cuts,
         "schedulers": [chosen(text) for text in scheduler or ()],
         "params": parameters(params, param or ()),
+        "memory": knobs(memory or ()),
     }
     verdicts, rows = ask(question)
     if as_json:
@@ -89,6 +96,22 @@ def chosen(text: str) -> dict[str, Any]:
     return {"name": name, "params": dict(_named("--scheduler", each) for each in rest.split(",") if each)}
 
 
+def knobs(given: Sequence[str]) -> dict[str, Any]:
+    """Memory knobs, `name=value` each, as in a job.
+
+    Raises:
+        CommandError: There is none of this name, or it can't have this value.
+    """
+    found = dict(_named("--memory", text) for text in given)
+    try:
+        Memory.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where, known = ".".join(map(str, first["loc"])), ", ".join(Memory.model_json_schema()["properties"])
+        raise CommandError(f"--memory {where}: {first['msg']}; there are {known}", USAGE) from None
+    return found
+
+
 def ask(question: Mapping[str, Any]) -> tuple[Sequence[Verdict], str]:
     """Verdicts, and the same as Markdown; meanwhile stderr says what is done.
 
@@ -99,6 +122,7 @@ def ask(question: Mapping[str, Any]) -> tuple[Sequence[Verdict], str]:
         try:
             said, _ = process.communicate(json.dumps(question))
         except KeyboardInterrupt:
+            # Ctrl-C has reached it too: it takes the first of both.
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise CommandError("interrupted: nothing is certified", INTERRUPTED) from None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import tiny_models
@@ -154,6 +156,23 @@ def test_what_can_not_be_tried_is_said_in_a_sentence(forge: Forge, sd: str, tmp_
         assert not found.certified
         assert (found.exact, found.control) == (None, Control.NONE)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.slow
+def test_a_certification_that_is_interrupted_leaves_nothing_behind(sd: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "carryon_standalone", "certify", sd, "--dtype=float32", "--param=height=16"]
+    environment = {**os.environ, **ONE_THREAD, "TMPDIR": str(tmp_path)}
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            while "with a journal" not in process.stderr.readline():
+                pass
+            others = psutil.Process(process.pid).children(recursive=True)
+            assert len(others) >= 2
+            process.send_signal(number)
+            assert process.wait(60) == (-number if number == signal.SIGKILL else 130)
+        assert psutil.wait_procs(others, timeout=60)[1] == []
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
     {"model": "/models/wan", "pipeline": null, "dtype": "bfloat16", "cuts": 3,
      "schedulers": [{"name": "EulerDiscreteScheduler", "params": {"use_karras_sigmas": true}}],
-     "params": {"prompt": "dunes", "image": {"file": "/pictures/dunes.png"}}}
+     "params": {"prompt": "dunes", "image": {"file": "/pictures/dunes.png"}}, "memory": {"offload": "model"}}
 
     {"verdicts": [{"pipeline": "WanPipeline", ..., "certified": true}], "markdown": "| pipeline | ..."}
 
@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from carryon_worker.certify import certify
+from carryon_worker.certify import certify, lifeline
 from carryon_worker.certify.certification import CUTS
 from carryon_worker.certify.report import markdown
 from carryon_worker.certify.verdicts import SchedulerChoice
@@ -49,6 +49,7 @@ class Question(BaseModel):
     cuts: int = Field(default=CUTS, ge=1)
     schedulers: list[Choice] = Field(default_factory=list)
     params: dict[str, Any] = Field(default_factory=dict)
+    memory: dict[str, Any] = Field(default_factory=dict)
 
 
 def main(source: IO[str], target: IO[str]) -> int:
@@ -59,8 +60,9 @@ def main(source: IO[str], target: IO[str]) -> int:
         first = error.errors(include_url=False, include_input=False)[0]
         print(f"the question can't be read: {'.'.join(map(str, first['loc']))}: {first['msg']}", file=sys.stderr)
         return _UNREADABLE
-    # Whoever ends us is to leave nothing behind: workers, and gigabytes of journals.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Nothing is to be left behind: no workers, no gigabytes of journals.
+    lifeline.interrupt_once()
+    lifeline.end_with_parent(signal.SIGTERM)
     try:
         verdicts = certify(
             asked.model,
@@ -69,6 +71,7 @@ def main(source: IO[str], target: IO[str]) -> int:
             params=_with_paths(asked.params),
             dtype=asked.dtype,
             cuts=asked.cuts,
+            memory=asked.memory,
             tell=lambda what: print(what, file=sys.stderr, flush=True),
         )
     except KeyboardInterrupt:

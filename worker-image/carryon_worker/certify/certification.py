@@ -43,6 +43,7 @@ def certify(
     params: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     cuts: int = CUTS,
+    memory: Mapping[str, Any] | None = None,
     forge: Forge | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Sequence[Verdict]:
@@ -56,6 +57,7 @@ def certify(
             name, pictures and clips are drawn.
         dtype: Of the weights: float32, float16 or bfloat16.
         cuts: How often a unit is interrupted, each time at another call; at least 1.
+        memory: Knobs of `generate.diffusers.memory`, such as {"offload": "model"}.
         forge: Where workers come from, for many certifications in a row; None: from one that ends with this.
         tell: Told what is done now, in a few words.
 
@@ -83,7 +85,7 @@ def certify(
             config = {"model": model, "pipeline": pipeline, "dtype": dtype, "params": written}
             if choice is not None:
                 config["scheduler"] = {"class": choice.name, "params": dict(choice.params)}
-            place = Workplace(folder, forge, {"diffusers": config}, seen.imports)
+            place = Workplace(folder, forge, {"diffusers": config}, seen.imports, root / "models", memory or {})
             made.append(_try(place, Verdict(name, choice.title if choice else seen.scheduler), cuts, tell))
             shutil.rmtree(folder)
         return made

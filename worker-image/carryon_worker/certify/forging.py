@@ -8,7 +8,6 @@ It reads a request a line from stdin, JSON, and writes an answer a line to stdou
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -21,15 +20,15 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from carryon_worker.certify.forge import Pause
+from carryon_worker.certify.lifeline import end_with_parent
 
-_PR_SET_PDEATHSIG: Final = 1
 _FAILED: Final = 99
 """Exit code of a child that did not become what it should."""
 
 
 def main() -> NoReturn:
     """Import what workers need, then fork one for each request."""
-    _die_with_parent()
+    end_with_parent(signal.SIGKILL)
     # Answers alone go there: libraries print what they like.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -60,7 +59,7 @@ def _tell(answers: IO[str], **answer: Any) -> None:
 def _become(request: Mapping[str, Any]) -> NoReturn:
     """Be what was asked for, and end."""
     try:
-        _die_with_parent()
+        end_with_parent(signal.SIGKILL)
         if "look" in request:
             from carryon_worker.certify import looking
 
@@ -96,12 +95,6 @@ def _import(library: str, name: str) -> None:
         getattr(import_module(library), name)
     except Exception:  # noqa: BLE001 - a library may raise anything when it is imported
         traceback.print_exc()
-
-
-def _die_with_parent() -> None:
-    """Whoever starts us may be killed without a word: nothing of this outlives it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -148,14 +148,24 @@ class Workplace:
         forge: Where workers come from.
         generate: The generator's configuration.
         imports: Libraries and names in them that its workers need.
+        models: Folder for models that come from elsewhere; may be shared.
+        knobs: In how much memory it is made.
     """
 
     def __init__(
-        self, root: Path, forge: Forge, generate: Mapping[str, Any], imports: Sequence[tuple[str, str]]
+        self,
+        root: Path,
+        forge: Forge,
+        generate: Mapping[str, Any],
+        imports: Sequence[tuple[str, str]],
+        models: Path,
+        knobs: Mapping[str, Any],
     ) -> None:
         self._root = root
         self._forge = forge
         self._imports = imports
+        self._models = models
+        self._knobs = dict(knobs)
         namespace, job, self._stage, item, digest = _UNIT
         self._unit = AssignedUnit(index=0, item=item, fingerprint=digest, seed=_SEED, generate=dict(generate))
         self.prefix = layout.unit_prefix(namespace, job, self._stage, item, digest)
@@ -228,6 +238,7 @@ class Workplace:
             attempt=1,
             store=StoreConfig(uri=self.bucket(bucket).as_uri()),
             stall_seconds=_STALL,
+            knobs=self._knobs,
             checkpoint=cadence,
             units=[self._unit],
         )
@@ -241,7 +252,7 @@ class Workplace:
             names.ENV_SCRATCH: str(folder),
             names.ENV_GRACE_SECONDS: str(_GRACE),
             names.ENV_TERMINATION_LOG: str(message),
-            names.ENV_MODEL_CACHE: os.environ.get(names.ENV_MODEL_CACHE, str(self._root / "models")),
+            names.ENV_MODEL_CACHE: os.environ.get(names.ENV_MODEL_CACHE, str(self._models)),
         }
 
 

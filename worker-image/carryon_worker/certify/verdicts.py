@@ -63,7 +63,7 @@ class Verdict:
         bytes: Of the whole journal; divided by `calls`, what one call takes.
         waited: Seconds that the calls of an uninterrupted run took longer for the journal's sake, together.
         replay: Seconds that it takes to replay 100 calls, the pipeline's own work between them included.
-        durable: Seconds from SIGTERM until all that had been computed was in the bucket.
+        durable: Seconds from SIGTERM to the end of the process, by which all that had been computed was in the bucket.
         problem: Why it can't be certified, a sentence that says what to do; "" where nothing was in the way.
         device: What it was made on, as done.json has it; "" if unknown.
         versions: Library -> version.
