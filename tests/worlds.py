@@ -19,7 +19,7 @@ from carryon_core.status import Condition, ConditionType, JobStatus
 from carryon_operator.plan import conditions
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide
-from carryon_operator.plan.model import InvalidDone, Observation, Plan, PodRecord, Waiting
+from carryon_operator.plan.model import InvalidDone, Kept, Observation, Plan, PodRecord, Waiting
 
 
 def job_spec(**fields: Any) -> JobSpec:
@@ -60,6 +60,9 @@ class World:
         broken: Fingerprints whose done.json does not verify.
         outcomes: Fingerprint -> how its unit ended, where it is not "generated".
         templates: Stage name -> digest of what its pods are made with, round by round.
+        image: That pods have today, and `digests`: image -> the same by digest, as a kubelet tells it.
+        kept: Fingerprint -> what attempts have left of a unit.
+        stopped: As the last plan left it.
         pods: By name. `seconds` is what each unit costs its pod.
     """
 
@@ -84,6 +87,11 @@ class World:
     templates: dict[str, tuple[str, ...]] = field(default_factory=dict)
     former: dict[str, str] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    image: str = "worker:1"
+    digests: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+    stopped: tuple[PodRecord, ...] = ()
     _uids: Any = field(default_factory=lambda: count(1))
 
     @property
@@ -127,7 +135,10 @@ class World:
             output="file:///out",
             former_items=former,
             pods=tuple(self.pods.values()),
+            images={stage.name: stage.image or self.image for stage in self.spec.stages},
             done=self.bucket,
+            kept={each: kept for each, kept in self.kept.items() if each not in self.done},
+            stopped=self.stopped,
             invalid={
                 each: InvalidDone(each, job.prefix(by_fingerprint[each]), "etag", "artifact x is missing")
                 for each in self.broken
@@ -151,7 +162,9 @@ class World:
         if plan.status != seen.status and seen.status != self.status:
             return plan  # A conflict: the status that was seen is not the one that is there.
         self.retry_at = dict(plan.retry_at)
+        self.stopped = plan.stopped
         self.status = plan.status
+        self.told += [event.message for event in plan.events]
         self.events += [event.reason for event in plan.events]
         for bad in plan.discard:
             self.broken.discard(bad.fingerprint)
@@ -163,6 +176,7 @@ class World:
             assert plan.standing is not None
             job = plan.standing.job
             stage = job.stages[wanted.stage]
+            image = wanted.image or self.spec.stages[stage.index].image or self.image
             self.pods[wanted.name] = PodRecord(
                 namespace="default",
                 name=wanted.name,
@@ -175,6 +189,9 @@ class World:
                 phase="Running",
                 created=self.now,
                 started=self.now,
+                image=image,
+                image_id=image if "@" in image else self.digests.get(image, ""),
+                pinned=bool(wanted.image),
                 template=self.templates.get(stage.name, ("",))[: wanted.round + 1][-1],
             )
         for gone in plan.delete:

@@ -198,7 +198,7 @@ def _situation(
         "phase": phase,
         "units": units or _counts(),
         "conditions": conditions,
-        "gpuSeconds": {"useful": gpu},
+        "gpuSeconds": {"total": gpu},
         "counters": {"resumes": resumes},
     }
     given = {"items": {"count": 15}, "stages": [_stage()], **(spec or {})}

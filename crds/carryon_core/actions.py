@@ -157,7 +157,7 @@ def _resume_first(job: Subject) -> Verdict | None:
 
 def _out_of_gpu_seconds(job: Subject) -> Verdict | None:
     # Make sure that nobody waits for work that the limit keeps from starting.
-    most, used = job.spec.limits.gpu_seconds, job.status.gpu_seconds.useful + job.status.gpu_seconds.lost
+    most, used = job.spec.limits.gpu_seconds, job.status.gpu_seconds.spent
     if most is None or used < most:
         return None
     return _no(f"limits.gpuSeconds is reached ({used} of {most}): raise it", "raise spec.limits.gpuSeconds")

@@ -43,8 +43,23 @@ class Timings(Loose):
     publish: float = 0.0
 
 
+class Misfit(StrEnum):
+    """What about a journal did not fit the worker that wanted to go on from it."""
+
+    LIBRARY = "library"
+    MACHINE = "machine"
+    SWITCHES = "switches"
+    PIPELINE = "pipeline"
+    MODEL = "model"
+    CALL = "call"
+    DAMAGED = "damaged"
+    """It can't be read, or not from its beginning."""
+    DIVERGED = "diverged"
+    """The pipeline did not do again what it had done."""
+
+
 class Resume(Loose):
-    """What a unit's journal was good for, in the attempt that made it."""
+    """What a unit's journal was good for, in one attempt."""
 
     calls: int = Field(description="Calls of the denoiser, those answered from the journal included.")
     replayed: int = Field(default=0, description="Calls answered from the journal.")
@@ -52,6 +67,8 @@ class Resume(Loose):
     saved: float = Field(default=0.0, description="Seconds that the replayed calls had taken.")
     waited: float = Field(default=0.0, description="Seconds that steps waited for the journal.")
     refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
+    misfit: Misfit | None = Field(default=None, description="The same in one word.")
+    ended: str = Field(default="", description="Why calls were not kept any more from some point on, if so.")
 
 
 class UsedModel(Loose):

@@ -13,6 +13,10 @@ JOURNAL: Final = "journal/"
 """Folder below a unit's prefix with what its denoiser has answered so far."""
 PREVIEWS: Final = "previews/"
 """Folder below a unit's prefix with clips of its finished sections, as long as it is not done."""
+JOURNAL_IMAGE: Final = "worker image"
+"""Key, beside the fields of a worker fingerprint, of the image that began the journal."""
+JOURNAL_DEVICE: Final = "device"
+"""The field that names the GPU."""
 WORKER_DIGITS: Final = 12
 """Digits of a worker fingerprint that stand in keys."""
 _LONGEST: Final = 200

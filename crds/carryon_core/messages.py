@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
-from carryon_core.done import Sha256
+from carryon_core.done import Misfit, Sha256
 from carryon_core.schema import Loose
 
 ASSIGNMENT_INLINE: Final = 16 * 1024
@@ -126,6 +126,19 @@ class UnitReport(Loose):
     message: str = ""
     permanent: bool = Field(default=False, description="true: another attempt would end the same.")
     durable: bool = Field(default=False, description="true: this attempt left something that a later one goes on from.")
+    lost: float = Field(
+        default=0.0, description="Seconds since it last did, or since the unit began; 0 of a done unit."
+    )
+    saved: float = Field(default=0.0, description="Seconds that calls answered from a journal had taken.")
+    waited: float = Field(default=0.0, description="Seconds that steps waited for the journal.")
+    refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
+    misfit: Misfit | None = Field(default=None, description="The same in one word.")
+    ended: str = Field(default="", description="Why calls were not kept any more from some point on, if so.")
+
+    def shortened(self, longest: int) -> UnitReport:
+        """The report with texts of at most so many characters."""
+        texts = {"message": self.message, "refused": self.refused, "ended": self.ended}
+        return self.model_copy(update={name: text[:longest] for name, text in texts.items()})
 
 
 class Termination(Loose):
@@ -143,14 +156,14 @@ class Termination(Loose):
         """
         reports = self.units
         for longest in (1000, 300, 100, 30, 0):
-            kept = [report.model_copy(update={"message": report.message[:longest]}) for report in reports]
+            kept = [report.shortened(longest) for report in reports]
             text = self.model_copy(update={"message": self.message[: max(longest, 100)], "units": kept})._text()
             if len(text.encode()) <= TERMINATION_LONGEST:
                 return text
             reports = [r for r in self.units if r.outcome in (UnitOutcome.FAILED, UnitOutcome.INTERRUPTED)]
         while reports:
             reports = reports[: len(reports) // 2]
-            kept = [report.model_copy(update={"message": ""}) for report in reports]
+            kept = [report.shortened(0) for report in reports]
             text = self.model_copy(update={"message": self.message[:100], "units": kept})._text()
             if len(text.encode()) <= TERMINATION_LONGEST:
                 return text

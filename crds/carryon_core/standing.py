@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from carryon_core.done import Outcome
+from carryon_core.done import Misfit, Outcome
 from carryon_core.messages import InputRef
 from carryon_core.names import PREVIOUS
 from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
@@ -24,17 +24,42 @@ _REMEMBERED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
+class JournalUse:
+    """What a journal was good for in one attempt at one unit.
+
+    Attributes:
+        saved: Seconds of earlier attempts that were not repeated.
+        waited: Seconds that steps waited for it.
+        refused: Why what there was could not be used, and `misfit` in one word; "" if it could, or nothing was there.
+        ended: Why it was not kept any more from some point on, "" if it was.
+    """
+
+    saved: float = 0.0
+    waited: float = 0.0
+    refused: str = ""
+    misfit: Misfit | None = None
+    ended: str = ""
+
+
+NO_JOURNAL: Final = JournalUse()
+
+
+@dataclass(frozen=True, slots=True)
 class DoneUnit:
     """What is kept of a done.json that verified.
 
     Attributes:
         pod_uid: Whose work it was.
-        seconds: That pod spent on it.
+        seconds: Of generating that are in it, those of earlier attempts included that it went on from.
+        finished: When it was done, seconds since the epoch; 0 if that is not known.
+        journal: What its journal was good for.
     """
 
     outcome: Outcome
     pod_uid: str = ""
     seconds: float = 0.0
+    finished: float = 0.0
+    journal: JournalUse = NO_JOURNAL
 
 
 @dataclass(frozen=True)

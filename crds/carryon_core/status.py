@@ -19,6 +19,8 @@ MARK = 4
 """Hex digits of a fingerprint by which status tells that a unit is made from something else now."""
 MARKED_MOST = 1000
 """Units of one stage that have marks."""
+IMAGES_SHOWN = 8
+"""Images of one stage that status remembers units to have been begun with."""
 MADE_BLOCKS = 60
 """Blocks of one stage's units that `made` has digests of."""
 
@@ -130,6 +132,10 @@ class StageStatus(Loose):
         default_factory=dict,
         description="Attempts in a row that left nothing durable -> units where that is not the number in `failures`.",
     )
+    images: dict[str, Indexes] = Field(
+        default_factory=dict,
+        description="Image by digest -> units that it began and that are not done; empty: can't be had any more.",
+    )
     active: Annotated[
         list[ActivePod], Field(max_length=ACTIVE_SHOWN, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = Field(default_factory=list, description="At most 50 of the pods at work.")
@@ -146,6 +152,9 @@ class Counters(Loose):
     disruptions: int = Field(default=0, description="Pods lost through no fault of their own.")
     failures: int = Field(default=0, description="Attempts that failed, but for those that stuck.")
     stuck: int = Field(default=0, description="Attempts that ended for lack of movement.")
+    not_resumable: int = Field(
+        default=0, description="Attempts that could not use what an earlier one had computed, and started over."
+    )
     round: int = Field(
         default=0, description="Round over what is still missing that the job is in; 0 before the first."
     )
@@ -181,10 +190,18 @@ class Times(Loose):
 
 
 class GpuSeconds(Loose):
-    """Seconds of pods times their GPUs (at least one each)."""
+    """Seconds of pods times their GPUs (at least one each); booked when a pod has ended."""
 
-    useful: int = Field(default=0, description="Spent in attempts whose units are done.")
-    lost: int = Field(default=0, description="Spent in attempts that left nothing.")
+    total: int = Field(default=0, description="All of them, from the start of the worker to its end.")
+    useful: int = Field(default=0, description="Spent making what is done, by whichever attempt.")
+    checkpointing: int = Field(default=0, description="In which steps waited for the journal.")
+    lost: int = Field(default=0, description="Between what an attempt last left for a later one, and its end.")
+    saved: int = Field(default=0, description="Of earlier attempts that a restart did not have to repeat.")
+
+    @property
+    def spent(self) -> int:
+        """What `limits.gpuSeconds` is compared with; a status of before `total` has only the parts."""
+        return max(self.total, self.useful + self.lost)
 
 
 class Handled(Loose):

@@ -105,7 +105,11 @@ async def run(config: Config) -> None:
             )
         ]
         told = asyncio.create_task(stop.wait())
-        async with serve(config.health, Health(pods, queue, doorbell, ready)) if config.health else nullcontext():
+        async with (
+            serve(config.health, Health(pods, queue, doorbell, ready, reconciler.metrics))
+            if config.health
+            else nullcontext()
+        ):
             ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         queue.shut_down()

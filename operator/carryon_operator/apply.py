@@ -36,6 +36,7 @@ from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import GENERATION_JOBS, PODS
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.metrics import Metrics
 from carryon_operator.observe import JobMemory
 from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
@@ -70,7 +71,9 @@ class Applier:
         recorder: EventRecorder,
         looks: Looks,
         monotonic: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._config = config
         self._client = client
         self._jobs = jobs
@@ -135,10 +138,13 @@ class Applier:
             await self._keep_tails(seen, plan, memory)
             await self._write(raw, changes)
             memory.wrote_at = self._monotonic()
-        memory.retry_at = plan.retry_at
+        memory.retry_at, memory.stopped = plan.retry_at, plan.stopped
+        self._metrics.book(plan.spending)
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
         await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
+        if plan.garbage:
+            await self._collect(seen, memory)
         if plan.prune:
             await self._prune(seen, plan, memory)
         return 0.0 if len(plan.delete) > DELETES else None
@@ -162,6 +168,17 @@ class Applier:
             except (StoreError, Busy) as error:
                 log.warning("%s/%s: logs of failed pods are not kept: %s", seen.namespace, seen.name, error)
                 return
+
+    async def _collect(self, seen: Observation, memory: JobMemory) -> None:
+        """Delete what nobody goes on from any more. What is left is found again by the next look."""
+        try:
+            count = await self._at_bucket(memory, memory.bucket.collect)
+        except (StoreError, Busy) as error:
+            log.warning("%s/%s: journals that nobody goes on from stay: %s", seen.namespace, seen.name, error)
+        else:
+            log.info(
+                "%s/%s: %d objects of journals that nobody goes on from are gone", seen.namespace, seen.name, count
+            )
 
     async def _prune(self, seen: Observation, plan: Plan, memory: JobMemory) -> None:
         """Delete outdated artifacts. What is left goes when the job ends another time."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from carryon_core import layout
 from carryon_core.done import Outcome
@@ -13,13 +15,18 @@ from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
 from carryon_core.standing import DoneUnit, stand
 from carryon_core.status import JobStatus
 from carryon_operator.plan.made import made_of
-from carryon_operator.plan.model import InvalidDone, PodRecord
+from carryon_operator.plan.model import InvalidDone, Kept, PodRecord
 from carryon_store import Store
+from carryon_store.deleting import delete_each
+from carryon_store.leftovers import Leftover
+from carryon_store.records import Origin, get_origin
 from carryon_store.units import discard
-from carryon_store.verification import DoneCache, DoneFacts, Invalid, Verdict, verify, verify_unit
+from carryon_store.verification import DoneCache, DoneFacts, Invalid, Verdict, Verification, look_at_unit, verify
 
 _FEW = 16
 """Units looked at one by one; for more, listing their whole stage is cheaper."""
+_READERS: Final = 8
+"""Threads that read what journals say of themselves."""
 
 
 class _Given(NamedTuple):
@@ -36,6 +43,9 @@ class BucketMemory:
 
     Attributes:
         done: Fingerprint -> unit that verified.
+        kept: Fingerprint -> what attempts have left of a unit that is not done.
+        journals: Bytes of all journals, when the whole bucket was last looked at.
+        garbage: Keys that were found then of what nobody goes on from any more.
         invalid: Fingerprint -> a done.json that did not.
         swept_at: When the whole bucket was last looked at, on a monotonic clock; None before the first time, and since
             the units changed.
@@ -44,10 +54,15 @@ class BucketMemory:
     """
 
     done: dict[str, DoneUnit] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
+    journals: int = 0
+    garbage: tuple[str, ...] = ()
     invalid: dict[str, InvalidDone] = field(default_factory=dict)
     swept_at: float | None = None
     fresh: bool = False
     cache: DoneCache = field(default_factory=DoneCache)
+    _origins: dict[str, Origin] = field(default_factory=dict)
+    _former: dict[str, Origin] = field(default_factory=dict)
     _working: dict[str, tuple[_Given, ...]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
     _unsettled: set[_Given] = field(default_factory=set)
@@ -67,17 +82,29 @@ class BucketMemory:
         """The job has other units now: what was known of those that are the same stays known."""
         self.swept_at, self.fresh = None, False
 
-    def sweep(self, store: Store, resolved: ResolvedJob, now: float) -> None:
+    def sweep(self, store: Store, resolved: ResolvedJob, now: float, before: datetime | None = None) -> None:
         """Look at everything: one listing per stage. Blocking.
+
+        Args:
+            store: The bucket.
+            resolved: The job.
+            now: On a monotonic clock.
+            before: What nobody goes on from is garbage if it was not written to since then; None: nothing is.
 
         Raises:
             StoreError: The bucket gives no verdict; what was known of the stages not yet seen stays as it was.
         """
+        journals, garbage = 0, list[str]()
+        self._former, self._origins = self._origins, {}
         for stage in self._known(resolved):
-            self._sweep_stage(store, resolved, stage)
+            seen = self._sweep_stage(store, resolved, stage, before)
+            journals += seen.journals
+            garbage += seen.garbage
+        self.journals, self.garbage = journals, tuple(garbage)
         wanted = {unit.fingerprint for unit in stand(resolved, self.done).job.units()}
         self.done = {fingerprint: unit for fingerprint, unit in self.done.items() if fingerprint in wanted}
         self.invalid = {fingerprint: bad for fingerprint, bad in self.invalid.items() if fingerprint in wanted}
+        self.kept = {fingerprint: kept for fingerprint, kept in self.kept.items() if fingerprint in wanted}
         self.swept_at, self.fresh = now, True
         self._unsettled.clear()
 
@@ -101,7 +128,9 @@ class BucketMemory:
                 continue
             for unit in wanted:
                 prefix = _prefix(resolved, stage, unit)
-                self._enter(unit, prefix, verify_unit(store, prefix, unit.fingerprint, self.cache))
+                verdict, left = look_at_unit(store, prefix, unit.fingerprint, self.cache)
+                self._enter(unit, prefix, verdict)
+                self._keep(store, [(unit, prefix, left if verdict is None else None)])
         self._unsettled.clear()
 
     def discard(self, store: Store, bad: InvalidDone) -> None:
@@ -113,6 +142,20 @@ class BucketMemory:
         discard(store, bad.prefix, bad.etag)
         self.invalid.pop(bad.fingerprint, None)
 
+    def collect(self, store: Store) -> int:
+        """Delete the garbage that the last look found; how many objects. Blocking.
+
+        Raises:
+            StoreError: Something could not be deleted; the next look finds it again.
+        """
+        keys, self.garbage = self.garbage, ()
+
+        def delete(key: str) -> int:
+            store.delete(key)
+            return 1
+
+        return delete_each(delete, keys)
+
     def _known(self, resolved: ResolvedJob, names: Container[str] | None = None) -> Iterator[ResolvedStage]:
         """The stages, or those of these names, each once all upstream of it were looked at.
 
@@ -122,12 +165,46 @@ class BucketMemory:
             if names is None or stage.name in names:
                 yield stand(resolved, self.done).job.stages[stage.index] if stage.open else stage
 
-    def _sweep_stage(self, store: Store, resolved: ResolvedJob, stage: ResolvedStage) -> None:
+    def _sweep_stage(
+        self, store: Store, resolved: ResolvedJob, stage: ResolvedStage, before: datetime | None = None
+    ) -> Verification:
         by_prefix = {_prefix(resolved, stage, unit): unit for unit in stage.units if unit.fingerprint}
         prefix = layout.stage_prefix(resolved.namespace, resolved.name, stage.name)
-        seen = verify(store, prefix, {at: unit.fingerprint for at, unit in by_prefix.items()}, self.cache)
+        seen = verify(
+            store,
+            prefix,
+            {at: unit.fingerprint for at, unit in by_prefix.items()},
+            self.cache,
+            before=before,
+            spared={layout.encode_id(resolved.item_id(stage.index, u.item)) for u in stage.units if not u.fingerprint},
+        )
         for at, unit in by_prefix.items():
             self._enter(unit, at, seen.done.get(at) or seen.invalid.get(at))
+        self._keep(store, [(unit, at, seen.left.get(at)) for at, unit in by_prefix.items()])
+        return seen
+
+    def _keep(self, store: Store, looked: Iterable[tuple[Unit, str, Leftover | None]]) -> None:
+        """Take down what attempts have left of units; of journals that are new to us, what they say of themselves."""
+        found = []
+        for unit, prefix, left in looked:
+            if left is None:
+                self.kept.pop(unit.fingerprint, None)
+            else:
+                found.append((unit.fingerprint, prefix, left))
+        if found:
+            with ThreadPoolExecutor(_READERS, thread_name_prefix="journals") as readers:
+                kept = readers.map(lambda each: self._kept(store, each[1], each[2]), found)
+                self.kept.update(zip((each[0] for each in found), kept, strict=True))
+
+    def _kept(self, store: Store, prefix: str, left: Leftover) -> Kept:
+        newest = left.newest.timestamp()
+        if not left.worker:
+            return Kept(newest)
+        at = layout.journal_fields_key(prefix, left.worker)
+        if at not in self._origins:
+            self._origins[at] = self._former.get(at) or get_origin(store, at)
+        origin = self._origins[at]
+        return Kept(newest, journal=True, image=origin.image, device=origin.device)
 
     def _enter(self, unit: Unit, prefix: str, verdict: Verdict) -> None:
         self.done.pop(unit.fingerprint, None)

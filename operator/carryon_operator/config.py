@@ -41,6 +41,7 @@ class Config:
         verify_interval: Seconds between two looks at the whole bucket of a running job.
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
         items_interval: Seconds between two looks at the source of a job's items.
+        journal_grace: Seconds that what nobody goes on from any more stays in the bucket.
     """
 
     kubeconfig: str | None = None
@@ -57,6 +58,7 @@ class Config:
     verify_interval: float = 600.0
     ended_verify_interval: float = 86400.0
     items_interval: float = 60.0
+    journal_grace: float = 86400.0
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -105,6 +107,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         verify_interval=setting("--verify-interval", _interval, default.verify_interval),
         ended_verify_interval=setting("--ended-verify-interval", _interval, default.ended_verify_interval),
         items_interval=setting("--items-interval", _interval, default.items_interval),
+        journal_grace=setting("--journal-grace", _interval, default.journal_grace),
     )
 
 
@@ -141,6 +144,11 @@ _SETTINGS = (
         "time between two looks at the bucket of a job that is over; 24h",
     ),
     ("--items-interval", "CARRYON_ITEMS_INTERVAL", "time between two looks at the source of a job's items; 1m"),
+    (
+        "--journal-grace",
+        "CARRYON_JOURNAL_GRACE",
+        "time that journals stay which no unit goes on from any more, while their job runs; 24h",
+    ),
 )
 
 

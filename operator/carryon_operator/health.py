@@ -1,4 +1,4 @@
-"""/livez and /readyz: whether this process still hears the API server and gets through its work."""
+"""/livez and /readyz: whether this process still hears the API server and gets through its work; and /metrics."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from aiohttp import web
 from carryon_operator.config import Address
 from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.metrics import CONTENT_TYPE, Metrics
 
 LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
@@ -41,6 +42,7 @@ class Health:
     queue: WorkQueue
     doorbell: asyncio.Future[None]
     ready: asyncio.Event
+    metrics: Metrics
 
     def live(self) -> Mapping[str, str]:
         """What is wrong in a way that a restart may cure, by part; that this is answered shows that the loop turns.
@@ -75,9 +77,13 @@ async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(health.readiness())
 
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=health.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
     app = web.Application()
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
@@ -88,7 +94,7 @@ async def serve(address: Address, health: Health) -> AsyncIterator[Address]:
                 f"health cannot be served at {address.host}:{address.port}: {error.strerror}; choose another --health"
             ) from error
         host, port = runner.addresses[0][:2]
-        log.info("health is served at http://%s:%d/livez and /readyz", host, port)
+        log.info("health is served at http://%s:%d/livez, /readyz and /metrics", host, port)
         yield Address(host, port)
     finally:
         await runner.cleanup()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from carryon_core import layout, names
@@ -121,7 +122,8 @@ class Looker:
         bucket, store = known.bucket, access.store
         if sweep or self._sweep_due(seen, bucket):
             resolved = self._with_files(seen, seen.spec, known, access)
-            bucket.sweep(store, resolved, self._monotonic())
+            before = datetime.fromtimestamp(seen.now - self._config.journal_grace, UTC)
+            bucket.sweep(store, resolved, self._monotonic(), before)
         else:
             assert known.resolved is not None
             resolved = known.resolved

@@ -30,7 +30,7 @@ from carryon_operator.looks import Looks
 from carryon_operator.output import check_token, credentials, destination
 from carryon_operator.plan.model import Observation, PodRecord
 from carryon_operator.plan.rest import is_over
-from carryon_operator.pods import template_digest
+from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
 
 _SECRET_SECONDS: Final = 300.0
@@ -52,6 +52,7 @@ class JobMemory:
     Attributes:
         pods: As they were seen last, see `vanished`.
         retry_at: Fingerprint -> time before which the unit is not tried again.
+        stopped: Pods that were stopped, and whose end is still to be accounted for.
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
         refused: Why the API server would not take the last pod, and `refusal` in one word.
         unanswered: Names of pods whose creation was asked for and never answered.
@@ -64,6 +65,7 @@ class JobMemory:
     uid: str
     pods: tuple[PodRecord, ...] = ()
     retry_at: Mapping[str, float] = field(default_factory=dict)
+    stopped: tuple[PodRecord, ...] = ()
     wrote_at: float = -math.inf
     refused: str | None = None
     refusal: str = "PodRefused"
@@ -308,11 +310,14 @@ class Observer:
             output=memory.config.uri,
             former_items=former,
             done=dict(bucket.done),
+            kept=dict(bucket.kept),
+            garbage=bucket.garbage,
             invalid=dict(bucket.invalid),
             swept=bucket.fresh,
             stale=known.following.stale,
             source=known.following.version,
             templates=self._templates(seen, seen.spec, memory),
+            images={stage.name: image_of(seen.spec, at, self._config) for at, stage in enumerate(seen.spec.stages)},
             warnings=known.resolved.warnings,
         )
 
@@ -365,6 +370,7 @@ def _first_sight(
         refused=memory.refused,
         refusal=memory.refusal,
         retry_at=memory.retry_at,
+        stopped=memory.stopped,
     )
 
 
@@ -411,7 +417,7 @@ def _read_status(told: Any) -> JobStatus:
     except (AttributeError, TypeError, ValueError):
         return JobStatus()
     sound = status.items.count <= ITEMS_MOST and all(_sound(stage, status.items.count) for stage in status.stages)
-    sound = sound and min(status.counters.model_dump().values()) >= 0
+    sound = sound and min((*status.counters.model_dump().values(), *status.gpu_seconds.model_dump().values())) >= 0
     return status if sound else JobStatus()
 
 
@@ -419,7 +425,8 @@ def _sound(stage: StageStatus, items: int) -> bool:
     """Whether a stage's index sets are some, and name no units that there are not."""
     counted = (*stage.failures.values(), *stage.fruitless.values())
     active = (pod.units for pod in stage.active)
-    for indexes in (stage.succeeded, stage.failed, stage.skipped, stage.permanent, *counted, *active):
+    sets = (stage.succeeded, stage.failed, stage.skipped, stage.permanent, *stage.images.values())
+    for indexes in (*sets, *counted, *active):
         try:
             IndexSet.parse(indexes)
         except ValueError:

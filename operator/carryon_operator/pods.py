@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -26,6 +27,9 @@ _USER: Final = 10001
 _GRACE_SECONDS: Final = 30
 _PROBE_MARGIN: Final = 60
 _DIGEST_LENGTH: Final = 12
+_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+_PRODUCT: Final = re.compile(r"(NVIDIA|Tesla|GeForce|Quadro|GRID)[A-Za-z0-9._-]{1,45}[A-Za-z0-9]")
+_PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 _NO_OVERRIDE: Final = RoundOverride()
 
 
@@ -79,7 +83,13 @@ def build(*, standing: Standing, spec: JobSpec, job_uid: str, pod: PodCreate, as
     made = _blueprint(spec, pod.stage, config, pod.round)
     metadata = made["metadata"]
     (container,) = made["spec"]["containers"]
-    assignment = {"name": names.ENV_ASSIGNMENT, "value": assigned}
+    image = pod.image or container["image"]
+    env = [
+        *container["env"],
+        {"name": names.ENV_IMAGE, "value": image},
+        {"name": names.ENV_ASSIGNMENT, "value": assigned},
+    ]
+    pinned = {names.ANNOTATION_PINNED: "true"} if pod.image else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -93,6 +103,7 @@ def build(*, standing: Standing, spec: JobSpec, job_uid: str, pod: PodCreate, as
                 names.ANNOTATION_FINGERPRINTS: _as_json(unit.fingerprint for unit in units),
                 names.ANNOTATION_ATTEMPT: str(pod.attempt),
                 names.ANNOTATION_TEMPLATE: digest(made)[:_DIGEST_LENGTH],
+                **pinned,
             },
             "ownerReferences": [
                 {
@@ -105,14 +116,46 @@ def build(*, standing: Standing, spec: JobSpec, job_uid: str, pod: PodCreate, as
                 }
             ],
         },
-        "spec": {**made["spec"], "containers": [{**container, "env": [*container["env"], assignment]}]},
+        "spec": {**_near(made["spec"], pod.device), "containers": [{**container, "image": image, "env": env}]},
     }
+
+
+def image_of(spec: JobSpec, stage: int, config: Config) -> str:
+    """The image that a stage's pods have today."""
+    return spec.stages[stage].image or config.worker_image
+
+
+def gpu_product(device: str) -> str:
+    """The label nvidia.com/gpu.product of nodes with a GPU, from what a worker calls it; "" for what is no such GPU.
+
+    NVIDIA's feature discovery takes the name that the driver gives, with dashes for spaces; torch asks the same driver.
+
+    Args:
+        device: Such as "NVIDIA A100-SXM4-80GB, 8.0, 108 SM".
+    """
+    product = device.partition(",")[0].strip().replace(" ", "-")
+    return product if _PRODUCT.fullmatch(product) else ""
+
+
+def _near(spec: Body, device: str) -> Body:
+    """The pod's spec, with a wish for a node that has the GPU which a journal was computed on: others refuse it."""
+    product = gpu_product(device)
+    if not product:
+        return spec
+    # Time-sliced GPUs are the same ones under another label.
+    same = {"key": _PRODUCT_LABEL, "operator": "In", "values": [product, f"{product}-SHARED"]}
+    wish = {"weight": 100, "preference": {"matchExpressions": [same]}}
+    affinity = spec.get("affinity") or {}
+    node = affinity.get("nodeAffinity") or {}
+    wishes = [*(node.get(_PREFERRED) or ()), wish]
+    return {**spec, "affinity": {**affinity, "nodeAffinity": {**node, _PREFERRED: wishes}}}
 
 
 def template_digest(spec: JobSpec, stage: int, config: Config, in_round: int) -> str:
     """Digest of what pods of a stage are made with besides their units: 12 hex digits.
 
-    A pod that waits in vain (for an image, for a node) is worth replacing only where this has changed.
+    A pod that waits in vain (for an image, for a node) is worth replacing only where this has changed. An image that
+    began its units is no part of it.
 
     Raises:
         SpecError: A podTemplate sets what it may not.
@@ -177,7 +220,7 @@ def _container(
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
-        "image": spec.stages[index].image or config.worker_image,
+        "image": image_of(spec, index, config),
         "env": [*(each for each in theirs.get("env", ()) if each["name"] not in ours), *env],
         "ports": [{"name": "http", "containerPort": names.WORKER_PORT}],
         "securityContext": {

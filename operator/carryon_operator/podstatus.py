@@ -28,6 +28,7 @@ _TOLD_BY_WORKER: Final = tuple(code for code in ExitCode if code not in (ExitCod
 """The worker knew why it ended, and said so."""
 _KILLED: Final = (137, 143)
 _COUNT: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_DIGEST_REFERENCE: Final = re.compile(r"[^@\s]{1,255}@sha256:[0-9a-f]{64}")
 _GPU: Final = re.compile(r"[^/]+/(gpu(\.[a-z0-9.-]+)?|mig-.+)|gpu\.intel\.com/.+")
 
 
@@ -44,7 +45,8 @@ def project(raw: Mapping[str, Any]) -> PodRecord:
     """
     metadata, spec, status = raw["metadata"], raw.get("spec") or {}, raw.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    state = _state_of(status, names.CONTAINER)
+    worker = _worker_of(status)
+    state = worker.get("state") or {}
     ended, running = state.get("terminated") or {}, state.get("running")
     created = _moment(metadata.get("creationTimestamp")) or 0.0
     started = _moment((ended or running or {}).get("startedAt"))
@@ -71,6 +73,9 @@ def project(raw: Mapping[str, Any]) -> PodRecord:
         waiting=None if terminal or running is not None or ended else _waiting(status, created),
         template=annotations.get(names.ANNOTATION_TEMPLATE, ""),
         gpus=_gpus(spec),
+        image=next((c.get("image", "") for c in spec.get("containers") or () if c["name"] == names.CONTAINER), ""),
+        image_id=_pullable(worker.get("imageID") or ""),
+        pinned=annotations.get(names.ANNOTATION_PINNED) == "true",
         exit_code=ended.get("exitCode") if terminal else None,
         reason=reason,
         message=message,
@@ -86,11 +91,19 @@ def _owner(metadata: Mapping[str, Any]) -> str:
     return ""
 
 
-def _state_of(status: Mapping[str, Any], container: str) -> Mapping[str, Any]:
-    for each in status.get("containerStatuses") or ():
-        if each.get("name") == container:
-            return each.get("state") or {}
-    return {}
+def _worker_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Status of the worker's container; empty where there is none yet."""
+    statuses: list[Mapping[str, Any]] = status.get("containerStatuses") or []
+    return next((each for each in statuses if each.get("name") == names.CONTAINER), {})
+
+
+def _pullable(image_id: str) -> str:
+    """An image by digest, from what a kubelet says runs; "" for the digest of a configuration, which can't be pulled.
+
+    containerd and CRI-O say `registry/repository@sha256:...`, cri-dockerd puts `docker-pullable://` before it.
+    """
+    reference = image_id.removeprefix("docker-pullable://")
+    return reference if _DIGEST_REFERENCE.fullmatch(reference) else ""
 
 
 def _end(spec: Mapping[str, Any], status: Mapping[str, Any], ended: Mapping[str, Any]) -> tuple[str, str]:

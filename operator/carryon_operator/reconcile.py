@@ -16,6 +16,7 @@ from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.informer import Informer
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.metrics import Metrics
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
@@ -63,8 +64,9 @@ class Reconciler:
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
+        self.metrics = Metrics(self._journal_bytes)
         self._observer = Observer(config, client, looks, monotonic)
-        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic)
+        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
         self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
@@ -96,6 +98,10 @@ class Reconciler:
         except Busy:
             # Spread, so that those who wait take turns.
             return random.uniform(0.5, 1.5) * _BUSY_RETRY
+
+    def _journal_bytes(self) -> int:
+        """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
+        return sum(memory.bucket.journals for memory in self._memories.values())
 
     async def _carry_on(self, raw: Job, memory: JobMemory) -> float | None:
         """Look, decide and act, or bring the end of a job one step further."""

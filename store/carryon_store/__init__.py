@@ -1,6 +1,6 @@
 """The bucket: one small protocol, two stores behind it, and the contract of what lies in them."""
 
-from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.opening import Stores, open_store, place_of
 from carryon_store.protocol import DOCUMENT_LIMIT, JSON_TYPE, Credentials, ObjectInfo, Store
 
@@ -11,6 +11,7 @@ __all__ = [
     "Conflict",
     "Credentials",
     "Denied",
+    "Full",
     "NotFound",
     "ObjectInfo",
     "Store",

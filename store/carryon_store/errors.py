@@ -23,6 +23,10 @@ class Denied(StoreError):
     """The store refuses these credentials, or the file system this user."""
 
 
+class Full(StoreError):
+    """There is no room: a quota is used up, or the disk is."""
+
+
 class TooLarge(StoreError):
     """The object has more bytes than the reader takes into memory."""
 

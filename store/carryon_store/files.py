@@ -20,7 +20,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key, check_prefix
 
@@ -218,7 +218,7 @@ class FileStore:
             if isinstance(error, PermissionError) or error.errno == errno.EROFS:
                 raise Denied(f"{name}: {why}; give user {os.geteuid()} the right to read and write below") from error
             if error.errno in _FULL:
-                raise StoreError(f"{name}: {why}; free space or choose another output.uri") from error
+                raise Full(f"{name}: {why}; free space or choose another output.uri") from error
             if error.errno == errno.ENAMETOOLONG:
                 raise StoreError(f"{name}: {why}; file names end at 255 bytes") from error
             if error.errno in _AWAY:

@@ -1,16 +1,22 @@
-"""A job's own documents: items and large assignments, named by their digests, and logs of pods that are gone."""
+"""A job's own documents: items and large assignments, named by their digests, logs of pods, what journals say."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
 
 from pydantic import ValidationError
 
 from carryon_core import layout
 from carryon_core.messages import Assignment, AssignmentPointer
-from carryon_store.errors import Conflict, StoreError
+from carryon_store.errors import Conflict, NotFound, StoreError, TooLarge
 from carryon_store.protocol import JSON_TYPE, Store
+
+_FIELDS_LARGEST: Final = 2**20
+"""Bytes that the fields of a worker fingerprint may have."""
 
 
 def put_items(store: Store, namespace: str, job: str, items: str) -> str:
@@ -77,6 +83,39 @@ def put_log(store: Store, prefix: str, pod_uid: str, text: str) -> str:
 def _put(store: Store, key: str, content: bytes, content_type: str) -> None:
     with suppress(Conflict):  # The name is a digest of the content: who was first wrote the same.
         store.put(key, content, content_type=content_type, only_if_absent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a journal says of the worker that began it; "" where it does not.
+
+    Attributes:
+        image: As that worker's pod named it.
+        device: As that worker called it.
+    """
+
+    image: str = ""
+    device: str = ""
+
+
+def get_origin(store: Store, key: str) -> Origin:
+    """Read what a journal says of the worker that began it; of one that is damaged nothing is known.
+
+    Args:
+        store: The bucket.
+        key: See `layout.journal_fields_key`.
+
+    Raises:
+        StoreError: The bucket does not say.
+    """
+    try:
+        fields = json.loads(store.get(key, max_bytes=_FIELDS_LARGEST))
+    except (NotFound, TooLarge, ValueError, RecursionError):
+        return Origin()
+    if not isinstance(fields, dict):
+        return Origin()
+    image, device = (fields.get(name) for name in (layout.JOURNAL_IMAGE, layout.JOURNAL_DEVICE))
+    return Origin(image if isinstance(image, str) else "", device if isinstance(device, str) else "")
 
 
 def _get(store: Store, key: str, digest: str) -> bytes:

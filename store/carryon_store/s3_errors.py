@@ -8,7 +8,7 @@ from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 from s3transfer import exceptions as transfer
 
-from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, Unreachable
+from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, Unreachable
 
 FAILURES: Final = (
     botocore.BotoCoreError,
@@ -22,6 +22,8 @@ FAILURES: Final = (
 _EXPIRED: Final = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 """Refused credentials that S3 answers with 400 instead of 403."""
 _BUSY: Final = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded")
+_FULL: Final = ("QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
+"""Ceph answers them with 403, MinIO with 507 and 400."""
 _ELSEWHERE: Final = ("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect")
 _NAMELESS: Final = ("", "404")
 _NO_CREDENTIALS: Final = (
@@ -90,6 +92,10 @@ def _answer(error: botocore.ClientError, name: str, endpoint: str) -> StoreError
         return Changed(f"{name} has changed since it was listed: look at it again")
     if status == 409 and code in ("ConditionalRequestConflict", "OperationAborted"):
         return Contended(f"{name}: {endpoint} is busy with another write of it; ask again")
+    if status == 507 or code in _FULL:
+        return Full(
+            f"{name}: {endpoint} has no room ({said}); raise its quota, free space or choose another output.uri"
+        )
     if status in (401, 403) or code in _EXPIRED:
         return Denied(f"{name}: {endpoint} refuses these credentials ({said}); check output.credentialsSecret")
     if code in _ELSEWHERE or status in (301, 307):

@@ -219,7 +219,7 @@ def test_a_unit_says_how_it_ended_whose_work_it_was_and_how_long_it_took(
     assert publish(store, "ns/film/clip/dunes/ffffffffffffffff/", files, describe).first
     facts = verify_unit(store, "ns/film/clip/dunes/ffffffffffffffff/", "f" * 64, DoneCache())
     assert isinstance(facts, DoneFacts)
-    assert facts.unit == DoneUnit(outcome, "uid-1", 3.75)
+    assert facts.unit == DoneUnit(outcome, "uid-1", 2.0, 1795248000.0)
 
 
 def test_a_digest_is_of_the_content_whatever_its_size(store: Store) -> None:

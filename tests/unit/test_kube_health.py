@@ -16,6 +16,7 @@ from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.metrics import Metrics
 from skipping_clock import SkippingLoop
 
 
@@ -26,7 +27,7 @@ async def healthy() -> AsyncIterator[Health]:
         doorbell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ready = asyncio.Event()
         ready.set()
-        yield Health(pods, WorkQueue(Backoff(1, 1)), doorbell, ready)
+        yield Health(pods, WorkQueue(Backoff(1, 1)), doorbell, ready, Metrics(lambda: 1024))
 
 
 async def deaf(health: Health) -> None:

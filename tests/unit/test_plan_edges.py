@@ -500,7 +500,7 @@ def test_gpu_seconds_that_are_used_up_stay_so_when_they_are_booked() -> None:
         stop(world)
     assert "pod-4" not in {pod.uid for pod in world.pods.values()}
     assert not world.pods
-    assert world.status.gpu_seconds.lost >= 100
+    assert world.status.gpu_seconds.total >= 100
     assert condition(world, ConditionType.STALLED).reason == "GpuSecondsUsed"
 
 
@@ -733,14 +733,14 @@ def test_the_clock_runs_while_the_bucket_is_away_unless_the_job_is_suspended() -
     stop(world)
     assert world.status.time.active_seconds == 120
     assert world.status.time.active_since is None
-    assert (world.status.counters.suspensions, world.status.gpu_seconds.lost) == (1, 120)
+    assert (world.status.counters.suspensions, world.status.gpu_seconds.total) == (1, 120)
     assert world.status.units.active == 0
     world.now += 7200
     world.outage = None
     world.edit(suspend=False)
     world.settle()
     assert world.status.phase == Phase.RUNNING
-    assert (world.status.gpu_seconds.lost, world.status.counters.disruptions) == (120, 0)
+    assert (world.status.gpu_seconds.total, world.status.counters.disruptions) == (120, 0)
 
 
 def test_a_job_that_is_let_go_while_the_bucket_is_away_is_no_longer_suspended_and_resumes_once() -> None:

@@ -527,7 +527,8 @@ def test_used_up_gpu_seconds_stop_the_job_until_the_limit_is_raised() -> None:
     world.settle()
     assert world.status.phase == Phase.STALLED
     assert condition(world, ConditionType.STALLED).reason == "GpuSecondsUsed"
-    assert (world.status.gpu_seconds.useful, world.status.gpu_seconds.lost) == (0, 100)
+    spent = world.status.gpu_seconds
+    assert (spent.total, spent.useful, spent.lost) == (100, 0, 100)
     world.edit(limits={"gpuSeconds": 1000})
     work(world)
     assert world.status.phase == Phase.SUCCEEDED
@@ -543,7 +544,8 @@ def test_seconds_that_made_a_unit_are_useful_and_the_rest_is_lost() -> None:
     world.now += 9
     world.finish(world.working()[0])
     world.settle()
-    assert (world.status.gpu_seconds.useful, world.status.gpu_seconds.lost) == (7, 7)
+    spent = world.status.gpu_seconds
+    assert (spent.total, spent.useful, spent.lost) == (14, 7, 5)
 
 
 # --- what waits for a person ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a worker answers over HTTP: /progress for whoever watches, /healthz for the liveness probe."""
+"""What a worker answers over HTTP: /progress for whoever watches, /healthz for the liveness probe, /metrics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+from carryon_worker import metrics
 from carryon_worker.ledger import Ledger
 
 _log = logging.getLogger(__name__)
@@ -26,8 +27,11 @@ class _Handler(BaseHTTPRequestHandler):
             status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
             text = "ok" if healthy else f"no movement for {self.ledger.idle():.0f} s"
             self._answer(status, "text/plain; charset=utf-8", text)
+        elif self.path == "/metrics":
+            self._answer(HTTPStatus.OK, metrics.CONTENT_TYPE, metrics.text(self.ledger))
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", "here are /progress and /healthz")
+            told = "here are /progress, /healthz and /metrics"
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", told)
 
     def _answer(self, status: HTTPStatus, content_type: str, text: str) -> None:
         body = text.encode()

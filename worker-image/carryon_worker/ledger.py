@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from carryon_core.done import Resume
 from carryon_core.messages import (
     AssignedUnit,
     Assignment,
@@ -27,6 +28,8 @@ from carryon_worker.failures import UnitFailure
 
 CRASHED: Final = 1
 """Exit code of a worker that could not go on: the unit at work is charged, the others are free."""
+_USE: Final = ("saved", "waited", "refused", "misfit", "ended")
+"""What a report has in common with the account of a journal."""
 HEALTH_MARGIN: Final = 30.0
 """Seconds beyond the stall limit before /healthz says no: by then the watch should have ended the process itself."""
 
@@ -72,6 +75,25 @@ class Overdue:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What all units of a worker came to so far.
+
+    Attributes:
+        steps: That ended, those answered from a journal included.
+        replayed: Calls answered from a journal.
+        waited: Seconds that steps waited for a journal.
+        written: Bytes of segments, and `segments` how many; `writing`: seconds that took, in the background.
+    """
+
+    steps: int = 0
+    replayed: int = 0
+    waited: float = 0.0
+    written: int = 0
+    segments: int = 0
+    writing: float = 0.0
+
+
 class Ledger:
     """The course of one worker.
 
@@ -87,6 +109,10 @@ class Ledger:
         self._current: Current | None = None
         self._reports: tuple[UnitReport, ...] = ()
         self._durable: int | None = None
+        self._durable_at = 0.0
+        self._resume: Callable[[], Resume | None] = _nothing
+        self._totals = self._shown = Totals()
+        self._written = (0, 0, 0.0)
         self._changed = threading.Condition()
 
     @property
@@ -120,7 +146,10 @@ class Ledger:
     def step(self, step: int, steps: int | None) -> None:
         """The unit at work reached a step, which counts as movement."""
         self.moved()
-        self._current = replace(self._at_work(), step=step, steps=steps)
+        current = self._at_work()
+        more = max(step - (current.step or 0), 0)
+        self._totals = replace(self._totals, steps=self._totals.steps + more)
+        self._current = replace(current, step=step, steps=steps)
 
     def section(self, finished: int, sections: int | None) -> None:
         """Of the unit at work so many sections are finished, which counts as movement."""
@@ -133,20 +162,41 @@ class Ledger:
 
     def durable(self) -> None:
         """The unit at work has left something that a later attempt goes on from; from any thread, before it ends."""
+        self._durable_at = self._clock()
         self._durable = len(self._reports)
+
+    def account_for(self, resume: Callable[[], Resume | None]) -> None:
+        """Where to ask what a journal was good for, for the unit at work; from any thread."""
+        self._resume = resume
+
+    def wrote(self, size: int, seconds: float) -> None:
+        """A segment of a journal was written, in so many seconds; by the one thread that does."""
+        written, segments, writing = self._written
+        self._written = (written + size, segments + 1, writing + seconds)
+
+    def totals(self) -> Totals:
+        """What all units came to so far; never less than before, also where a unit starts over."""
+        resume, shown = self._resume(), self._shown
+        totals, (written, segments, writing) = self._totals, self._written
+        self._shown = replace(
+            totals,
+            replayed=max(totals.replayed + (resume.replayed if resume else 0), shown.replayed),
+            waited=max(totals.waited + (resume.waited if resume else 0.0), shown.waited),
+            written=written,
+            segments=segments,
+            writing=writing,
+        )
+        return self._shown
 
     def finish(self, failure: UnitFailure | None) -> None:
         """The unit at work ended: it is done, or failed."""
         report = UnitReport(index=len(self._reports), outcome=UnitOutcome.DONE)
         if failure is not None:
-            report = UnitReport(
-                index=len(self._reports),
-                outcome=UnitOutcome.FAILED,
-                reason=failure.reason,
-                message=failure.message,
-                permanent=failure.permanent,
-                durable=self._durable == len(self._reports),
+            report = self._report(
+                self._at_work(), UnitOutcome.FAILED, failure.reason, failure.message, permanent=failure.permanent
             )
+        totals, self._resume = self.totals(), _nothing
+        self._totals = totals
         with self._changed:
             self._reports = (*self._reports, report)
             self._current = None
@@ -224,10 +274,7 @@ class Ledger:
         # In this order: a unit that ends meanwhile is then reported twice over, never left out.
         current, reports = self._current, list(self._reports)
         if current is not None and current.position == len(reports):
-            position = len(reports)
-            durable = self._durable == position
-            report = UnitReport(index=position, outcome=outcome, reason=reason, message=message, durable=durable)
-            reports.append(report)
+            reports.append(self._report(current, outcome, reason, message))
         left = range(len(reports), len(self.assignment.units))
         reports.extend(UnitReport(index=position, outcome=UnitOutcome.NOT_STARTED) for position in left)
         return Termination(reason=reason, message=message, units=reports)
@@ -237,10 +284,32 @@ class Ledger:
         code, reason, message = verdict(len(self.assignment.units), self._reports)
         return code, self.termination(reason, message)
 
+    def _report(
+        self, current: Current, outcome: UnitOutcome, reason: str, message: str, *, permanent: bool = False
+    ) -> UnitReport:
+        """Of a unit that ends without being done."""
+        durable = self._durable == current.position
+        report = UnitReport(
+            index=current.position,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+            permanent=permanent,
+            durable=durable,
+            lost=round(self._clock() - (self._durable_at if durable else current.began), 3),
+        )
+        resume = self._resume()
+        return report if resume is None else report.model_copy(update={each: getattr(resume, each) for each in _USE})
+
     def _at_work(self) -> Current:
         if self._current is None:
             raise RuntimeError("no unit is at work")
         return self._current
+
+
+def _nothing() -> Resume | None:
+    """Of a unit that has no journal."""
+    return None
 
 
 def verdict(units: int, reports: Sequence[UnitReport]) -> tuple[int, str, str]:

@@ -124,9 +124,12 @@ class Runner:
             self._settings.pod_uid,
             self._assignment.checkpoint,
             self._ledger.durable,
+            self._ledger.wrote,
+            self._settings.image,
         )
         previews = Previews(self._store, prefix, scratch / "previews")
         self._ledger.shows(lambda: previews.names)
+        self._ledger.account_for(journal.resume)
         try:
             self._generate(unit, prefix, self._open_session(unit, scratch, checkpoints, journal, previews))
             checkpoints.discard()

@@ -29,6 +29,7 @@ class Settings:
     assignment: str
     pod: str
     pod_uid: str
+    image: str
     bind: str
     port: int
     scratch: Path
@@ -48,6 +49,7 @@ class Settings:
             assignment=environment.get(names.ENV_ASSIGNMENT, ""),
             pod=environment.get(names.ENV_POD_NAME, ""),
             pod_uid=environment.get(names.ENV_POD_UID, ""),
+            image=environment.get(names.ENV_IMAGE, ""),
             bind=environment.get(names.ENV_BIND) or "0.0.0.0",
             port=int(environment.get(ENV_PORT) or names.WORKER_PORT),
             scratch=scratch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,16 +10,19 @@ from typing import Final
 from carryon_core.actions import counted
 from carryon_core.ranges import IndexSet
 from carryon_core.standing import UnitKey
-from carryon_core.status import MESSAGE_LONGEST, ActivePod, Counters, GpuSeconds, RecentFailure, StageStatus
+from carryon_core.status import MESSAGE_LONGEST, ActivePod, Counters, RecentFailure, StageStatus
 from carryon_operator.plan import launch
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import Event, Observation, PodRecord
+from carryon_operator.plan.spending import Account
 from carryon_operator.plan.verdicts import UnitFailure, judge
 
 FAILURES_TOLD: Final = 5
 """Events about single failures that one decision may write."""
+ACCOUNTS_TOLD: Final = 10
+"""Events about journals of single attempts that one decision may write; status and metrics count them all."""
 DEAD_AFTER: Final = 60.0
 """Seconds past the end of its deletion grace after which a pod blocks no slot: its node is taken for dead."""
 
@@ -34,7 +36,7 @@ class Tally:
         failures: Attempts that failed, in the order they ended.
         failed_events: What is told of each; `untold` are more.
         tails: Pods that failed: what they logged last is kept.
-        useful: Seconds of pods times GPUs that made units; `lost`: those that did not.
+        account: What they cost, and what journals were good for.
     """
 
     recorded: dict[str, None]
@@ -45,8 +47,7 @@ class Tally:
     failed_events: list[Event] = field(default_factory=list)
     untold: int = 0
     tails: list[PodRecord] = field(default_factory=list)
-    useful: int = 0
-    lost: int = 0
+    account: Account = field(default_factory=lambda: Account({}))
 
     def record(self, pod: PodRecord) -> bool:
         """Count a pod no more, whatever becomes of it; whether it was not recorded before."""
@@ -58,24 +59,18 @@ class Tally:
     def stop(self, seen: Observation, pod: PodRecord) -> None:
         """End a pod whose end is not to be counted; what it cost is."""
         if self.record(pod):
-            self.spend(seen, pod)
+            self.account.stop(seen, pod)
 
-    def spend(self, seen: Observation, pod: PodRecord) -> None:
-        """Add what a pod cost up to its end, or now."""
-        spent = cost(seen, pod)
-        useful = min(useful_of(seen, pod), spent)
-        self.useful += round(useful)
-        # Rounded up, so that what has reached a limit does not fall below it by being booked.
-        self.lost += math.ceil(spent) - round(useful)
+    def end(self, seen: Observation, pod: PodRecord) -> None:
+        """Book a pod that has ended."""
+        self.account.spend(seen, pod)
+        self.account.settle(seen, pod)
 
     def added_to(self, before: Counters) -> Counters:
         """With what was counted now."""
         counts = before.model_dump()
-        return before.model_copy(update={name: counts[name] + more for name, more in self.counters.items()})
-
-    def gpu_seconds(self, before: GpuSeconds) -> GpuSeconds:
-        """With what is spent now."""
-        return GpuSeconds(useful=before.useful + self.useful, lost=before.lost + self.lost)
+        more = {**self.counters, "not_resumable": self.account.refused.total()}
+        return before.model_copy(update={name: counts[name] + each for name, each in more.items()})
 
     def disrupted(self, pod: str, how: str) -> None:
         """Work was lost through no fault of the job's."""
@@ -95,26 +90,17 @@ class Tally:
         more = len(self.failed_events) + self.untold - len(events)
         if more:
             events.append(Event("Warning", "UnitFailed", f"and {counted(more, 'more failure')}: see status"))
-        return [*self.events, *events]
+        return [*self.events, *self.account.events[:ACCOUNTS_TOLD], *events]
 
 
 def open_tally(seen: Observation) -> Tally:
     """What status has recorded; the UIDs of pods that are gone are struck out."""
     present = {pod.uid for pod in seen.pods}
-    return Tally({uid: None for uid in seen.status.recorded if uid in present}, dict(seen.retry_at))
-
-
-def cost(seen: Observation, pod: PodRecord) -> float:
-    """Seconds a pod has run, times its GPUs (at least one)."""
-    if pod.started is None:
-        return 0.0
-    return max((pod.finished or seen.now) - pod.started, 0.0) * max(pod.gpus, 1)
-
-
-def useful_of(seen: Observation, pod: PodRecord) -> float:
-    """Of that, what went into units that are done by this pod."""
-    done = (seen.done.get(fingerprint) for fingerprint in pod.fingerprints)
-    return sum(unit.seconds for unit in done if unit is not None and unit.pod_uid == pod.uid) * max(pod.gpus, 1)
+    return Tally(
+        {uid: None for uid in seen.status.recorded if uid in present},
+        dict(seen.retry_at),
+        account=Account({pod.uid: pod for pod in seen.stopped}),
+    )
 
 
 def is_dead(pod: PodRecord, now: float) -> bool:
@@ -125,16 +111,17 @@ def is_dead(pod: PodRecord, now: float) -> bool:
 def count(case: Case, ledger: Ledger, tally: Tally) -> None:
     """Count every pod that ended, died with its node or vanished, and was not counted yet."""
     seen = case.seen
+    tally.account.settle_stopped(seen)
     uncounted = [pod for pod in seen.pods if pod.uid not in tally.recorded]
     ended = [pod for pod in uncounted if pod.terminal]
     for pod in sorted(ended, key=lambda pod: (pod.finished or seen.now, pod.attempt)):
         tally.record(pod)
-        tally.spend(seen, pod)
+        tally.end(seen, pod)
         _count_ended(case, ledger, tally, pod)
     for pod in uncounted:
         if is_dead(pod, seen.now):
             tally.record(pod)
-            tally.spend(seen, pod)
+            tally.end(seen, pod)
             tally.disrupted(pod.name, "was lost with its node")
             _disrupt(case, ledger, tally, pod)
     known = {*(pod.uid for pod in seen.pods), *seen.status.recorded}

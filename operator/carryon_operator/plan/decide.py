@@ -11,6 +11,8 @@ from carryon_operator.plan.case import Case, open_case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.counting import Tally, count, open_tally
 from carryon_operator.plan.failing import broken, judge
+from carryon_operator.plan.images import moments as pulled_by
+from carryon_operator.plan.images import open_images
 from carryon_operator.plan.ledger import open_ledger
 from carryon_operator.plan.model import Observation, Plan, PodRecord
 from carryon_operator.plan.report import report
@@ -53,16 +55,20 @@ def decide(seen: Observation) -> Plan:
         if halted.everything or stopping.is_outdated(case, pod):
             tally.stop(seen, pod)
     stopping.restart(seen, active, tally)
+    images = open_images(case)
+    for pod, told in images.give_up(pod for pod in active if pod.uid not in tally.recorded):
+        tally.stop(seen, pod)
+        tally.events.append(told)
 
     queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
     idle = not active and not queued.ready and not queued.delayed
     ending = _ending(case, halted, active)
     begin_round = ending is None and not halted.everything and idle and queued.exhausted > 0
-    create = () if ending or halted.everything else launch.pods_for(case, ledger, queued.ready, active, seen.pods)
+    create = () if ending or halted.everything else launch.pods_for(case, ledger, images, queued.ready, active)
     gathering = any(case.job.stages[wanted.stage].gathers for wanted in create)
     # Make sure that nothing vanished behind our back before a job ends, a round begins, or something is gathered.
     if not seen.swept and (ending in _BY_BUCKET or begin_round or gathering):
-        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at)
+        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at, stopped=seen.stopped)
     if begin_round:
         exhausted = queued.exhausted
         # A budget that was lowered may take more than one round to come to what was used.
@@ -70,7 +76,7 @@ def decide(seen: Observation) -> Plan:
             ledger.round += 1
             queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
         tally.events.append(telling.round_started(ledger, exhausted))
-        create = launch.pods_for(case, ledger, queued.ready, active, seen.pods)
+        create = launch.pods_for(case, ledger, images, queued.ready, active)
 
     suspension = Suspension.NONE if ending else turn(case, halted, active, tally)
     situation = Situation(
@@ -84,7 +90,7 @@ def decide(seen: Observation) -> Plan:
         round=ledger.round if any(ledger.extra(unit) for unit in case.busy(active)) else 0,
         stale=seen.stale,
     )
-    status = report(case, ledger, tally, active)
+    status = report(case, ledger, tally, images, active)
     if ending is not None:
         ended = seen.status.time.finished if not telling.is_new(seen, ending) else None
         finished = ended or rfc3339(seen.now)
@@ -105,6 +111,9 @@ def decide(seen: Observation) -> Plan:
         tails=tuple(tally.tails),
         events=(*telling.transitions(seen, status, ending), *tally.told()),
         prune=ending is not None and telling.is_new(seen, ending),
+        garbage=seen.garbage,
+        stopped=tuple(tally.account.stopped.values()),
+        spending=tally.account.made(),
         wake_at=clock.next_of(_moments(case, status, tally, active, halted), seen.now),
         retry_at={fingerprint: at for fingerprint, at in tally.retry_at.items() if at > seen.now},
     )
@@ -119,7 +128,7 @@ def _moments(
 ) -> Iterator[float | None]:
     """When something changes without an event."""
     seen, ttl = case.seen, case.spec.ttl_seconds_after_finished
-    yield from (*tally.retry_at.values(), *stalls.moments(active), *stopping.dying(seen))
+    yield from (*tally.retry_at.values(), *stalls.moments(active), *pulled_by(active), *stopping.dying(seen))
     if status.time.finished is None:
         yield from halt.moments(seen, case.spec, status, active, halted.spent)
     elif ttl is not None:

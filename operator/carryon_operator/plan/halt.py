@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from carryon_core.spec import JobSpec
 from carryon_core.status import ConditionType, JobStatus
 from carryon_operator.plan import clock, conditions, stalls
-from carryon_operator.plan.counting import Tally, cost
+from carryon_operator.plan.counting import Tally
 from carryon_operator.plan.model import Observation, PodRecord
+from carryon_operator.plan.spending import cost
 from carryon_operator.plan.summary import Ending
 
 
@@ -44,7 +45,7 @@ def halt(seen: Observation, spec: JobSpec, tally: Tally, *, anew: bool) -> Halt:
         anew: Its clock starts from zero now.
     """
     running = sum(cost(seen, pod) for pod in seen.pods if pod.uid not in tally.recorded)
-    spent = seen.status.gpu_seconds.useful + seen.status.gpu_seconds.lost + tally.useful + tally.lost + running
+    spent = seen.status.gpu_seconds.spent + tally.account.total + running
     if spec.cancel:
         return Halt(everything=True, cancelled=True, why="spec.cancel is true; pods are stopping", spent=spent)
     if clock.on_hold(spec, seen.now):

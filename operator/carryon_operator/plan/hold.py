@@ -30,7 +30,7 @@ def refused(seen: Observation) -> Plan:
         status = clock.with_clock(status, seen.now, running=False, anew=halt.ended_in_time(seen))
     told = {"observed_generation": seen.generation, "message": message[:MESSAGE_LONGEST]}
     status = conditions.with_claims(status.model_copy(update=told), claims, seen.generation, seen.now)
-    return Plan(status=summary.refused(seen.name, status), retry_at=seen.retry_at)
+    return Plan(status=summary.refused(seen.name, status), retry_at=seen.retry_at, stopped=seen.stopped)
 
 
 def stalled(seen: Observation, stall: Stall) -> Plan:
@@ -93,6 +93,8 @@ def _on_hold(seen: Observation, progressing: conditions.Claim, stall: Stall | No
         events=(*telling.farewell(seen, status, ending), *tally.told()),
         wake_at=clock.next_of([*stopping.dying(seen), *limits], seen.now),
         retry_at=seen.retry_at,
+        stopped=tuple(tally.account.stopped.values()),
+        spending=tally.account.made(),
     )
 
 
@@ -116,7 +118,7 @@ def _status(seen: Observation, tally: Tally, message: str) -> JobStatus:
         "stages": stages,
         "counters": tally.added_to(before.counters),
         "recorded": list(tally.recorded),
-        "gpu_seconds": tally.gpu_seconds(before.gpu_seconds),
+        "gpu_seconds": tally.account.added_to(before.gpu_seconds),
     }
     if not any(stage.active for stage in stages):
         update["units"] = before.units.model_copy(update={"active": 0})

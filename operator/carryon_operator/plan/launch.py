@@ -10,10 +10,11 @@ from typing import Final
 
 from carryon_core import durations
 from carryon_core.requests import ALL
-from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
+from carryon_core.resolve import ResolvedStage, Unit
 from carryon_core.spec import Backoff
 from carryon_core.standing import UnitKey
 from carryon_operator.plan.case import Case
+from carryon_operator.plan.images import Images
 from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import PodCreate, PodRecord
 
@@ -85,10 +86,21 @@ def _approved(case: Case, stage: ResolvedStage) -> Set[str] | None:
     return None if case.spec.stages[stage.index].approval is None or ALL in named else frozenset(named)
 
 
+@dataclass
+class _Batch:
+    """Units that go into one pod."""
+
+    units: list[Unit]
+    image: str
+    extra: int
+
+
 def pods_for(
-    case: Case, ledger: Ledger, units: Sequence[Unit], active: Sequence[PodRecord], pods: Sequence[PodRecord]
+    case: Case, ledger: Ledger, images: Images, units: Sequence[Unit], active: Sequence[PodRecord]
 ) -> tuple[PodCreate, ...]:
     """Pods for units that may start, as far as `parallelism` has room: up to `unitsPerPod` units of one stage each.
+
+    Units of one pod have one image: those of different ones come in pods of their own.
 
     Units that have used their own budget and are tried again in a round come one at a time if asked, each in a pod of
     its own. Names are deterministic: two operators that decide the same create the same pod, and the second is told
@@ -98,33 +110,39 @@ def pods_for(
     slots = min(max(spec.parallelism - len(active), 0), CREATES_AT_ONCE)
     alone = retry.one_at_a_time and any(ledger.extra(unit) for unit in case.busy(active))
     made: list[PodCreate] = []
-    taken = {pod.name for pod in pods}
-    batch: list[Unit] = []
+    taken = {pod.name for pod in case.seen.pods}
+    batch: _Batch | None = None
 
     def close() -> None:
-        if batch:
-            made.append(_pod(case.job, case.seen.uid, batch, ledger, taken))
-            batch.clear()
+        nonlocal batch
+        if batch is not None:
+            made.append(_pod(case, ledger, images, batch, taken))
+            batch = None
 
     for unit in units:
         if len(made) >= slots:
             break
-        extra = ledger.extra((unit.stage, unit.item))
+        extra, image = ledger.extra((unit.stage, unit.item)), images.of(unit)
         if extra and retry.one_at_a_time:
             if alone:
                 continue
             close()
             if len(made) < slots:
-                batch.append(unit)
+                batch = _Batch([unit], image, extra)
                 close()
                 alone = True
             continue
-        if batch and (batch[0].stage != unit.stage or ledger.extra((batch[0].stage, batch[0].item)) != extra):
+        shared = images.shared(unit.stage, batch.image, image) if batch is not None else None
+        if batch is not None and (shared is None or batch.units[0].stage != unit.stage or batch.extra != extra):
             close()
             if len(made) >= slots:
                 break
-        batch.append(unit)
-        if len(batch) == spec.units_per_pod:
+        if batch is None:
+            batch = _Batch([unit], image, extra)
+        else:
+            batch.units.append(unit)
+            batch.image = shared or ""
+        if len(batch.units) == spec.units_per_pod:
             close()
     if len(made) < slots:
         close()
@@ -142,10 +160,11 @@ def delay(backoff: Backoff, used: int, key: str) -> float:
     return exact * (1 - 0.1 * random.Random(f"{key}:{used}").random())
 
 
-def _pod(job: ResolvedJob, job_uid: str, units: Sequence[Unit], ledger: Ledger, taken: Container[str]) -> PodCreate:
+def _pod(case: Case, ledger: Ledger, images: Images, batch: _Batch, taken: Container[str]) -> PodCreate:
+    job, units = case.job, batch.units
     stage = job.stages[units[0].stage]
     ids = "\0".join(job.item_id(stage.index, unit.item) for unit in units)
-    digest = hashlib.sha256(f"{job_uid}\0{stage.name}\0{ids}".encode()).hexdigest()[:10]
+    digest = hashlib.sha256(f"{case.seen.uid}\0{stage.name}\0{ids}".encode()).hexdigest()[:10]
     keys = [(unit.stage, unit.item) for unit in units]
     attempt = 1 + max(ledger.attempts.get(key, 0) for key in keys)
     # A name is free again once its pod is gone; one that hangs on a dead node keeps its own.
@@ -157,4 +176,6 @@ def _pod(job: ResolvedJob, job_uid: str, units: Sequence[Unit], ledger: Ledger, 
         items=tuple(unit.item for unit in units),
         attempt=attempt,
         round=max(ledger.extra(key) for key in keys),
+        image=batch.image,
+        device=next((device for unit in units if (device := images.device(unit))), ""),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from carryon_core import names
+from carryon_core.done import Misfit
 from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing
@@ -43,6 +44,23 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What attempts have left of a unit that is not done.
+
+    Attributes:
+        newest: When the last of it was written, seconds since the epoch.
+        journal: There is a journal; else it is what a program keeps.
+        image: That began the journal, as the worker's pod named it; "" if that is not known.
+        device: It was computed on, as the worker calls it; "" if that is not known.
+    """
+
+    newest: float
+    journal: bool = False
+    image: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PodRecord:
     """What decisions need to know of a pod; times are seconds since the epoch.
 
@@ -55,6 +73,8 @@ class PodRecord:
         waiting: Why it has not started, None if it has.
         template: Digest of what it was made with besides its units.
         gpus: It holds.
+        image: Of its worker, as its spec names it; `image_id` the same by digest, "" as long as none is known that
+            could be pulled; `pinned`: it is the one that began its units, whatever is today's.
         exit_code: Of the worker's container, None while it runs or if it never ran.
         reason: Of the container's end, or of the pod's.
         message: The termination message, or the pod's own.
@@ -77,6 +97,9 @@ class PodRecord:
     waiting: Waiting | None = None
     template: str = ""
     gpus: int = 0
+    image: str = ""
+    image_id: str = ""
+    pinned: bool = False
     exit_code: int | None = None
     reason: str = ""
     message: str = ""
@@ -116,7 +139,11 @@ class Observation:
         source: Version of the items' source that `resolved` comes from, "" without items.from.
         templates: Stage name -> digests of what its pods would be made with now, round by round.
         warnings: What the job asks for that is not done, such as parts of its podTemplate: sentences.
+        images: Stage name -> image that its pods have today.
         done: Fingerprint -> unit that is done, verified in the bucket.
+        kept: Fingerprint -> what attempts have left of a unit that is not.
+        garbage: Keys of what nobody goes on from any more.
+        stopped: Pods that were stopped, and whose end is still to be accounted for; they may be gone.
         invalid: Fingerprint -> a done.json that does not verify.
         swept: The whole bucket was looked at since the last pod ended or the spec changed.
         outage: Why the bucket gives no verdict now, None where it does.
@@ -143,7 +170,11 @@ class Observation:
     stale: tuple[str, str] | None = None
     source: str = ""
     templates: Mapping[str, Collection[str]] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    garbage: tuple[str, ...] = ()
+    stopped: tuple[PodRecord, ...] = ()
     done: Mapping[str, DoneUnit] = field(default_factory=dict)
     invalid: Mapping[str, InvalidDone] = field(default_factory=dict)
     swept: bool = True
@@ -184,6 +215,8 @@ class PodCreate:
 
     Attributes:
         round: Whose `roundOverrides` it gets; 0 before the first.
+        image: That began its units, where it is to go on with that one; "" is today's.
+        device: That its node should have if there are such, as a worker calls it; "" is any.
     """
 
     name: str
@@ -191,6 +224,8 @@ class PodCreate:
     items: tuple[int, ...]
     attempt: int
     round: int = 0
+    image: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +250,27 @@ class Event:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the ends of pods came to, as one status write adds it.
+
+    Attributes:
+        total: Seconds of pods times their GPUs; the others are parts of it, but for `saved`: see `status.GpuSeconds`.
+        resumed: Attempts that went on from a journal.
+        refused: What did not fit -> attempts that started over for it.
+        ended: Attempts whose journal was not kept any more from some point on.
+    """
+
+    total: int = 0
+    useful: int = 0
+    checkpointing: int = 0
+    lost: int = 0
+    saved: int = 0
+    resumed: int = 0
+    refused: Mapping[Misfit, int] = field(default_factory=dict)
+    ended: int = 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to do now.
@@ -226,6 +282,9 @@ class Plan:
         tails: Failed pods whose log tail goes into the bucket, before status records them.
         prune: The job has just ended: artifacts of outdated fingerprints beyond `keepOutdated` may go.
         remove: The job's time after its end is over: delete it.
+        garbage: Keys to delete: nobody goes on from them.
+        stopped: As in the observation, for the next one.
+        spending: What status has more than before; for whoever measures.
         wake_at: When to look again although nothing happens, None if that is not needed.
         retry_at: As in the observation, for the next one.
     """
@@ -240,5 +299,8 @@ class Plan:
     sweep: bool = False
     prune: bool = False
     remove: bool = False
+    garbage: tuple[str, ...] = ()
+    stopped: tuple[PodRecord, ...] = ()
+    spending: Spending = Spending()
     wake_at: float | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)

@@ -23,18 +23,20 @@ from carryon_operator.plan import requests
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.counting import Tally
+from carryon_operator.plan.images import Images
 from carryon_operator.plan.ledger import Ledger, failures_of, fruitless_of, marks_of
 from carryon_operator.plan.made import blocks_of
 from carryon_operator.plan.model import PodRecord
 
 
-def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]) -> JobStatus:
+def report(case: Case, ledger: Ledger, tally: Tally, images: Images, active: Sequence[PodRecord]) -> JobStatus:
     """The status, but for conditions, sentences and the clock.
 
     Args:
         case: What the decision rests on.
         ledger: Attempts used.
         tally: What was counted now.
+        images: That began units.
         active: Pods at work.
     """
     seen, job, before = case.seen, case.job, case.seen.status
@@ -51,12 +53,12 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
                 outcomes=dict(sorted(Counter(outcome.value for outcome in done.values()).items())),
             ),
             "items": ItemsStatus(count=len(job.ids), digest=job.items_digest, variant=job.variant, source=seen.source),
-            "stages": _stages(case, ledger, active),
+            "stages": _stages(case, ledger, images, active),
             "counters": tally.added_to(before.counters).model_copy(update={"round": ledger.round}),
             "recorded": list(tally.recorded),
             "recent_failures": [*reversed(tally.failures), *before.recent_failures][:FAILURES_SHOWN],
             "handled": requests.handled(seen),
-            "gpu_seconds": tally.gpu_seconds(before.gpu_seconds),
+            "gpu_seconds": tally.account.added_to(before.gpu_seconds),
             # What a spec says needs no echo; what was filled in stays fixed for this job.
             "resolved": Resolved(output=None if case.spec.output else before.resolved.output or seen.output),
         }
@@ -64,7 +66,7 @@ def report(case: Case, ledger: Ledger, tally: Tally, active: Sequence[PodRecord]
     return status.model_copy(update={"time": _times(case, status)})
 
 
-def _stages(case: Case, ledger: Ledger, active: Sequence[PodRecord]) -> list[StageStatus]:
+def _stages(case: Case, ledger: Ledger, images: Images, active: Sequence[PodRecord]) -> list[StageStatus]:
     done: dict[int, list[int]] = {}
     skipped: dict[int, list[int]] = {}
     failed: dict[int, list[int]] = {}
@@ -77,12 +79,13 @@ def _stages(case: Case, ledger: Ledger, active: Sequence[PodRecord]) -> list[Sta
         failed.setdefault(where, []).append(item)
     for where, item in ledger.permanent.intersection(case.failed):
         permanent.setdefault(where, []).append(item)
-    room = ACTIVE_SHOWN
+    room, busy = ACTIVE_SHOWN, case.busy(active)
     made = []
     for stage in case.job.stages:
         pods = sorted((pod for pod in active if pod.stage == stage.name), key=lambda pod: (pod.created, pod.name))
         sets = tuple(IndexSet(each.get(stage.index, ())) for each in (done, skipped, failed, permanent))
-        made.append(_stage(case, ledger, stage, sets, pods, room))
+        shown = _stage(case, ledger, stage, sets, pods, room)
+        made.append(shown.model_copy(update={"images": images.shown(stage.index, busy)}))
         room = max(room - len(pods), 0)
     return made
 

@@ -59,6 +59,7 @@ def _index_sets(stage: StageStatus) -> Iterator[str]:
     yield from (stage.succeeded, stage.skipped, stage.failed, stage.permanent, stage.marks)
     yield from stage.failures.values()
     yield from stage.fruitless.values()
+    yield from stage.images.values()
 
 
 def stalled(seen: Observation, active: Sequence[PodRecord], spent: float) -> Stall | None:

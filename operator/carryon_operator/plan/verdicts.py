@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -87,7 +88,7 @@ def judge(pod: PodRecord, done: Container[str]) -> Verdict:
     missing = [item for item in pod.units if item not in done]
     if not missing:
         return Verdict()
-    termination = _termination(pod)
+    termination = termination_of(pod)
     reports = {pod.units[r.index]: r for r in termination.units if 0 <= r.index < len(pod.units)}
     durable = frozenset(item for item in missing if item in reports and reports[item].durable)
     disruption = _disruption(pod)
@@ -98,6 +99,27 @@ def judge(pod: PodRecord, done: Container[str]) -> Verdict:
     return Verdict(_failures(missing, reports, pod, termination), durable=durable)
 
 
+def termination_of(pod: PodRecord) -> Termination:
+    """The worker's last words; whatever is not ours is no report (a program may write there what it likes)."""
+    try:
+        said = Termination.model_validate_json(pod.message)
+    except ValidationError:
+        return Termination(reason="")
+    # Whoever writes a worker of his own may write at length.
+    units = [
+        report.model_copy(
+            update={
+                "reason": report.reason[:_REASON_LONGEST],
+                **{name: _seconds(getattr(report, name)) for name in ("lost", "saved", "waited")},
+            }
+        )
+        for report in said.units
+        if report.index >= 0
+    ]
+    return said.model_copy(update={"reason": said.reason[:_REASON_LONGEST], "units": units})
+
+
+_SECONDS_MOST: Final = 1e9
 _REASON_LONGEST: Final = 100
 _VANISHED: Final = "the worker reported the unit done, but the bucket does not show it"
 
@@ -192,12 +214,6 @@ def _pod_reason(pod: PodRecord, termination: Termination) -> tuple[str, str]:
     return "Crash", f"the worker {ended}" + (f": {pod.message}" if pod.message else "")
 
 
-def _termination(pod: PodRecord) -> Termination:
-    """The worker's last words; whatever is not ours is no report (a program may write there what it likes)."""
-    try:
-        said = Termination.model_validate_json(pod.message)
-    except ValidationError:
-        return Termination(reason="")
-    # Whoever writes a worker of his own may write at length.
-    units = [report.model_copy(update={"reason": report.reason[:_REASON_LONGEST]}) for report in said.units]
-    return said.model_copy(update={"reason": said.reason[:_REASON_LONGEST], "units": units})
+def _seconds(told: float) -> float:
+    """Seconds as somebody may have written them: at least none, and no more than there can be."""
+    return min(max(told, 0.0), _SECONDS_MOST) if math.isfinite(told) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +14,7 @@ from typing import Final
 from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from carryon_core import layout
-from carryon_core.done import Resume
+from carryon_core.done import Misfit, Resume
 from carryon_core.messages import Cadence
 from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge, Unreachable
 from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
@@ -60,10 +61,20 @@ class Journal:
         pod_uid: Names the folder that only this worker writes to.
         cadence: When to write.
         saved: Told whenever something was made durable that a later attempt need not compute.
+        wrote: Told of every segment: bytes, and seconds it took.
+        image: Of this worker, as its pod names it.
     """
 
     def __init__(
-        self, store: Store, prefix: str, scratch: Path, pod_uid: str, cadence: Cadence, saved: Callable[[], None]
+        self,
+        store: Store,
+        prefix: str,
+        scratch: Path,
+        pod_uid: str,
+        cadence: Cadence,
+        saved: Callable[[], None],
+        wrote: Callable[[int, float], None] = lambda size, seconds: None,
+        image: str = "",
     ) -> None:
         self._store = store
         self._prefix = prefix
@@ -71,12 +82,16 @@ class Journal:
         self._pod_uid = pod_uid
         self._cadence = cadence
         self._saved = saved
+        self._wrote_segment = wrote
+        self._image = image
         self._fields: Fields = {}
         self._fingerprint = ""
         self._number = self._first = 0
         self._previous = ""
         self._wrote = False
         self._refused = ""
+        self._misfit: Misfit | None = None
+        self._ended = ""
         self._writer: Writer | None = None
         self.account = Account()
 
@@ -99,15 +114,16 @@ class Journal:
         self._fields, self._fingerprint = fields, fingerprint.of(fields)
         try:
             found = chain.read(self._store, self._prefix, self._fingerprint, self._scratch)
-            why = "" if found else self._why_none()
+            why, misfit = ("", None) if found else self._why_none()
         except Unreachable:
             raise
         except (StoreError, OSError) as error:
-            self._refuse(f"what there is can't be read: {error}")
+            self._refuse(f"what there is can't be read: {error}", Misfit.DAMAGED)
+            self._ended = self._refused
             return ()
         if found:
             _log.info("going on after call %d of the journal (step %d)", found[-1].end, _step(found))
-        self._refuse(why)
+        self._refuse(why, misfit)
         self._begin(found)
         return found
 
@@ -129,13 +145,14 @@ class Journal:
     def start_over(self, reason: str) -> None:
         """Forget what there is: it did not fit after all. As long as it can't be deleted, nothing more is kept."""
         self.close()
-        self._refuse(f"{reason}, {_lost(self.account.step, self._first)} lost")
+        self._refuse(f"{reason}, {_lost(self.account.step, self._first)} lost", Misfit.DIVERGED)
         self._wrote = False
         self.account = Account()
         try:
             self._delete(layout.journal_prefix(self._prefix, self._fingerprint))
         except StoreError as error:
-            _log.warning("nothing is kept of the unit: a journal that does not fit can't be deleted: %s", error)
+            self._ended = f"a journal that does not fit can't be deleted: {error}"
+            _log.warning("nothing is kept of the unit: %s", self._ended)
             return
         self._begin(())
 
@@ -149,6 +166,7 @@ class Journal:
         """Write nothing any more; returns when what is being written has ended."""
         if self._writer is not None:
             self._writer.close()
+            self._ended = self._writer.ended
             self._writer = None
 
     def discard(self) -> None:
@@ -165,7 +183,7 @@ class Journal:
         """What the journal was good for; None where there was none."""
         if not self._fingerprint:
             return None
-        account = self.account
+        account, writer = self.account, self._writer
         return Resume(
             calls=account.calls,
             replayed=account.replayed,
@@ -173,6 +191,8 @@ class Journal:
             saved=round(account.saved, 3),
             waited=round(account.waited, 6),
             refused=self._refused,
+            misfit=self._misfit,
+            ended=writer.ended if writer is not None else self._ended,
         )
 
     def _delete(self, prefix: str) -> None:
@@ -192,6 +212,7 @@ class Journal:
             StoreError: It could not be written this time.
             Refused: Its place is taken.
         """
+        began = time.monotonic()
         described = [entry.describe() for entry in batch]
         header = Header(
             fingerprint=self._fingerprint,
@@ -203,12 +224,14 @@ class Journal:
         content, digest = segments.encode(header, [blobs for _, blobs in described])
         key = layout.segment_key(self._prefix, self._fingerprint, self._pod_uid, self._number)
         if not self._wrote:
-            readable = json.dumps(dict(self._fields), indent=2, ensure_ascii=False).encode("utf-8", "replace")
+            told = {**({layout.JOURNAL_IMAGE: self._image} if self._image else {}), **self._fields}
+            readable = json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8", "replace")
             self._create(layout.journal_fields_key(self._prefix, self._fingerprint), readable)
         if not self._create(key, content) and not self._is_ours(key, len(content), digest):
             raise Refused(f"another worker writes to {key}")
         self._wrote = True
         self._number, self._previous, self._first = self._number + 1, digest, self._first + len(batch)
+        self._wrote_segment(len(content), time.monotonic() - began)
         if any(call.kind is Kind.KEPT for call, _ in described):
             self._saved()
         _log.info("journal up to call %d (step %d, %.1f MB)", self._first, header.calls[-1].step, len(content) / 1e6)
@@ -228,8 +251,8 @@ class Journal:
         except (SegmentError, TooLarge, NotFound):
             return False
 
-    def _why_none(self) -> str:
-        """Why what earlier attempts left is of no use here; "" where they left nothing."""
+    def _why_none(self) -> tuple[str, Misfit | None]:
+        """Why what earlier attempts left is of no use here, and in one word; "" where they left nothing."""
         at = layout.journal_prefix(self._prefix)
         workers = {
             worker: list(objects)
@@ -238,15 +261,18 @@ class Journal:
             )
         }
         if own := workers.pop(self._fingerprint[: layout.WORKER_DIGITS], []):
-            return f"no segment from call 0 on is whole, {len(own)} objects are of no use"
+            return f"no segment from call 0 on is whole, {len(own)} objects are of no use", Misfit.DAMAGED
         if not workers:
-            return ""
+            return "", None
         worker, objects = max(workers.items(), key=lambda item: max(info.modified for info in item[1]))
         try:
-            fields = _FIELDS.validate_json(self._store.get(layout.journal_fields_key(self._prefix, worker)))
+            found = _FIELDS.validate_json(self._store.get(layout.journal_fields_key(self._prefix, worker)))
         except (NotFound, TooLarge, ValidationError):
-            return f"fingerprint unreadable, {self._lost_of(objects)} lost"
-        return fingerprint.refusal(fields, self._fields, self._lost_of(objects))
+            return f"fingerprint unreadable, {self._lost_of(objects)} lost", Misfit.DAMAGED
+        # Another image with the same fields holds the same.
+        fields = {name: value for name, value in found.items() if name != layout.JOURNAL_IMAGE}
+        why = fingerprint.refusal(fields, self._fields, self._lost_of(objects))
+        return why, fingerprint.misfit(fields, self._fields)
 
     def _lost_of(self, objects: Sequence[ObjectInfo]) -> str:
         """How far another worker's journal reaches, by its last segment."""
@@ -262,8 +288,8 @@ class Journal:
             return f"{last[0] + 1} segments"
         return _lost(segment.header.calls[-1].step, segment.end)
 
-    def _refuse(self, why: str) -> None:
-        self._refused = why and f"{fingerprint.REASON}: {why}"
+    def _refuse(self, why: str, misfit: Misfit | None) -> None:
+        self._refused, self._misfit = why and f"{fingerprint.REASON}: {why}", misfit
         if why:
             _log.warning("%s; the unit starts over", self._refused)
 

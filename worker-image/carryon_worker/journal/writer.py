@@ -10,7 +10,7 @@ from itertools import accumulate, takewhile
 from typing import Final, Protocol
 
 from carryon_core.messages import Cadence
-from carryon_store import StoreError
+from carryon_store import Full, StoreError
 from carryon_worker.journal import cadence
 from carryon_worker.journal.segments import Blob, Call
 
@@ -144,17 +144,25 @@ class Writer:
     def _try(self, batch: Sequence[Entry]) -> Exception | None:
         try:
             self._put(batch)
+        except Full as error:
+            # Room that is made is for what the unit becomes; what lies there already stays good.
+            self._give_up(f"the bucket is full: {error}")
+            return error
         except StoreError as error:
             _log.warning("the journal could not be written, which is tried again: %s", error)
             return error
         except Exception as error:  # noqa: BLE001 - whatever becomes of its journal, the unit goes on
             if not isinstance(error, Refused):
                 _log.exception("the journal failed")
-            with self._changed:
-                self._end(str(error) or type(error).__name__)
-                self._closed = True
+            self._give_up(str(error) or type(error).__name__)
             return error
         return None
+
+    def _give_up(self, reason: str) -> None:
+        """Take no more calls, and write none of those that wait."""
+        with self._changed:
+            self._end(reason)
+            self._closed = True
 
     def _next(self) -> Sequence[Entry]:
         """Wait for calls to write; () when there will be none."""
