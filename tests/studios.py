@@ -53,6 +53,7 @@ class Studio:
     references: dict[str, tuple[dict[str, bytes], int]]
     attempts: list[Attempt] = field(default_factory=list)
     whole: bool = False
+    image: str = ""
 
     def unit(self, model: str, seed: int = 1000, dtype: str = "float32", like: str = "", **params: Any) -> AssignedUnit:
         """The same place in the bucket, whatever it is made from.
@@ -74,6 +75,7 @@ class Studio:
         root, number = self.bench.root, len(self.attempts)
         assignment = self.bench.assignment(*units, checkpoint=cadence, **more)
         environment = self.bench.environment(number, assignment) | forked_workers.ONE_THREAD
+        environment["CARRYON_IMAGE"] = self.image
         # As in a pod: nothing that another has compiled.
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(root / f"compiled-{number}")
         log, calls, message = root / f"log-{number}", root / f"calls-{number}", root / f"message-{number}"
@@ -125,7 +127,9 @@ class Studio:
         found: tuple[Segment, ...] = ()
         for info in self.bench.store.list(layout.journal_prefix(prefix)):
             if info.key.endswith("fingerprint.json"):
-                worker = fingerprint.of(json.loads(self.bench.store.get(info.key)))
+                fields = json.loads(self.bench.store.get(info.key))
+                fields.pop(layout.JOURNAL_IMAGE, None)
+                worker = fingerprint.of(fields)
                 folder = self.bench.root / "read"
                 shutil.rmtree(folder, ignore_errors=True)
                 found = max(found, chain.read(self.bench.store, prefix, worker, folder), key=len)

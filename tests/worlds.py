@@ -19,7 +19,7 @@ from carryon_core.status import Condition, ConditionType, JobStatus
 from carryon_operator.plan import conditions
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide
-from carryon_operator.plan.model import InvalidDone, Kept, Observation, Plan, PodRecord, Waiting
+from carryon_operator.plan.model import InvalidDone, Kept, Observation, Plan, PodRecord, Stopped, Waiting
 
 
 def job_spec(**fields: Any) -> JobSpec:
@@ -91,7 +91,7 @@ class World:
     image: str = "worker:1"
     digests: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
-    stopped: tuple[PodRecord, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     _uids: Any = field(default_factory=lambda: count(1))
 
     @property

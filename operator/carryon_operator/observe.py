@@ -28,7 +28,7 @@ from carryon_operator.kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
 from carryon_operator.output import check_token, credentials, destination
-from carryon_operator.plan.model import Observation, PodRecord
+from carryon_operator.plan.model import Observation, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
@@ -65,7 +65,7 @@ class JobMemory:
     uid: str
     pods: tuple[PodRecord, ...] = ()
     retry_at: Mapping[str, float] = field(default_factory=dict)
-    stopped: tuple[PodRecord, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     wrote_at: float = -math.inf
     refused: str | None = None
     refusal: str = "PodRefused"

@@ -2,107 +2,43 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar
-from urllib.parse import urlsplit
 
 import pytest
 
 from carryon_core.done import Artifact, Done
 from carryon_core.messages import StoreConfig
-from carryon_store import Conflict, Credentials, Denied, NotFound, Store, StoreError, Stores, Unreachable, open_store
+from carryon_store import (
+    Conflict,
+    Credentials,
+    Denied,
+    Full,
+    NotFound,
+    Store,
+    StoreError,
+    Stores,
+    Unreachable,
+    open_store,
+)
 from carryon_store.units import publish
+from faulty_s3 import Answer, serving, xml_error
 
 OCTETS = "application/octet-stream"
-Answer = tuple[int, bytes]
 
 
 def put(store: Store, key: str, body: bytes = b"content", *, only_if_absent: bool = False) -> None:
     store.put(key, body, content_type=OCTETS, only_if_absent=only_if_absent)
 
 
-class _Server(BaseHTTPRequestHandler):
-    """Answers by `rule`, or forwards to `upstream` without the headers in `strip`."""
-
-    protocol_version = "HTTP/1.1"
-    upstream: ClassVar[str] = ""
-    strip: ClassVar[tuple[str, ...]] = ()
-    rule: ClassVar[Callable[[BaseHTTPRequestHandler], Answer | None]]
-    lost: ClassVar[Callable[[BaseHTTPRequestHandler], bool]]
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = type(self).rule(self)
-        if answer is not None:
-            self._answer(answer[0], {"Content-Type": "application/xml"}, answer[1])
-            return
-        connection = http.client.HTTPConnection(urlsplit(self.upstream).netloc, timeout=10)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in (*self.strip, "expect")}
-        connection.request(self.command, self.path, body, headers)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        if type(self).lost(self):
-            self.close_connection = True
-            return
-        self._answer(response.status, dict(response.getheaders()), content)
-
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response_only(status)
-        for name, value in headers.items():
-            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
-                self.send_header(name, value)
-        self.send_header(
-            "Content-Length", headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
-        )
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve
-
-    def log_message(self, *args: object) -> None:
-        """Silence."""
-
-
-@contextmanager
-def serving(
-    upstream: str = "",
-    *,
-    rule: Callable[[BaseHTTPRequestHandler], Answer | None] = lambda _: None,
-    lost: Callable[[BaseHTTPRequestHandler], bool] = lambda _: False,
-    strip: tuple[str, ...] = (),
-) -> Iterator[str]:
-    handler = type(
-        "Handler",
-        (_Server,),
-        {"upstream": upstream, "strip": strip, "rule": staticmethod(rule), "lost": staticmethod(lost)},
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def conditional(request: BaseHTTPRequestHandler) -> bool:
     return request.command == "PUT" and "If-None-Match" in request.headers
-
-
-def xml_error(code: str) -> bytes:
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>said so</Message></Error>".encode()
 
 
 ASKS: dict[str, Callable[[Store], object]] = {
@@ -129,6 +65,10 @@ def test_a_closed_port_is_unreachable_within_seconds(ask: Callable[[Store], obje
 @pytest.mark.parametrize(
     ("answer", "error", "sentence"),
     [
+        ((507, xml_error("XMinioStorageFull")), Full, "has no room .*raise its quota"),
+        ((507, b""), Full, "has no room"),
+        ((403, xml_error("QuotaExceeded")), Full, "has no room"),
+        ((400, xml_error("XMinioAdminBucketQuotaExceeded")), Full, "has no room"),
         ((503, xml_error("ServiceUnavailable")), Unreachable, "ask again later"),
         ((500, b""), Unreachable, "ask again later"),
         ((502, b"<html>bad gateway</html>"), Unreachable, "ask again later"),

@@ -16,7 +16,7 @@ from carryon_operator.plan.case import Case
 from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.ledger import Ledger
 from carryon_operator.plan.model import Event, Observation, PodRecord
-from carryon_operator.plan.spending import Account
+from carryon_operator.plan.spending import Account, open_account
 from carryon_operator.plan.verdicts import UnitFailure, judge
 
 FAILURES_TOLD: Final = 5
@@ -99,7 +99,7 @@ def open_tally(seen: Observation) -> Tally:
     return Tally(
         {uid: None for uid in seen.status.recorded if uid in present},
         dict(seen.retry_at),
-        account=Account({pod.uid: pod for pod in seen.stopped}),
+        account=open_account(seen),
     )
 
 

@@ -116,6 +116,19 @@ class PodRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A pod that was stopped, and whose end is still to be accounted for.
+
+    Attributes:
+        pod: As it was last seen; `finished` says when it was first missed, if nobody saw it end.
+        booked: Seconds times GPUs that status has of it.
+    """
+
+    pod: PodRecord
+    booked: int
+
+
+@dataclass(frozen=True, slots=True)
 class InvalidDone:
     """A done.json that does not verify: it must go before its unit is made again, or it would refuse the remake."""
 
@@ -174,7 +187,7 @@ class Observation:
     warnings: tuple[str, ...] = ()
     kept: Mapping[str, Kept] = field(default_factory=dict)
     garbage: tuple[str, ...] = ()
-    stopped: tuple[PodRecord, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     done: Mapping[str, DoneUnit] = field(default_factory=dict)
     invalid: Mapping[str, InvalidDone] = field(default_factory=dict)
     swept: bool = True
@@ -300,7 +313,7 @@ class Plan:
     prune: bool = False
     remove: bool = False
     garbage: tuple[str, ...] = ()
-    stopped: tuple[PodRecord, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
     spending: Spending = Spending()
     wake_at: float | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from carryon_core.done import Misfit
 from carryon_core.messages import Termination, UnitOutcome
 from carryon_core.standing import DoneUnit, JournalUse
 from carryon_core.status import GpuSeconds
-from carryon_operator.plan.model import Event, Observation, PodRecord, Spending
+from carryon_operator.plan.model import Event, Observation, PodRecord, Spending, Stopped
 from carryon_operator.plan.verdicts import termination_of
 
 NOT_RESUMABLE = "CheckpointNotResumable"
@@ -28,11 +28,11 @@ class Account:
     """What the ends of pods add, while one decision is made; seconds are times GPUs.
 
     Attributes:
-        stopped: UID -> pod that was stopped, and whose end is still to be booked.
+        stopped: UID -> pod that was stopped, and whose end is still to be booked; see `open_account`.
         refused: What did not fit -> attempts that started over for it.
     """
 
-    stopped: dict[str, PodRecord]
+    stopped: dict[str, Stopped]
     total: int = 0
     useful: float = 0.0
     checkpointing: float = 0.0
@@ -51,13 +51,12 @@ class Account:
     def stop(self, seen: Observation, pod: PodRecord) -> None:
         """A pod is stopped: it is told what became of it when it has ended."""
         self.spend(seen, pod)
-        self.stopped[pod.uid] = pod
+        self.stopped[pod.uid] = Stopped(pod, math.ceil(cost(seen, pod)))
 
     def settle(self, seen: Observation, pod: PodRecord) -> None:
         """A pod has ended: book what its units came to."""
         if pod.started is None:
             return
-        self.stopped.pop(pod.uid, None)
         gpus, told = max(pod.gpus, 1), termination_of(pod)
         done = [unit for unit in _done(seen, pod) if unit is not None]
         self.useful += sum(unit.seconds for unit in done) * gpus
@@ -70,15 +69,11 @@ class Account:
 
     def settle_stopped(self, seen: Observation) -> None:
         """Book the pods that were stopped before and have ended by now."""
-        present = {pod.uid: pod for pod in seen.pods}
-        for uid, before in tuple(self.stopped.items()):
-            pod = present.get(uid)
-            if pod is None:
-                self.settle(seen, before)
-            elif pod.terminal:
-                self.settle(seen, pod)
-            else:
-                self.stopped[uid] = pod
+        for uid, stopped in tuple(self.stopped.items()):
+            if stopped.pod.finished is not None:
+                del self.stopped[uid]
+                self.total += max(math.ceil(cost(seen, stopped.pod)) - stopped.booked, 0)
+                self.settle(seen, stopped.pod)
 
     def added_to(self, before: GpuSeconds) -> GpuSeconds:
         """With what was booked now."""
@@ -120,6 +115,18 @@ class Account:
         others = f" (and {more} more of its pod)" if more else ""
         told = f'stage "{pod.stage}", item "{item}": {what[:_SENTENCE_LONGEST]}{others}'
         self.events.append(Event("Warning", reason, told))
+
+
+def open_account(seen: Observation) -> Account:
+    """The pods that were stopped, as they are now; of one that is gone, since when it is."""
+    present = {pod.uid: pod for pod in seen.pods}
+    account = Account({})
+    for stopped in seen.stopped:
+        pod = present.get(stopped.pod.uid, stopped.pod)
+        if pod.finished is None and (pod.terminal or pod.uid not in present):
+            pod = replace(pod, finished=seen.now)
+        account.stopped[pod.uid] = Stopped(pod, stopped.booked)
+    return account
 
 
 def cost(seen: Observation, pod: PodRecord) -> float:

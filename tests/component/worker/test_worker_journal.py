@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from carryon_core import layout
-from carryon_core.messages import AssignedUnit, ExitCode, StoreConfig, UnitOutcome
+from carryon_core.done import Misfit
+from carryon_core.messages import AssignedUnit, Cadence, ExitCode, StoreConfig, UnitOutcome
 from carryon_store import open_store
 from carryon_worker.journal import segments
 from carryon_worker.journal.segments import Blob
+from faulty_s3 import Answer, serving, xml_error
 from forked_workers import Fate
 from studios import NEVER, OFTEN, Studio
 from tiny_models import MODELS
@@ -147,6 +149,7 @@ def test_a_journal_of_other_numbers_diverges_and_the_unit_starts_over(studio: St
     resume = studio.done(unit).resume
     assert resume is not None
     assert (resume.refused, resume.replayed, resume.calls) == (reason, 0, total)
+    assert resume.misfit is Misfit.DIVERGED
     assert last.computed == total
     assert studio.bench.artifacts(unit) == expected
 
@@ -176,29 +179,38 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
     scheduler = trailing / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "timestep_spacing": "trailing"}))
     installed = version("diffusers")
-    table: list[tuple[str, AssignedUnit, dict[str, Any], Fate]] = [
-        ("seed 1000 -> 1001, 2 steps lost", studio.unit("sd", seed=1001), {}, Fate()),
-        ("params.prompt text ", studio.unit("sd", prompt="night"), {}, Fate()),
-        ("text_encoder.dtype float32 -> bfloat16", studio.unit("sd", dtype="bfloat16"), {}, Fate()),
-        ("memory.tiling False -> True, ", base, {"knobs": {"tiling": True}}, Fate()),
-        (f"diffusers {installed} -> 0.43.0, 2 steps lost", base, {}, Fate(versions={"diffusers": "0.43.0"})),
+    pipeline = Misfit.PIPELINE
+    table: list[tuple[str, Misfit, AssignedUnit, dict[str, Any], Fate]] = [
+        ("seed 1000 -> 1001, 2 steps lost", Misfit.CALL, studio.unit("sd", seed=1001), {}, Fate()),
+        ("params.prompt text ", Misfit.CALL, studio.unit("sd", prompt="night"), {}, Fate()),
+        ("text_encoder.dtype float32 -> bfloat16", pipeline, studio.unit("sd", dtype="bfloat16"), {}, Fate()),
+        ("memory.tiling False -> True, ", pipeline, base, {"knobs": {"tiling": True}}, Fate()),
+        (
+            f"diffusers {installed} -> 0.43.0, 2 steps lost",
+            Misfit.LIBRARY,
+            base,
+            {},
+            Fate(versions={"diffusers": "0.43.0"}),
+        ),
         (
             "scheduler diffusers.schedulers.scheduling_ddim.DDIMScheduler -> ",
+            pipeline,
             sampled(base, "PNDMScheduler"),
             {},
             Fate(),
         ),
-        ("scheduler.timestep_spacing leading -> trailing", studio.unit(str(trailing), like="sd"), {}, Fate()),
+        ("scheduler.timestep_spacing leading -> trailing", pipeline, studio.unit(str(trailing), like="sd"), {}, Fate()),
     ]
     studio.half_made(base, 3)
     kept = studio.content()
-    for reason, unit, more, fate in table:
+    for reason, misfit, unit, more, fate in table:
         studio.fill(kept)
         attempt = studio.run(unit, fate=fate, **more)
         assert attempt.code == ExitCode.DONE, attempt.stderr
         resume = studio.done(unit).resume
         assert resume is not None
         assert resume.refused.startswith(f"CheckpointNotResumable: {reason}"), resume.refused
+        assert resume.misfit is misfit
         assert resume.refused in attempt.stderr
         assert "dunes" not in attempt.stderr
         assert "night" not in attempt.stderr
@@ -207,3 +219,63 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
         assert list(studio.bench.store.list(layout.journal_prefix(studio.bench.prefix(unit)))) == []
         studio.fill({})
         assert made == studio.uninterrupted(unit, **more)[0], reason
+
+
+def test_a_worker_that_is_stopped_says_what_its_journal_was_good_for(studio: Studio) -> None:
+    """The operator counts it: what is saved, what is lost since the last segment, and what was refused."""
+    unit = studio.unit("sd")
+    half_made(studio, unit, 3)
+    attempt = studio.run(unit, fate=Fate(TERM, at=2), cadence=NEVER)
+    assert attempt.termination is not None
+    (report,) = attempt.termination.units
+    assert (report.durable, report.refused, report.misfit, report.ended) == (True, "", None, "")
+    assert report.saved > 0
+    assert 0 <= report.lost < 5
+
+    versions = {"diffusers": "0.43.0"}
+    refused = studio.run(unit, fate=Fate(TERM, at=0, versions=versions), cadence=NEVER)
+    assert refused.termination is not None
+    (report,) = refused.termination.units
+    assert report.refused.endswith("-> 0.43.0, 4 steps lost")
+    assert (report.misfit, report.durable, report.saved) == (Misfit.LIBRARY, False, 0.0)
+
+
+def test_a_bucket_that_fills_up_ends_the_journal_and_never_the_unit(studio: Studio, moto_config: StoreConfig) -> None:
+    unit = studio.unit("sd")
+    expected, total = studio.uninterrupted(unit)
+    puts: list[str] = []
+
+    def full(request: Any) -> Answer | None:
+        if request.command != "PUT" or "/journal/" not in request.path:
+            return None
+        puts.append(request.path)
+        # The fields and the first segment still have room.
+        return (507, xml_error("XMinioStorageFull")) if len(puts) > 2 else None
+
+    assert moto_config.endpoint is not None
+    with serving(moto_config.endpoint, rule=full) as endpoint:
+        config = moto_config.model_copy(update={"endpoint": endpoint})
+        studio.bench.store = open_store(config)
+        cadence = Cadence(every_seconds=0.02)
+        made = studio.run(unit, fate=Fate(pause=0.2), cadence=cadence, store=config)
+        assert made.code == ExitCode.DONE, made.stderr
+        assert len(puts) == 3, "a bucket that is full is not asked again and again"
+        assert "from here on the unit can't be resumed: the bucket is full: " in made.stderr
+        resume = studio.done(unit).resume
+        assert resume is not None
+        assert resume.ended.startswith("the bucket is full: s3://")
+        assert resume.calls == total
+        assert studio.bench.artifacts(unit) == expected
+
+
+def test_a_journal_says_which_image_began_it_and_holds_for_another(studio: Studio) -> None:
+    unit = studio.unit("sd")
+    expected, total = studio.uninterrupted(unit)
+    studio.image = "registry/worker:1"
+    half_made(studio, unit, 3)
+    (key,) = [info.key for info in studio.bench.store.list() if info.key.endswith("fingerprint.json")]
+    assert json.loads(studio.bench.store.get(key))["worker image"] == "registry/worker:1"
+    studio.image = "registry/worker:2"
+    last = studio.run(unit)
+    assert last.computed == total - 3, "an image that computes the same may go on"
+    assert studio.bench.artifacts(unit) == expected
