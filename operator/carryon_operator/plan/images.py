@@ -22,8 +22,16 @@ PATIENCE: Final = 300.0
 """Seconds that an image which is not there may take to be had again: a registry that is down has lost nothing."""
 _PULLING: Final = frozenset({"ImagePullBackOff", "ErrImagePull"})
 _NEVER: Final = frozenset({"ErrImageNeverPull", "InvalidImageName"})
-_GONE: Final = ("not found", "manifest unknown", "no such manifest", "repository does not exist", "name unknown")
-"""What registries and container runtimes say of an image that is not there, in lower case."""
+_GONE: Final = (
+    ": not found",
+    "= notfound",
+    "manifest unknown",
+    "no such manifest",
+    "name unknown",
+    "repository does not exist",
+    "runs processes, not images",
+)
+"""What registries, container runtimes and the standalone node say of an image that is not there, in lower case."""
 _TODAY: Final = ""
 _MESSAGE: Final = 200
 

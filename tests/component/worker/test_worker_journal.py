@@ -179,27 +179,16 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
     scheduler = trailing / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "timestep_spacing": "trailing"}))
     installed = version("diffusers")
-    pipeline = Misfit.PIPELINE
+    newer, spaced = Fate(versions={"diffusers": "0.43.0"}), studio.unit(str(trailing), like="sd")
+    sampler = "scheduler diffusers.schedulers.scheduling_ddim.DDIMScheduler -> "
     table: list[tuple[str, Misfit, AssignedUnit, dict[str, Any], Fate]] = [
         ("seed 1000 -> 1001, 2 steps lost", Misfit.CALL, studio.unit("sd", seed=1001), {}, Fate()),
         ("params.prompt text ", Misfit.CALL, studio.unit("sd", prompt="night"), {}, Fate()),
-        ("text_encoder.dtype float32 -> bfloat16", pipeline, studio.unit("sd", dtype="bfloat16"), {}, Fate()),
-        ("memory.tiling False -> True, ", pipeline, base, {"knobs": {"tiling": True}}, Fate()),
-        (
-            f"diffusers {installed} -> 0.43.0, 2 steps lost",
-            Misfit.LIBRARY,
-            base,
-            {},
-            Fate(versions={"diffusers": "0.43.0"}),
-        ),
-        (
-            "scheduler diffusers.schedulers.scheduling_ddim.DDIMScheduler -> ",
-            pipeline,
-            sampled(base, "PNDMScheduler"),
-            {},
-            Fate(),
-        ),
-        ("scheduler.timestep_spacing leading -> trailing", pipeline, studio.unit(str(trailing), like="sd"), {}, Fate()),
+        ("text_encoder.dtype float32 -> bfloat16", Misfit.PIPELINE, studio.unit("sd", dtype="bfloat16"), {}, Fate()),
+        ("memory.tiling False -> True, ", Misfit.PIPELINE, base, {"knobs": {"tiling": True}}, Fate()),
+        (f"diffusers {installed} -> 0.43.0, 2 steps lost", Misfit.LIBRARY, base, {}, newer),
+        (sampler, Misfit.PIPELINE, sampled(base, "PNDMScheduler"), {}, Fate()),
+        ("scheduler.timestep_spacing leading -> trailing", Misfit.PIPELINE, spaced, {}, Fate()),
     ]
     studio.half_made(base, 3)
     kept = studio.content()
