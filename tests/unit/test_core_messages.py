@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import string
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from carryon_core.done import Done
+from carryon_core.done import Done, Misfit
 from carryon_core.messages import (
     TERMINATION_LONGEST,
     Assignment,
@@ -169,3 +170,15 @@ def test_a_done_json_survives_reading_by_an_older_reader() -> None:
     )
     grown = {**done.model_dump(by_alias=True), "journal": {"segments": 3}}
     assert Done.model_validate(grown) == done
+
+
+def test_a_refusal_is_said_and_cut_where_there_is_no_room() -> None:
+    refused = "CheckpointNotResumable: " + "x" * 900
+    fields: dict[str, Any] = {"outcome": UnitOutcome.INTERRUPTED, "saved": 12.5, "lost": 3.25, "refused": refused}
+    one = Termination(reason="Interrupted", units=[UnitReport(index=0, misfit=Misfit.LIBRARY, **fields)])
+    assert Termination.model_validate_json(one.encode()) == one
+    many = Termination(reason="Interrupted", units=[UnitReport(index=i, ended="y" * 900, **fields) for i in range(12)])
+    text = many.encode()
+    assert len(text.encode()) <= TERMINATION_LONGEST
+    read = Termination.model_validate_json(text)
+    assert [(each.index, each.saved, each.lost) for each in read.units] == [(i, 12.5, 3.25) for i in range(12)]

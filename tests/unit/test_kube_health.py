@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 
-from carryon_operator.health import Health
+from carryon_core.done import Misfit
+from carryon_operator.config import Address
+from carryon_operator.health import Health, serve
 from carryon_operator.kube.client import Client
 from carryon_operator.kube.connection import Connection
 from carryon_operator.kube.informer import Informer
@@ -17,6 +20,7 @@ from carryon_operator.kube.ratelimit import Backoff
 from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.metrics import Metrics
+from carryon_operator.plan.model import Spending
 from skipping_clock import SkippingLoop
 
 
@@ -61,6 +65,24 @@ def test_each_misfortune_is_named(
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         runner.run(scenario())
+
+
+async def test_probes_and_metrics_are_answered_at_one_address() -> None:
+    async with healthy() as health, serve(Address("127.0.0.1", 0), health) as at, aiohttp.ClientSession() as session:
+        health.metrics.book(Spending(total=90, useful=60, refused={Misfit.LIBRARY: 1}))
+        for path, holds in (("livez", "ok"), ("readyz", "ok"), ("metrics", "carryon_journal_bytes 1024.0")):
+            async with session.get(f"http://{at.host}:{at.port}/{path}") as answer:
+                assert answer.status == 200
+                assert holds in (await answer.text()).splitlines()
+        text = health.metrics.text().decode()
+        for line in (
+            "carryon_gpu_seconds_total 90.0",
+            'carryon_gpu_seconds_by_use_total{use="useful"} 60.0',
+            'carryon_journals_refused_total{misfit="library"} 1.0',
+            # A label that nothing was counted under yet is there too, or a rate over it would miss the first.
+            'carryon_journals_refused_total{misfit="diverged"} 0.0',
+        ):
+            assert line in text.splitlines()
 
 
 def test_a_start_that_takes_long_is_alive_and_not_ready() -> None:

@@ -351,3 +351,72 @@ def test_annotations_of_the_largest_pod_fit() -> None:
     assert size < 256 * 1024
     pod["metadata"] |= {"uid": "pod-1", "creationTimestamp": "2026-01-01T00:00:00Z"}
     assert project(pod).units == tuple(ids)
+
+
+OLD = "registry/worker@sha256:" + "a" * 64
+
+
+def begun(**wanted: Any) -> Any:
+    spec = job_spec(podTemplate=wanted.pop("template", {}))
+    return pods.build(
+        standing=standing(spec),
+        spec=spec,
+        job_uid="job-uid",
+        pod=PodCreate("reel-x-1", 0, (0,), 1, **wanted),
+        assigned="{}",
+        config=Config(worker_image="worker:2"),
+    )
+
+
+def test_a_pod_that_goes_on_has_the_image_that_began_it_and_says_so() -> None:
+    fresh, pinned = begun(), begun(image=OLD)
+    assert [each["spec"]["containers"][0]["image"] for each in (fresh, pinned)] == ["worker:2", OLD]
+    assert [env(each)["CARRYON_IMAGE"] for each in (fresh, pinned)] == ["worker:2", OLD]
+    assert names.ANNOTATION_PINNED not in fresh["metadata"]["annotations"]
+    assert (project_of(pinned).pinned, project_of(pinned).image) == (True, OLD)
+    template = names.ANNOTATION_TEMPLATE
+    assert pinned["metadata"]["annotations"][template] == fresh["metadata"]["annotations"][template], (
+        "one that waits in vain is replaced by what it is, not by what began it"
+    )
+
+
+def project_of(pod: Any) -> Any:
+    return project({**pod, "metadata": {**pod["metadata"], "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}})
+
+
+@pytest.mark.parametrize(
+    ("device", "product"),
+    [
+        ("NVIDIA A100-SXM4-80GB, 8.0, 108 SM", "NVIDIA-A100-SXM4-80GB"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb, 9.0, 16 SM", "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb"),
+        ("Tesla T4, 7.5, 40 SM", "Tesla-T4"),
+        ("cpu Intel(R) Xeon(R) 0123, AVX512", ""),
+        ("AMD Instinct MI300X, 9.4, 304 SM", ""),
+        ("NVIDIA " + "x" * 80, ""),
+        ("NVIDIA {{nasty}}", ""),
+        ("", ""),
+    ],
+)
+def test_the_gpu_of_a_journal_is_a_wish_that_nodes_are_labelled_for(device: str, product: str) -> None:
+    assert pods.gpu_product(device) == product
+    affinity = begun(device=device)["spec"].get("affinity")
+    if not product:
+        assert affinity is None
+        return
+    (wish,) = affinity["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish["preference"]["matchExpressions"] == [
+        {"key": "nvidia.com/gpu.product", "operator": "In", "values": [product, f"{product}-SHARED"]}
+    ]
+    assert all(len(value) <= 63 for value in wish["preference"]["matchExpressions"][0]["values"])
+
+
+def test_that_wish_stands_beside_those_of_the_template() -> None:
+    theirs = {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    node = {preferred: [theirs], "requiredDuringSchedulingIgnoredDuringExecution": required}
+    pod = begun(device="NVIDIA L4, 8.9, 58 SM", template={"spec": {"affinity": {"nodeAffinity": node}}})
+    made = pod["spec"]["affinity"]["nodeAffinity"]
+    assert made[preferred][0] == theirs
+    assert len(made[preferred]) == 2
+    assert made["requiredDuringSchedulingIgnoredDuringExecution"] == required

@@ -354,3 +354,31 @@ def test_a_container_that_nobody_found_again_has_no_beginning() -> None:
     raw["status"]["containerStatuses"][1]["state"]["terminated"] |= {"startedAt": None, "finishedAt": None}
     record = project(raw)
     assert (record.started, record.finished, record.exit_code) == (None, None, 137)
+
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("image_id", "known"),
+    [
+        (f"docker.io/library/worker@{DIGEST}", f"docker.io/library/worker@{DIGEST}"),
+        (f"registry:5000/team/worker@{DIGEST}", f"registry:5000/team/worker@{DIGEST}"),
+        (f"docker-pullable://worker@{DIGEST}", f"worker@{DIGEST}"),
+        # Digests of configurations, of images that nobody pulled.
+        (DIGEST, ""),
+        (f"docker://{DIGEST}", ""),
+        ("a" * 64, ""),
+        # What the standalone node says.
+        ("carryon-worker", ""),
+        ("", ""),
+    ],
+)
+def test_an_image_is_known_by_a_digest_that_can_be_pulled(image_id: str, known: str) -> None:
+    status = {"name": "worker", "state": {"running": {"startedAt": MINUTES[0]}}, "imageID": image_id}
+    raw = pod({"phase": "Running", "containerStatuses": [{"name": "istio-proxy", "imageID": "x@y"}, status]})
+    raw["spec"]["containers"][1]["image"] = "worker:1"
+    raw["metadata"]["annotations"][names.ANNOTATION_PINNED] = "true"
+    seen = project(raw)
+    assert (seen.image_id, seen.image, seen.pinned) == (known, "worker:1", True)
+    assert not project(running()).pinned

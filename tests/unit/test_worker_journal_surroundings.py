@@ -13,6 +13,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
+from carryon_core.done import Misfit
 from carryon_worker.journal import fingerprint, interception, surroundings
 
 
@@ -163,3 +164,29 @@ def test_fields_that_mean_something_else_make_another_fingerprint() -> None:
     alike: list[dict[str, Any]] = [{"a": 1}, {"a": True}, {"a": "1"}, {"a": None}, {}, {"b": 1}]
     assert len({fingerprint.of(fields) for fields in alike}) == len(alike)
     assert fingerprint.of({"a": 1, "b": 2}) == fingerprint.of({"b": 2, "a": 1})
+
+
+def test_each_field_is_of_the_kind_that_it_is_counted_under(pipeline: Any, folder: Path, tmp_path: Path) -> None:
+    parts = {
+        Misfit.LIBRARY: surroundings.libraries(),
+        Misfit.PIPELINE: surroundings.pipeline(pipeline, {"tiling": True}),
+        Misfit.MODEL: surroundings.model("m", str(folder), pipeline) or {},
+        Misfit.CALL: surroundings.call({"prompt": "dunes", "height": 64}, 7, tmp_path),
+    }
+    machine = surroundings.machine("cpu")
+    parts[Misfit.MACHINE] = {name: machine[name] for name in ("device", "threads")}
+    parts[Misfit.SWITCHES] = {name: value for name, value in machine.items() if name not in parts[Misfit.MACHINE]}
+    for kind, fields in parts.items():
+        assert fields
+        for name in fields:
+            assert fingerprint.misfit(fields, {**fields, name: "9.9.9" if kind is Misfit.LIBRARY else 1e9}) is kind, (
+                name
+            )
+            assert fingerprint.misfit(fields, {each: fields[each] for each in fields if each != name}) is kind, name
+
+
+def test_of_several_kinds_the_first_that_a_person_would_ask_for_counts() -> None:
+    old = {"diffusers": "0.42.1", "device": "NVIDIA L4, 8.9, 58 SM", "seed": 1}
+    assert fingerprint.misfit(old, {**old, "seed": 2, "device": "NVIDIA T4, 7.5, 40 SM"}) is Misfit.MACHINE
+    assert fingerprint.misfit(old, {**old, "seed": 2, "diffusers": "0.43.0"}) is Misfit.LIBRARY
+    assert fingerprint.misfit({}, {}) is Misfit.DAMAGED

@@ -13,7 +13,7 @@ import pytest
 from carryon_core import policies, sizes
 from carryon_core.messages import Cadence
 from carryon_core.spec import Checkpoint
-from carryon_store import Unreachable
+from carryon_store import Full, Unreachable
 from carryon_worker.journal import cadence
 from carryon_worker.journal.writer import MOST_WAITING, Entry, Refused, Writer
 
@@ -273,3 +273,16 @@ def test_closing_waits_for_what_is_being_written_and_writes_no_more() -> None:
     closing.join(SOON)
     assert not closing.is_alive()
     assert bucket.names == [0]
+
+
+def test_a_bucket_that_is_full_is_asked_once_and_ends_the_journal() -> None:
+    bucket = Bucket()
+    bucket.errors = [Full("s3://b/x has no room")]
+    writer = Writer(bucket.put, Cadence(every_seconds=0.001))
+    writer.add(Waiting(0))
+    eventually(lambda: writer.ended)
+    assert writer.ended == "the bucket is full: s3://b/x has no room"
+    writer.add(Waiting(1))
+    assert not writer.flush(0.05), "what was not written is not durable"
+    assert (bucket.tried, bucket.batches) == (1, [])
+    writer.close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from carryon_core.done import Misfit, Resume
 from carryon_core.messages import AssignedUnit, Assignment, ExitCode, StoreConfig, UnitOutcome
-from carryon_worker import failures
+from carryon_worker import failures, metrics
 from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
-from carryon_worker.ledger import CRASHED, HEALTH_MARGIN, Ledger, Phase, verdict
+from carryon_worker.ledger import CRASHED, HEALTH_MARGIN, Ledger, Phase, Totals, verdict
 
 
 class Clock:
@@ -167,3 +169,72 @@ def test_health_ends_only_after_the_worker_should_have_ended_itself(clock: Clock
 def test_any_exception_amounts_to_a_failure(error: Exception, reason: str, permanent: bool, ends_worker: bool) -> None:
     failure = failures.of(error)
     assert (failure.reason, failure.permanent, failure.ends_worker) == (reason, permanent, ends_worker)
+
+
+def resume(**fields: Any) -> Resume:
+    return Resume(calls=30, **fields)
+
+
+def test_a_report_says_what_was_lost_since_something_was_last_durable(clock: Clock) -> None:
+    made = ledger(clock, units=2)
+    made.begin(made.assignment.units[0])
+    clock.now = 40
+    (report, _) = made.termination("Interrupted", "told to").units
+    assert (report.durable, report.lost) == (False, 40)
+    made.durable()
+    clock.now = 43.5
+    (report, _) = made.termination("Interrupted", "told to").units
+    assert (report.durable, report.lost) == (True, 3.5)
+    made.finish(CRASH)
+    made.begin(made.assignment.units[1])
+    clock.now = 50
+    made.finish(None)
+    assert [(each.durable, each.lost) for each in made.reports] == [(True, 3.5), (False, 0.0)]
+
+
+def test_a_report_says_what_its_units_journal_was_good_for_and_no_others(clock: Clock) -> None:
+    made = ledger(clock, units=2)
+    made.begin(made.assignment.units[0])
+    made.account_for(lambda: resume(saved=12.0, waited=0.5, refused="why", misfit=Misfit.MODEL, ended="full"))
+    made.finish(CRASH)
+    (report,) = made.reports
+    assert (report.saved, report.waited, report.refused, report.ended) == (12.0, 0.5, "why", "full")
+    assert report.misfit is Misfit.MODEL
+    made.begin(made.assignment.units[1])
+    assert made.termination("Interrupted", "").units[1].refused == ""
+
+
+def test_totals_are_of_all_units_and_never_shrink(clock: Clock) -> None:
+    made = ledger(clock, units=2)
+    made.begin(made.assignment.units[0])
+    now = [resume(replayed=20, waited=1.0)]
+    made.account_for(lambda: now[0])
+    made.step(1, 8)
+    made.step(2, 8)
+    made.wrote(1000, 0.25)
+    assert (made.totals().steps, made.totals().replayed) == (2, 20)
+    now[0] = resume(replayed=0)  # It starts over.
+    assert made.totals().replayed == 20
+    now[0] = resume(replayed=25, waited=1.5)
+    made.finish(None)
+    made.begin(made.assignment.units[1])
+    made.step(1, 8)
+    made.wrote(500, 0.5)
+    assert made.totals() == Totals(steps=3, replayed=25, waited=1.5, written=1500, segments=2, writing=0.75)
+
+
+def test_metrics_are_what_prometheus_reads(clock: Clock) -> None:
+    made = ledger(clock)
+    made.begin(made.assignment.units[0])
+    made.step(3, 8)
+    made.wrote(1000, 0.25)
+    clock.now = 2
+    shown = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(metrics.text(made))
+        for sample in family.samples
+    }
+    assert shown["carryon_worker_steps_total"] == 3
+    assert shown["carryon_worker_journal_bytes_total"] == 1000
+    assert shown["carryon_worker_journal_flush_seconds_total"] == 0.25
+    assert shown["carryon_worker_idle_seconds"] == 2

@@ -264,6 +264,9 @@ def test_progress_tells_step_and_phase_but_no_prompt(plugin: Any, bench: Any) ->
     assert current.phase == "generating"
     assert b"does" not in body
     assert get(running.address + "/healthz") == (200, b"ok")
+    status, body = get(running.address + "/metrics")
+    assert status == 200
+    assert b"\ncarryon_worker_steps_total " in body
     assert get(running.address + "/secrets")[0] == 404
 
 
