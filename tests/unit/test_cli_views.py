@@ -196,10 +196,20 @@ def test_units_that_made_nothing_are_told_apart() -> None:
 
 
 def test_counters_have_a_line_where_there_are_some() -> None:
-    counts = {"resumes": 1, "failures": 2, "stuck": 0, "round": 1}
-    text = shown(render.describe(JobView.of(job(counters=counts, gpuSeconds={"useful": 90, "lost": 7})), [], NOW))
-    assert "1 resume, 2 failures, round 1" in text
-    assert "90 useful, 7 lost" in text
+    counts = {"resumes": 1, "failures": 2, "stuck": 0, "notResumable": 1, "round": 1}
+    spent = {"total": 150, "useful": 90, "checkpointing": 0, "lost": 7, "saved": 720}
+    text = shown(render.describe(JobView.of(job(counters=counts, gpuSeconds=spent)), [], NOW))
+    assert "1 resume, 2 failures, 1 started over, round 1" in text
+    assert "2m30s in all, 1m30s useful, 7s lost; saved 12m by resuming" in text
+
+
+def test_what_resuming_saved_is_told_while_a_job_runs_and_when_it_has_succeeded() -> None:
+    saved = {"gpuSeconds": {"useful": 90, "saved": 65}}
+    assert "saved 1m5s by resuming" in shown(render.progress(JobView.of(job(**saved)), NOW))
+    ended = JobView.of(job(conditions=[condition("Succeeded"), condition("Finished")], **saved))
+    assert render.ending(ended, NOW)[0].endswith(", saved 1m5s by resuming")
+    assert "saved" not in shown(render.progress(JobView.of(job()), NOW))
+    assert "saved" not in render.ending(JobView.of(job(conditions=[condition("Succeeded")])), NOW)[0]
 
 
 def test_describe_leaves_out_what_only_says_that_all_is_well() -> None:

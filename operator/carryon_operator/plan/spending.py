@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from carryon_core.done import Misfit
 from carryon_core.messages import Termination, UnitOutcome
@@ -18,9 +19,11 @@ from carryon_core.status import GpuSeconds
 from carryon_operator.plan.model import Event, Observation, PodRecord, Spending, Stopped
 from carryon_operator.plan.verdicts import termination_of
 
-NOT_RESUMABLE = "CheckpointNotResumable"
+NOT_RESUMABLE: Final = "CheckpointNotResumable"
 """Reason of the Event, and the word that a worker's sentence begins with."""
-_SENTENCE_LONGEST = 300
+_SENTENCE_LONGEST: Final = 300
+_SKEW: Final = 300.0
+"""Seconds that the bucket's clock may be ahead of the node's."""
 
 
 @dataclass
@@ -159,7 +162,8 @@ def _lost(seen: Observation, pod: PodRecord, told: Termination) -> float:
     left = [kept.newest for each in pod.fingerprints if (kept := seen.kept.get(each)) is not None]
     finished = [unit.finished for unit in _done(seen, pod) if unit is not None]
     ended = pod.finished or seen.now
-    return max(ended - max([pod.started, *(at for at in (*left, *finished) if at <= ended)]), 0.0)
+    durable = [min(at, ended) for at in (*left, *finished) if at <= ended + _SKEW]
+    return max(ended - max([pod.started, *durable]), 0.0)
 
 
 def _uses(seen: Observation, pod: PodRecord, told: Termination) -> Iterator[tuple[str, JournalUse]]:

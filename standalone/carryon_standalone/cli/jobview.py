@@ -90,7 +90,7 @@ class JobView:
         suspend: Asked to be suspended, until a time that may have passed.
         counts: Counters that are not zero, by name.
         outcomes: Outcome -> units that ended so.
-        gpu_seconds: useful and lost.
+        gpu_seconds: total, useful, checkpointing, lost and saved, but for those that are zero.
         deletes_artifacts: They go when the job does.
     """
 

@@ -60,7 +60,11 @@ def progress(job: JobView, now: datetime) -> RenderableType:
             Text(f"{stage.failures} failed", "red") if stage.failures else "",
         )
     heading = Text.assemble(
-        (job.name, "bold"), "  ", (job.phase, _COLOURS.get(job.phase, "")), f"  {elapsed(job, now)}  {job.message}"
+        (job.name, "bold"),
+        "  ",
+        (job.phase, _COLOURS.get(job.phase, "")),
+        f"  {elapsed(job, now)}  {job.message}",
+        (f"  {saved_by_resuming(job)}" if saved_by_resuming(job) else "", "green"),
     )
     failures = [Text(f"  {failure_line(each)}", "red") for each in job.failures[:_FAILURES_IN_PROGRESS]]
     return Group(heading, bars, *failures)
@@ -94,7 +98,8 @@ def ending(job: JobView, now: datetime) -> tuple[str, ...]:
     if job.refused is not None:
         said = [f"{job.name} can't be carried out as written: {job.refused}"]
     elif job.holds("Succeeded"):
-        said = [f"{job.name} succeeded: {job.message} in {elapsed(job, now)}"]
+        saved = f", {saved_by_resuming(job)}" if saved_by_resuming(job) else ""
+        said = [f"{job.name} succeeded: {job.message} in {elapsed(job, now)}{saved}"]
     elif job.holds("Cancelled"):
         said = [f"{job.name} was cancelled: {job.message}"]
     elif job.holds("Finished"):
@@ -125,7 +130,7 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> 
         "At work": elapsed(job, now),
         "Outcomes": _counted(job.outcomes),
         "Counters": _counted(job.counts),
-        "GPU seconds": _counted(job.gpu_seconds),
+        "GPU time": _gpu_time(job),
         "Artifacts": job.artifacts or "not known yet",
         "Resume": _resume_sentence(job),
     }
@@ -157,9 +162,24 @@ def _counted(counts: Mapping[str, int]) -> str:
     def said(name: str, count: int) -> str:
         if name == "round":
             return f"round {count}"
+        if name == "notResumable":
+            return f"{count} started over"
         return f"{count} {name.removesuffix('s') if count == 1 else name}"
 
     return ", ".join(said(name, count) for name, count in counts.items())
+
+
+def saved_by_resuming(job: JobView) -> str:
+    """What restarts did not have to repeat: "saved 12m by resuming"; "" where that is nothing."""
+    saved = job.gpu_seconds.get("saved", 0)
+    return f"saved {span(saved)} by resuming" if saved else ""
+
+
+def _gpu_time(job: JobView) -> str:
+    """Where GPU time went: "2h in all, 1h48m useful, 2m lost; saved 12m by resuming"."""
+    words = {"total": "in all", "useful": "useful", "checkpointing": "waiting for checkpoints", "lost": "lost"}
+    parts = [f"{span(job.gpu_seconds[name])} {word}" for name, word in words.items() if name in job.gpu_seconds]
+    return "; ".join(part for part in (", ".join(parts), saved_by_resuming(job)) if part)
 
 
 def _resume_sentence(job: JobView) -> str:
