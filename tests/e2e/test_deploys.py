@@ -26,7 +26,7 @@ OLD, NEW = (f"registry/worker@sha256:{digit * 64}" for digit in "ab")
 WORKER = f"{sys.executable} -m carryon_worker"
 # Another switch that kernels are chosen by: it changes nothing on a CPU, but who can know.
 COMMANDS = {OLD: WORKER, NEW: f"env NVIDIA_TF32_OVERRIDE=1 {WORKER}"}
-STEPS = 600
+STEPS = 400
 
 
 @dataclass
@@ -118,6 +118,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_deploy_costs_no_step_and_an_image_that_is_gone_says_what_it_cost(cluster: Cluster, tmp_path: Path) -> None:
     model = tmp_path / "tiny-video"
     subprocess.run([sys.executable, str(ROOT / "examples" / "tiny_pipeline.py"), str(model)], check=True)
