@@ -201,7 +201,7 @@ class GpuSeconds(Loose):
     @property
     def spent(self) -> int:
         """What `limits.gpuSeconds` is compared with; a status of before `total` has only the parts."""
-        return max(self.total, self.useful + self.lost)
+        return self.total or self.useful + self.lost
 
 
 class Handled(Loose):

@@ -7,7 +7,8 @@
 5. Pods are created; what was created and not yet seen is an expectation. Last, so that a create that is refused hides
    nothing; and not held up by the pace of writes, so that a free slot is filled at once.
 
-Of a job that has ended, outdated artifacts go once that is written, and the job itself when its time is over.
+Journals that nobody goes on from any more are deleted after that. Of a job that has ended, outdated artifacts go once
+that is written, and the job itself when its time is over.
 """
 
 from __future__ import annotations
@@ -109,6 +110,9 @@ class Applier:
         if waits[0] is not None and _counted(seen.status, plan.status):
             return waits[0]
         waits.append(await self._launch(raw, seen, plan, memory))
+        # Last: nobody waits for it.
+        if plan.garbage:
+            await self._collect(seen, memory)
         if plan.remove:
             await self._remove(raw)
         return min((wait for wait in waits if wait is not None), default=None)
@@ -143,8 +147,6 @@ class Applier:
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
         await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
-        if plan.garbage:
-            await self._collect(seen, memory)
         if plan.prune:
             await self._prune(seen, plan, memory)
         return 0.0 if len(plan.delete) > DELETES else None

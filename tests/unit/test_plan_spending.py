@@ -142,6 +142,8 @@ def test_an_old_status_without_a_total_keeps_what_was_spent() -> None:
     account = Account({}, total=5)
     assert account.added_to(GpuSeconds(useful=60, lost=40)).total == 105
     assert account.added_to(GpuSeconds(total=200, useful=60, lost=40)).total == 205
+    # What a journal brings along that was computed elsewhere is useful, and was not spent here.
+    assert account.added_to(GpuSeconds(total=20, useful=60)).total == 25
 
 
 def test_a_pod_that_is_stopped_is_booked_when_it_has_ended_and_once() -> None:
