@@ -213,7 +213,7 @@ def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio
 def test_a_worker_that_is_stopped_says_what_its_journal_was_good_for(studio: Studio) -> None:
     """The operator counts it: what is saved, what is lost since the last segment, and what was refused."""
     unit = studio.unit("sd")
-    half_made(studio, unit, 3)
+    studio.half_made(unit, 3)
     attempt = studio.run(unit, fate=Fate(TERM, at=2), cadence=NEVER)
     assert attempt.termination is not None
     (report,) = attempt.termination.units
@@ -261,7 +261,7 @@ def test_a_journal_says_which_image_began_it_and_holds_for_another(studio: Studi
     unit = studio.unit("sd")
     expected, total = studio.uninterrupted(unit)
     studio.image = "registry/worker:1"
-    half_made(studio, unit, 3)
+    studio.half_made(unit, 3)
     (key,) = [info.key for info in studio.bench.store.list() if info.key.endswith("fingerprint.json")]
     assert json.loads(studio.bench.store.get(key))["worker image"] == "registry/worker:1"
     studio.image = "registry/worker:2"
