@@ -52,6 +52,8 @@ ENCODERS: Final = (
     "CLIPTextModel",
     "CLIPTokenizer",
     "LlamaModel",
+    "LlamaTokenizer",
+    "SiglipImageProcessor",
     "SiglipVisionModel",
     "T5EncoderModel",
     "T5Tokenizer",
@@ -66,7 +68,7 @@ class Fate:
     Attributes:
         kill: Signal that it gets while call `at` of a denoiser or language model, counted from 0 among those it
             computes, is at work.
-        fails: That call raises, instead.
+        fails: That call raises once, instead.
         short_of: Memory that runs out in that call, instead: GPU or host.
         pause: Seconds that each call takes longer.
         versions: Library -> version that it takes for installed.
@@ -189,13 +191,14 @@ def prepare(calls: Path, fate: Fate) -> None:
 
     installed = surroundings.version
     surroundings.version = lambda name: fate.versions.get(name) or installed(name)  # type: ignore[assignment]
-    made = 0
+    made, failed = 0, False
 
     def about_to_compute(module: Any, args: Any) -> None:
-        nonlocal made
+        nonlocal made, failed
         if type(module).__name__ not in (*DENOISERS, *LANGUAGE_MODELS):
             return
-        if fate.fails and made == fate.at:
+        if fate.fails and made == fate.at and not failed:
+            failed = True
             raise RuntimeError("a kernel that was not meant to")
         if fate.short_of and made == fate.at:
             _run_out_of_memory(fate.short_of)

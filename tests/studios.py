@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -11,19 +12,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import forked_workers
 from carryon_core import layout
 from carryon_core.done import Done
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode, Termination
-from carryon_worker.journal import chain, fingerprint
-from carryon_worker.journal.segments import Segment
+from carryon_worker.journal import chain, fingerprint, segments
+from carryon_worker.journal.segments import Blob, Segment
 from forked_workers import Fate, Forge
-from tiny_models import MODELS
+from tiny_models import MODELS, SEEN
 
-STEPS = 8
-SPARED = Fate()
+STEPS: Final = 8
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
+SPARED: Final = Fate()
 NEVER, OFTEN = Cadence(every_seconds=3600), Cadence(every_seconds=0.02)
 
 
@@ -65,7 +67,12 @@ class Studio:
             like: Tiny model whose parameters a folder takes.
             params: That differ.
         """
+        if model in MODELS and not (self.models / model).exists():
+            self.forge.build(self.models, model)
         given = {**MODELS[like or model][1], "num_inference_steps": STEPS, **params}
+        if given.get("image") == SEEN:
+            seen = self.models / model / SEEN
+            given["image"] = {"$file": {"uri": seen.as_uri(), "sha256": hashlib.sha256(seen.read_bytes()).hexdigest()}}
         config = {"diffusers": {"model": str(self.models / model), "dtype": dtype, "params": given}}
         made: AssignedUnit = self.bench.unit(0, config)
         return made.model_copy(update={"seed": seed})
@@ -132,8 +139,29 @@ class Studio:
                 worker = fingerprint.of(fields)
                 folder = self.bench.root / "read"
                 shutil.rmtree(folder, ignore_errors=True)
-                found = max(found, chain.read(self.bench.store, prefix, worker, folder), key=len)
+                objects = self.bench.store.list(layout.journal_prefix(prefix, worker))
+                found = max(found, chain.read(self.bench.store, objects, worker, folder), key=len)
         return found
+
+    def turn(self, key: str) -> None:
+        """Turn a bit of an object."""
+        turned = bytearray(self.content()[key])
+        turned[-100] ^= 16
+        self.bench.store.put(key, bytes(turned), content_type="application/octet-stream")
+
+    def mend(self, unit: AssignedUnit, number: int) -> None:
+        """Change a bit in segment `number`, in what its first call returned, and all digests, so that none tells."""
+        previous = ""
+        for segment in self.journal(unit):
+            blobs = [*segment.blobs]
+            if segment.header.number == number:
+                first, *others = blobs[0]
+                changed = bytearray(first.data)
+                changed[3] ^= 1
+                blobs[0] = (Blob(first.dtype, first.shape, changed), *others)
+            header = segment.header.model_copy(update={"previous": previous})
+            content, previous = segments.encode(header, blobs)
+            self.bench.store.put(segment.key, content, content_type="application/octet-stream")
 
     def calls(self, unit: AssignedUnit) -> int:
         found = self.journal(unit)

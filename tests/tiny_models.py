@@ -15,6 +15,7 @@ from typing import Any, Final
 import diffusers
 import torch
 import transformers
+from PIL import Image
 
 SYMBOLS: Final = sorted({chr(code) for code in range(33, 127)} | {"Ġ"})
 
@@ -45,6 +46,13 @@ def t5_tokenizer() -> Any:
     pieces = [symbol for symbol in SYMBOLS if symbol.isascii()]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((piece, -8.0) for piece in pieces)]
     return transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0)
+
+
+def llama_tokenizer() -> Any:
+    pieces = ["<unk>", "<s>", "</s>", "<pad>", *(symbol for symbol in SYMBOLS if symbol.isascii())]
+    return transformers.LlamaTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)}, merges=[], pad_token="<pad>", model_max_length=64
+    )
 
 
 def t5_config(kind: Any) -> Any:
@@ -238,17 +246,25 @@ def ltx_condition() -> Any:
     return diffusers.LTXConditionPipeline(**ltx().components)
 
 
-def framepack() -> Any:
-    """Clips section by section, each from what is known of the others."""
+def framepack(scheduler: Any = None) -> Any:
+    """HunyuanVideo Framepack: sections one after the other, each with a loop of its own."""
+    sight = {"hidden_size": 16, "intermediate_size": 37, "num_hidden_layers": 1, "num_attention_heads": 4}
     return diffusers.HunyuanVideoFramepackPipeline(
+        tokenizer=llama_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         text_encoder=transformers.LlamaModel(
             transformers.LlamaConfig(
-                vocab_size=120, hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=4
+                vocab_size=120, hidden_size=16, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4
             )
         ),
-        tokenizer=t5_tokenizer(),
         text_encoder_2=transformers.CLIPTextModel(clip_config()),
-        tokenizer_2=clip_tokenizer(),
+        image_encoder=transformers.SiglipVisionModel(
+            transformers.SiglipVisionConfig(image_size=32, patch_size=16, **sight)
+        ),
+        feature_extractor=transformers.SiglipImageProcessor(size={"height": 32, "width": 32}),
+        vae=diffusers.AutoencoderKLHunyuanVideo(
+            latent_channels=4, block_out_channels=(4, 4, 4, 4), layers_per_block=1, norm_num_groups=2
+        ),
         transformer=diffusers.HunyuanVideoFramepackTransformer3DModel(
             in_channels=4,
             out_channels=4,
@@ -257,7 +273,6 @@ def framepack() -> Any:
             num_layers=1,
             num_single_layers=1,
             num_refiner_layers=1,
-            patch_size=2,
             text_embed_dim=16,
             pooled_projection_dim=32,
             rope_axes_dim=(2, 4, 4),
@@ -265,25 +280,13 @@ def framepack() -> Any:
             image_proj_dim=16,
             has_clean_x_embedder=True,
         ),
-        vae=diffusers.AutoencoderKLHunyuanVideo(
-            latent_channels=4,
-            block_out_channels=(8, 8, 8, 8),
-            layers_per_block=1,
-            norm_num_groups=4,
-        ),
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
-        image_encoder=transformers.SiglipVisionModel(
-            transformers.SiglipVisionConfig(
-                hidden_size=16,
-                intermediate_size=32,
-                num_hidden_layers=1,
-                num_attention_heads=4,
-                image_size=30,
-                patch_size=15,
-            )
-        ),
-        feature_extractor=transformers.SiglipImageProcessor(size={"height": 30, "width": 30}),
+        scheduler=scheduler or diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
+
+
+def framepack_noise() -> Any:
+    """Draws from the generator of the process in each step."""
+    return framepack(diffusers.FlowMatchEulerDiscreteScheduler(shift=7.0, stochastic_sampling=True))
 
 
 def sd_dpm() -> Any:
@@ -308,7 +311,7 @@ def sd_lcm() -> Any:
 
 PICTURE: Final = {"prompt": "dunes at dawn", "height": 16, "width": 16}
 CLIP: Final = {"prompt": "dunes at dawn", "height": 32, "width": 32, "num_frames": 9}
-SECTIONS: Final = {
+LONG: Final = {
     "prompt": "dunes at dawn",
     "prompt_template": {"template": "{}", "crop_start": 0},
     "height": 32,
@@ -318,6 +321,17 @@ SECTIONS: Final = {
     "max_sequence_length": 16,
 }
 """Four sections of 12 frames; the picture that they begin with aside."""
+SEEN: Final = "seen.png"
+"""Stands for a picture that a pipeline is given; it lies in the folder of a model that needs one."""
+SECTIONS: Final = {
+    **CLIP,
+    "image": SEEN,
+    "num_frames": 17,
+    "latent_window_size": 2,
+    "max_sequence_length": 16,
+    "prompt_template": {"template": "{}", "crop_start": 0},
+}
+"""A clip of four sections."""
 MODELS: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
     "sd": (sd, PICTURE),
     "sdxl": (sdxl, PICTURE),
@@ -329,10 +343,12 @@ MODELS: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
     "sd-pndm": (sd_pndm, PICTURE),
     "sd-heun": (sd_heun, PICTURE),
     "sd-lcm": (sd_lcm, PICTURE),
+    "framepack": (framepack, SECTIONS),
+    "framepack-noise": (framepack_noise, {**SECTIONS, "sampling_type": "vanilla"}),
 }
 """Name -> how it is built, and what it is called with, the number of steps aside."""
 BEGINNING: Final[Mapping[str, tuple[Callable[[], Any], Mapping[str, Any]]]] = {
-    "framepack": (framepack, SECTIONS),
+    "framepack": (framepack, LONG),
     "wan-i2v": (wan_i2v, {**CLIP, "max_sequence_length": 16}),
     "ltx-condition": (ltx_condition, {**CLIP, "max_sequence_length": 16}),
 }
@@ -343,7 +359,9 @@ def build(name: str, folder: Path) -> None:
     """Write a pipeline into a folder, with weights that are the same every time."""
     torch.manual_seed(3)
     with torch.no_grad():
-        {**MODELS, **BEGINNING}[name][0]().save_pretrained(folder)
+        {**BEGINNING, **MODELS}[name][0]().save_pretrained(folder)
+    if name in MODELS and SEEN in map(str, MODELS[name][1].values()):
+        Image.linear_gradient("L").convert("RGB").resize((32, 32)).save(folder / SEEN)
 
 
 if __name__ == "__main__":

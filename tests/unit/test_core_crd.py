@@ -405,6 +405,7 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"items": {"from": {"configMapKeyRef": {"name": "rows"}, "format": "csv"}}},
         {"checkpoint": {"policy": "Sometimes"}},
         {"checkpoint": {"everySeconds": 0}},
+        {"checkpoint": {"everyBytes": 64}},
         {"suspendUntil": "soon"},
         {"suspendUntil": "2026-12-01T06:00:00"},
         {"suspendUntil": "2026-12-01"},
@@ -433,8 +434,8 @@ def test_what_the_schema_refuses_the_types_refuse(spec: dict[str, Any]) -> None:
     "spec",
     [
         {"timeouts": {"stall": None, "unit": None}},
-        {"checkpoint": {"policy": "High", "everySeconds": 30, "maxBytes": "2Gi"}},
-        {"checkpoint": {"everySeconds": None, "maxBytes": None}},
+        {"checkpoint": {"policy": "High", "everySeconds": 30, "everyBytes": "16Mi", "maxBytes": "2Gi"}},
+        {"checkpoint": {"everySeconds": None, "everyBytes": None, "maxBytes": None}},
         {"output": None},
         {"output": {"uri": "s3://bucket", "endpoint": None, "credentialsSecret": None}},
         {"podTemplate": {"spec": {"volumes": [{"name": "x", "whatever": 1}]}}},
@@ -511,6 +512,11 @@ CSV = {"uri": "s3://bucket/rows.csv", "format": "csv"}
         (
             {"checkpoint": {"maxBytes": "2 GB"}},
             "spec.checkpoint.maxBytes",
+            "must be a size such as 500M or 2Gi",
+        ),
+        (
+            {"checkpoint": {"everyBytes": "0"}},
+            "spec.checkpoint.everyBytes",
             "must be a size such as 500M or 2Gi",
         ),
         (

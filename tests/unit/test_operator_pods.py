@@ -10,7 +10,7 @@ import pytest
 import pod_templates
 from carryon_core import names
 from carryon_core.done import Outcome
-from carryon_core.messages import Assignment, InputRef, StoreConfig
+from carryon_core.messages import Assignment, Cadence, InputRef, StoreConfig
 from carryon_core.resolve import resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
@@ -334,8 +334,8 @@ def test_memory_knobs_of_a_stage_hold_but_for_those_of_the_round() -> None:
 
 
 def test_a_worker_is_told_how_often_to_keep_what_it_has_also_if_never() -> None:
-    made, _ = assigned(0, 0, checkpoint={"policy": "Low", "maxBytes": "1Gi"})
-    assert (made.checkpoint.enabled, made.checkpoint.every_seconds, made.checkpoint.max_bytes) == (True, 60, 2**30)
+    made, _ = assigned(0, 0, checkpoint={"policy": "Low", "everyBytes": "8Mi", "maxBytes": "1Gi"})
+    assert made.checkpoint == Cadence(enabled=True, every_seconds=60, every_bytes=2**23, max_bytes=2**30)
     off, _ = assigned(0, 0, checkpoint={"policy": "Off"})
     text = off.model_dump_json(by_alias=True, exclude_none=True)
     assert not Assignment.model_validate_json(text).checkpoint.enabled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from enum import Enum, StrEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -540,6 +541,56 @@ def test_a_checksum_does_not_depend_on_how_a_tensor_is_summed_up(monkeypatch: py
     whole = inputs.checksum(tensor)
     monkeypatch.setattr(inputs, "_PIECE", 7)
     assert inputs.checksum(tensor) == whole
+
+
+class Sampling(Enum):
+    VANILLA = object()
+    INVERTED = object()
+
+
+class Named(StrEnum):
+    VANILLA = "vanilla"
+    INVERTED = "inverted"
+
+
+WITH_GAPS: list[Callable[[torch.Tensor], torch.Tensor]] = [
+    lambda tensor: tensor.to_sparse(),
+    lambda tensor: tensor.to_sparse_csr(),
+    lambda tensor: tensor.to_sparse_csc(),
+    lambda tensor: tensor.to_sparse_bsr((1, 1)),
+    lambda tensor: tensor.to_sparse_bsc((1, 1)),
+    lambda tensor: tensor.to_mkldnn(),
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "same", "others"),
+    [
+        (Sampling.VANILLA, Sampling.VANILLA, [Sampling.INVERTED, None]),
+        (Named.VANILLA, Named.VANILLA, [Named.INVERTED, "vanilla"]),
+        *(
+            (make(torch.eye(3)), make(torch.eye(3)), [make(torch.eye(3) * 2), make(torch.eye(3).flip(0)), torch.eye(3)])
+            for make in WITH_GAPS
+        ),
+    ],
+    ids=lambda value: str(value.layout) if isinstance(value, torch.Tensor) else None,
+)
+def test_what_is_no_plain_tensor_is_compared_by_its_content(one: Any, same: Any, others: list[Any]) -> None:
+    def text(value: Any) -> str:
+        looked = inputs.look((), {"given": value})
+        return looked.resolve(looked.sums)["given"]
+
+    assert text(one) == text(same)
+    assert text(one) not in [text(other) for other in others]
+
+
+def test_a_tensor_with_gaps_that_a_call_changes_is_seen() -> None:
+    for make in WITH_GAPS[:5]:
+        given = make(torch.eye(3))
+        arguments = inputs.Arguments((given,), {})
+        assert arguments.may_have_changed() == ""
+        (given._values() if given.layout is torch.sparse_coo else given.values()).mul_(2)
+        assert arguments.may_have_changed() == "0"
 
 
 def test_prompts_are_not_written_down() -> None:

@@ -160,6 +160,19 @@ def test_files_count_by_content_wherever_an_attempt_has_them(tmp_path: Path) -> 
     assert differing(fields[0], fields[2]) == ["params.audio", "params.more"]
 
 
+def test_no_text_that_names_an_attempts_folder_keeps_the_next_one_from_going_on(tmp_path: Path) -> None:
+    fields = []
+    for number, content, strength in ((1, b"tone", 1), (2, b"tone", 1), (3, b"noise", 1), (4, b"tone", 2)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = folder / "pose.bin"
+        path.write_bytes(content)
+        control = {"pose": str(path), "inner": {"all": [str(path)]}, str(path): strength, "where": path.as_uri()}
+        fields.append(surroundings.call({"control": control}, 7, folder))
+    assert fields[0] == fields[1]
+    assert differing(fields[0], fields[2]) == differing(fields[0], fields[3]) == ["params.control"]
+
+
 def test_fields_that_mean_something_else_make_another_fingerprint() -> None:
     alike: list[dict[str, Any]] = [{"a": 1}, {"a": True}, {"a": "1"}, {"a": None}, {}, {"b": 1}]
     assert len({fingerprint.of(fields) for fields in alike}) == len(alike)

@@ -25,6 +25,7 @@ class Entry:
     """A call that is ready."""
 
     size = 4
+    section = False
 
     def __init__(self, step: int, kind: Kind = Kind.KEPT) -> None:
         self.began = time.monotonic()
@@ -143,16 +144,40 @@ def test_a_segment_whose_answer_was_lost_is_known_for_our_own(desk: Desk) -> Non
     assert (desk.saved, desk.reach(), journal.taking) == (2, 2, True)
 
 
-def test_a_folder_that_somebody_else_writes_to_is_left_alone(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_place_that_is_taken_is_left_alone_and_the_journal_goes_on_beside_it(desk: Desk) -> None:
     one, other = desk.journal("same"), desk.journal("same")
     for journal, step in ((one, 0), (other, 7)):
         journal.open(FIELDS)
         journal.add(Entry(step))
     one.flush(20.0)
     other.flush(20.0)
-    assert not other.taking
-    assert "another worker writes to" in caplog.text
-    assert desk.reach() == 1
+    other.add(Entry(8))
+    other.flush(20.0)
+    assert [key.split("/", 2)[2] for key in desk.names()[1:]] == [
+        "same.1/000000.safetensors",
+        "same.1/000001.safetensors",
+        "same/000000.safetensors",
+    ]
+    assert desk.reach() == 2
+
+
+def test_a_damaged_segment_in_our_place_does_not_end_the_journal(desk: Desk) -> None:
+    desk.write("same", 0, 1)
+    spoil(desk, "000001.safetensors", b"nothing")
+    journal = desk.write("same", 2, 3)
+    assert journal.taking
+    assert desk.reach() == 3
+
+
+def test_a_journal_gives_up_where_every_place_is_taken(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    journals = [desk.journal("other") for _ in range(9)]
+    for number, journal in enumerate(journals):
+        journal.open({**FIELDS, "seed": 5})
+        journal.add(Entry(number))
+    for journal in journals:
+        journal.flush(20.0)
+    assert [journal.taking for journal in journals] == [True] * 8 + [False]
+    assert "segment 0 lies in 8 folders of pod other already" in caplog.text
 
 
 class Failing:
@@ -309,6 +334,36 @@ def test_a_journal_that_was_never_opened_touches_nothing(desk: Desk) -> None:
     journal.add(Entry(0))
     journal.end("whatever")
     journal.flush(1.0)
-    journal.discard()
     assert journal.resume() is None
     assert desk.names() == before
+
+
+def test_what_was_kept_before_a_job_wanted_nothing_kept_goes_too_once_the_unit_is_done(desk: Desk) -> None:
+    desk.write("uid", 0)
+    desk.journal("next", enabled=False).discard()
+    assert desk.names() == []
+
+
+def test_a_journal_that_was_only_begun_is_no_loss(desk: Desk) -> None:
+    desk.write("uid", 0)
+    spoil(desk, "000000.safetensors", None)
+    for fields in (FIELDS, {**FIELDS, "seed": 2}):
+        journal = desk.journal("next")
+        assert journal.open(fields) == ()
+        resume = journal.resume()
+        assert resume is not None
+        assert resume.refused == ""
+
+
+def test_what_lies_behind_a_gap_is_told_about(desk: Desk) -> None:
+    desk.write("uid", 1, 2, 5, 7)
+    whole = {name: desk.store.get(PREFIX + name) for name in desk.names()}
+    for content in (None, b"nothing"):
+        for name, each in whole.items():
+            desk.store.put(PREFIX + name, each, content_type="application/octet-stream")
+        spoil(desk, "000002.safetensors", content)
+        journal = desk.journal("next")
+        assert len(journal.open(FIELDS)) == 2
+        resume = journal.resume()
+        assert resume is not None
+        assert resume.refused == "CheckpointNotResumable: segment 2 is missing or damaged, 5 steps lost"

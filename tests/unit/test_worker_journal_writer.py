@@ -27,6 +27,7 @@ class Waiting:
     name: int
     size: int = 10
     arrived: bool = True
+    section: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def ready(self) -> bool:
@@ -43,15 +44,18 @@ class Bucket:
         self.batches: list[list[int]] = []
         self.errors: list[Exception] = []
         self.tried = 0
+        self.besides = 0
+        """Bytes that a segment has besides its calls."""
         self.open = threading.Event()
         self.open.set()
 
-    def put(self, batch: Sequence[Entry]) -> None:
+    def put(self, batch: Sequence[Entry]) -> int:
         self.tried += 1
         self.open.wait()
         if self.errors:
             raise self.errors.pop(0)
         self.batches.append([each.name for each in batch])  # type: ignore[attr-defined]
+        return sum(each.size for each in batch) + self.besides
 
     @property
     def names(self) -> list[int]:
@@ -92,6 +96,10 @@ def test_what_waits_is_due_by_its_age_or_its_size(
         ({"policy": "Low"}, Cadence(every_seconds=60)),
         ({"policy": "High"}, Cadence(every_seconds=5)),
         ({"policy": "High", "everySeconds": 7}, Cadence(every_seconds=7)),
+        ({"everyBytes": "100M"}, Cadence(every_seconds=15, every_bytes=100_000_000)),
+        ({"policy": "Low", "everyBytes": "1"}, Cadence(every_seconds=60, every_bytes=1)),
+        ({"everySeconds": 86400, "everyBytes": "1Gi"}, Cadence(every_seconds=86400, every_bytes=2**30)),
+        ({"policy": "Off", "everyBytes": "1Gi"}, Cadence(enabled=False)),
         ({"policy": "Off"}, Cadence(enabled=False)),
         ({"policy": "Off", "everySeconds": 7}, Cadence(enabled=False)),
         ({"maxBytes": "2Gi"}, Cadence(max_bytes=2 * 2**30)),
@@ -215,6 +223,67 @@ def test_a_journal_keeps_to_its_size() -> None:
     assert writer.flush(SOON)
     # What was taken before is written; what would follow a gap is not taken.
     assert bucket.names == [0, 1]
+    writer.close()
+
+
+def test_a_finished_section_makes_room_for_the_next() -> None:
+    bucket = Bucket()
+    writer = Writer(bucket.put, Cadence(every_seconds=3600, max_bytes=50), held=10, fixed=10)
+    writer.add(Waiting(0))
+    assert not writer.replace([Waiting(7, section=True)], more=30)
+    writer.add(Waiting(1))
+    # What it replaces is not written any more.
+    assert writer.replace([Waiting(8, section=True), Waiting(9, section=True)], more=21)
+    writer.add(Waiting(2))
+    writer.add(Waiting(3, size=11))
+    assert writer.full
+    writer.add(Waiting(4))
+    assert writer.flush(SOON)
+    assert bucket.batches == [[8, 9], [2]]
+    # 30 bytes stay: no room for three times ten more.
+    assert not writer.replace([Waiting(5, section=True, size=21)], more=10)
+    assert writer.replace([Waiting(6, section=True)], more=10)
+    assert not writer.full
+    writer.add(Waiting(10))
+    assert writer.flush(SOON)
+    assert bucket.batches[2:] == [[6], [10]]
+    writer.close()
+
+
+def test_sections_replace_nothing_that_is_being_written() -> None:
+    bucket = Bucket()
+    bucket.open.clear()
+    writer = Writer(bucket.put, Cadence(every_seconds=0.001, max_bytes=25))
+    writer.add(Waiting(0))
+    eventually(lambda: bucket.tried)
+    writer.add(Waiting(1))
+    assert writer.replace([Waiting(8, section=True)], more=10)
+    assert writer.replace([Waiting(9, section=True)], more=20)
+    bucket.open.set()
+    assert writer.flush(SOON)
+    assert bucket.batches == [[0], [8, 9]]
+    writer.close()
+
+
+def test_a_journal_that_ended_is_not_taken_up_again() -> None:
+    writer = Writer(Bucket().put, Cadence(every_seconds=3600, max_bytes=15))
+    writer.add(Waiting(0))
+    writer.add(Waiting(1))
+    assert writer.full
+    writer.end("the denoiser remembers")
+    assert not writer.replace([Waiting(2, section=True)], more=10)
+    assert "checkpoint.maxBytes" in writer.ended
+    writer.close()
+
+
+def test_as_much_may_wait_as_a_job_wants_written_at_once() -> None:
+    bucket = Bucket()
+    wanted = Cadence(every_seconds=3600, every_bytes=2 * MOST_WAITING)
+    writer = Writer(bucket.put, wanted)
+    for number in range(4):
+        writer.add(Waiting(number, size=MOST_WAITING // 2))
+    assert writer.ended == ""
+    eventually(lambda: bucket.batches == [[0, 1, 2, 3]])
     writer.close()
 
 

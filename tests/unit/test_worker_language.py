@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process
 
 import tiny_language_models
-from carryon_core.spec import Text
+from carryon_core.texts import Text
 from carryon_worker import check
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import InputFile

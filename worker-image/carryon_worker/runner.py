@@ -16,6 +16,7 @@ from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome, Resume, Timings
 from carryon_core.messages import AssignedUnit, Assignment
 from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
+from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
 from carryon_worker import __version__, content_types, failures, generators, inputs, pins, references
 from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ending import Ending
@@ -103,6 +104,7 @@ class Runner:
         match units.read_done(self._store, prefix):
             case Done(fingerprint=unit.fingerprint):
                 _log.info("done already")
+                self._clean_up(prefix)
                 return
             case Done() | units.Unreadable():
                 # It would refuse ours; better to know before the work than after.
@@ -151,6 +153,15 @@ class Runner:
             previews.close()
             self._session = None
             shutil.rmtree(scratch, onerror=lambda _, path, why: _log.warning("%s stays: %s", path, why[1]))
+
+    def _clean_up(self, prefix: str) -> None:
+        """Delete what whoever made the unit had no time to delete: nobody goes on from it."""
+        try:
+            for left in (layout.journal_prefix(prefix), prefix + layout.CHECKPOINT):
+                while delete_prefix(self._store, left) == DELETED_AT_ONCE:
+                    pass
+        except StoreError as error:
+            _log.warning("what was kept of a unit that is done stays in the bucket: %s", error)
 
     def _generate(self, unit: AssignedUnit, prefix: str, session: Session) -> None:
         name, generator = self._generator(unit)

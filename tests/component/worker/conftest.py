@@ -218,14 +218,9 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 
 
 @pytest.fixture(scope="session")
-def tiny(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of all tiny models."""
-    # Not above: torch takes seconds, which tests of other generators have no use for.
-    from tiny_models import MODELS
-
-    folder = tmp_path_factory.mktemp("tiny")
-    forge.build(folder, *MODELS)
-    return folder
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny models, each built when it is first wanted."""
+    return tmp_path_factory.mktemp("tiny")
 
 
 @pytest.fixture(scope="session")

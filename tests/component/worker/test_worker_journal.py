@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,10 @@ from carryon_core import layout
 from carryon_core.done import Misfit
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode, StoreConfig, UnitOutcome
 from carryon_store import open_store
-from carryon_worker.journal import segments
-from carryon_worker.journal.segments import Blob
 from faulty_s3 import Answer, serving, xml_error
 from forked_workers import Fate
-from studios import NEVER, OFTEN, Studio
+from studios import KILL, NEVER, OFTEN, SPARED, TERM, Studio
 from tiny_models import MODELS
-
-TERM, KILL = signal.SIGTERM, signal.SIGKILL
 
 
 def go_on(studio: Studio, unit: AssignedUnit, signals: Sequence[int], seed: str) -> None:
@@ -115,45 +111,6 @@ def test_a_journal_goes_through_s3_just_the_same(studio: Studio, moto_config: St
     assert studio.keys(unit) == []
 
 
-def test_a_damaged_or_missing_segment_costs_work_and_nothing_else(studio: Studio) -> None:
-    unit = studio.unit("sd")
-    expected, total = studio.uninterrupted(unit)
-    studio.half_made(unit, 2, 1, 2)
-    whole = studio.content()
-    middle = studio.keys(unit)[1]
-    turned = bytearray(whole[middle])
-    turned[-100] ^= 16
-    for spoilt in (bytes(turned), whole[middle][:-1], None):
-        studio.fill({**whole, middle: spoilt})
-        last = studio.run(unit)
-        assert ("a segment of the journal is of no use" in last.stderr) is (spoilt is not None)
-        assert last.computed == total - 2
-        assert studio.bench.artifacts(unit) == expected
-
-
-def test_a_journal_of_other_numbers_diverges_and_the_unit_starts_over(studio: Studio) -> None:
-    unit = studio.unit("sd")
-    expected, total = studio.uninterrupted(unit)
-    studio.half_made(unit, 3)
-    (segment,) = studio.journal(unit)
-    (first,) = segment.blobs[0]
-    changed = bytearray(first.data)
-    changed[3] ^= 1
-    blobs = [(Blob(first.dtype, first.shape, changed),), *segment.blobs[1:]]
-    content, _ = segments.encode(segment.header, blobs)
-    studio.bench.store.put(studio.keys(unit)[0], content, content_type="application/octet-stream")
-    last = studio.run(unit)
-    assert last.code == ExitCode.DONE
-    reason = "CheckpointNotResumable: call 1 of unet has another 0, 2 steps lost"
-    assert reason in last.stderr
-    resume = studio.done(unit).resume
-    assert resume is not None
-    assert (resume.refused, resume.replayed, resume.calls) == (reason, 0, total)
-    assert resume.misfit is Misfit.DIVERGED
-    assert last.computed == total
-    assert studio.bench.artifacts(unit) == expected
-
-
 def sampled(unit: AssignedUnit, scheduler: str, **params: Any) -> AssignedUnit:
     """The same unit with another scheduler."""
     config = {**unit.generate["diffusers"], "scheduler": {"class": scheduler, "params": params}}  # type: ignore[dict-item]
@@ -173,41 +130,167 @@ def test_a_scheduler_takes_the_place_of_the_pipelines_own(studio: Studio) -> Non
     assert calls == 2 * total - 1
 
 
-def test_a_journal_that_does_not_fit_is_refused_by_the_field_that_differs(studio: Studio) -> None:
+@dataclass(frozen=True)
+class Control:
+    """Something that is not as it was when a journal was written.
+
+    Attributes:
+        reason: How the refusal goes on after `CheckpointNotResumable: `.
+        misfit: The same in one word.
+        unit: What is to be made now.
+        more: Of the assignment.
+        fate: Of the worker.
+        spoil: What becomes of the bucket.
+        replayed: Calls that are answered all the same.
+        says: What else stands in the log.
+    """
+
+    reason: str
+    misfit: Misfit
+    unit: AssignedUnit
+    more: dict[str, Any] = field(default_factory=dict)
+    fate: Fate = SPARED
+    spoil: Callable[[], None] = lambda: None
+    replayed: int = 0
+    says: str = ""
+
+
+def test_what_does_not_fit_is_refused_for_the_right_reason_and_the_unit_is_right_afterwards(studio: Studio) -> None:
     base = studio.unit("sd")
-    trailing = Path(shutil.copytree(studio.models / "sd", studio.bench.root / "trailing"))
+    copies = [Path(shutil.copytree(studio.models / "sd", studio.bench.root / name)) for name in ("mine", "trailing")]
+    mine, trailing = copies
     scheduler = trailing / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "timestep_spacing": "trailing"}))
+    ours = studio.unit(str(mine), like="sd")
     installed = version("diffusers")
-    newer, spaced = Fate(versions={"diffusers": "0.43.0"}), studio.unit(str(trailing), like="sd")
+    studio.half_made(base, 2, 1, 2)
+    left = studio.content()
+    _, middle, last = studio.keys(base)
+
+    def other_weights() -> None:
+        weights = mine / "unet/diffusion_pytorch_model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-2] ^= 1
+        weights.write_bytes(content)
+
     sampler = "scheduler diffusers.schedulers.scheduling_ddim.DDIMScheduler -> "
-    table: list[tuple[str, Misfit, AssignedUnit, dict[str, Any], Fate]] = [
-        ("seed 1000 -> 1001, 2 steps lost", Misfit.CALL, studio.unit("sd", seed=1001), {}, Fate()),
-        ("params.prompt text ", Misfit.CALL, studio.unit("sd", prompt="night"), {}, Fate()),
-        ("text_encoder.dtype float32 -> bfloat16", Misfit.PIPELINE, studio.unit("sd", dtype="bfloat16"), {}, Fate()),
-        ("memory.tiling False -> True, ", Misfit.PIPELINE, base, {"knobs": {"tiling": True}}, Fate()),
-        (f"diffusers {installed} -> 0.43.0, 2 steps lost", Misfit.LIBRARY, base, {}, newer),
-        (sampler, Misfit.PIPELINE, sampled(base, "PNDMScheduler"), {}, Fate()),
-        ("scheduler.timestep_spacing leading -> trailing", Misfit.PIPELINE, spaced, {}, Fate()),
+    unusable = "a segment of the journal is of no use"
+    table = [
+        # Nothing but what calls are made with can tell.
+        Control(
+            "call 1 of unet has another 0, 4 steps lost", Misfit.DIVERGED, base, spoil=lambda: studio.mend(base, 0)
+        ),
+        Control(
+            "call 3 of unet has another 0, 4 steps lost", Misfit.DIVERGED, base, spoil=lambda: studio.mend(base, 1)
+        ),
+        Control(
+            "segment 1 is missing or damaged, 3 steps lost",
+            Misfit.DAMAGED,
+            base,
+            spoil=lambda: studio.fill({**left, middle: None}),
+            replayed=2,
+        ),
+        Control(
+            "segment 1 is missing or damaged, 3 steps lost",
+            Misfit.DAMAGED,
+            base,
+            spoil=lambda: studio.turn(middle),
+            replayed=2,
+            says=unusable,
+        ),
+        Control(
+            "segment 2 is damaged",
+            Misfit.DAMAGED,
+            base,
+            spoil=lambda: studio.fill({**left, last: left[last][:-1]}),
+            replayed=3,
+            says=unusable,
+        ),
+        Control("seed 1000 -> 1001, 4 steps lost", Misfit.CALL, studio.unit("sd", seed=1001)),
+        Control("params.prompt text ", Misfit.CALL, studio.unit("sd", prompt="night")),
+        Control(
+            "params.num_inference_steps 8 -> 9, 4 steps lost", Misfit.CALL, studio.unit("sd", num_inference_steps=9)
+        ),
+        Control("text_encoder.dtype float32 -> bfloat16", Misfit.PIPELINE, studio.unit("sd", dtype="bfloat16")),
+        Control("memory.tiling False -> True, ", Misfit.PIPELINE, base, {"knobs": {"tiling": True}}),
+        Control(
+            f"diffusers {installed} -> 0.43.0, 4 steps lost",
+            Misfit.LIBRARY,
+            base,
+            fate=Fate(versions={"diffusers": "0.43.0"}),
+        ),
+        Control(sampler, Misfit.PIPELINE, sampled(base, "PNDMScheduler")),
+        Control(
+            "scheduler.timestep_spacing leading -> trailing", Misfit.PIPELINE, studio.unit(str(trailing), like="sd")
+        ),
     ]
-    studio.half_made(base, 3)
-    kept = studio.content()
-    for reason, misfit, unit, more, fate in table:
-        studio.fill(kept)
-        attempt = studio.run(unit, fate=fate, **more)
-        assert attempt.code == ExitCode.DONE, attempt.stderr
-        resume = studio.done(unit).resume
-        assert resume is not None
-        assert resume.refused.startswith(f"CheckpointNotResumable: {reason}"), resume.refused
-        assert resume.misfit is misfit
-        assert resume.refused in attempt.stderr
-        assert "dunes" not in attempt.stderr
-        assert "night" not in attempt.stderr
-        assert resume.replayed == 0
-        made = studio.bench.artifacts(unit)
-        assert list(studio.bench.store.list(layout.journal_prefix(studio.bench.prefix(unit)))) == []
-        studio.fill({})
-        assert made == studio.uninterrupted(unit, **more)[0], reason
+    for control in table:
+        studio.fill(left)
+        control.spoil()
+        refused(studio, control)
+    studio.fill({})
+    # References are of what lies in a folder now.
+    studio.half_made(ours, 3)
+    other_weights()
+    refused(studio, Control("files ", Misfit.MODEL, ours))
+
+
+def refused(studio: Studio, control: Control) -> None:
+    """Run a unit whose journal is not as it was, and hold what comes out against what should."""
+    attempt = studio.run(control.unit, fate=control.fate, **control.more)
+    assert attempt.code == ExitCode.DONE, attempt.stderr
+    resume = studio.done(control.unit).resume
+    assert resume is not None
+    assert resume.refused.startswith(f"CheckpointNotResumable: {control.reason}"), resume.refused
+    assert resume.misfit is control.misfit, control.reason
+    assert resume.refused in attempt.stderr
+    assert control.says in attempt.stderr
+    assert "dunes" not in attempt.stderr
+    assert "night" not in attempt.stderr
+    made = studio.bench.artifacts(control.unit)
+    assert studio.keys(control.unit) == []
+    studio.fill({})
+    expected, total = studio.uninterrupted(control.unit, **control.more)
+    assert (attempt.computed, resume.replayed) == (total - control.replayed, control.replayed), control.reason
+    assert made == expected, control.reason
+
+
+def test_a_pipeline_that_failed_inside_a_call_is_not_used_again(studio: Studio) -> None:
+    unit = studio.unit("sd")
+    other, wrong = (studio.bench.unit(index, unit.generate) for index in (1, 2))
+    expected, total = studio.uninterrupted(other)
+    params = {**unit.generate["diffusers"]["params"], "height": 17}  # type: ignore[index,call-overload,dict-item]
+    config = {"diffusers": {**unit.generate["diffusers"], "params": params}}  # type: ignore[dict-item]
+    wrong = wrong.model_copy(update={"generate": config})
+    attempt = studio.run(wrong, unit, other, fate=Fate(fails=True, at=3))
+    assert attempt.code == ExitCode.SOME_FAILED
+    assert attempt.termination is not None
+    assert [(each.outcome, each.reason) for each in attempt.termination.units] == [
+        (UnitOutcome.FAILED, "BadRequest"),
+        (UnitOutcome.FAILED, "GeneratorFailed"),
+        (UnitOutcome.DONE, ""),
+    ]
+    # Arguments that it refused have not hurt it.
+    assert attempt.stderr.count("loaded StableDiffusionPipeline") == 2
+    assert attempt.computed == 3 + total
+    assert studio.bench.artifacts(other) == expected
+
+
+def test_nothing_is_left_of_a_unit_that_is_done_whoever_kept_it(studio: Studio) -> None:
+    unit = studio.unit("sd")
+    expected, _ = studio.uninterrupted(unit)
+    studio.half_made(unit, 3)
+    left = studio.content()
+    assert studio.run(unit, cadence=Cadence(enabled=False)).code == ExitCode.DONE
+    assert studio.bench.artifacts(unit) == expected
+    assert list(studio.bench.store.list(layout.journal_prefix(studio.bench.prefix(unit)))) == []
+    # As if that worker had died right after its last word.
+    done = studio.content()
+    checkpoint = f"{studio.bench.prefix(unit)}{layout.CHECKPOINT}000001.tar"
+    studio.fill({**left, **done, checkpoint: b"state"})
+    attempt = studio.run(unit)
+    assert (attempt.code, attempt.computed) == (ExitCode.DONE, 0)
+    assert studio.content() == done
 
 
 def test_a_worker_that_is_stopped_says_what_its_journal_was_good_for(studio: Studio) -> None:

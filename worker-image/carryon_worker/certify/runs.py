@@ -223,10 +223,13 @@ class Workplace:
         for info in store.list(at):
             digits = info.key.removeprefix(at).partition("/")[0]
             if info.key == layout.journal_fields_key(self.prefix, digits):
-                worker = fingerprint.of(json.loads(store.get(info.key)))
+                told = json.loads(store.get(info.key))
+                told.pop(layout.JOURNAL_IMAGE, None)
+                worker = fingerprint.of(told)
                 scratch = self._root / "read"
                 shutil.rmtree(scratch, ignore_errors=True)
-                found = max(found, chain.read(store, self.prefix, worker, scratch), key=calls)
+                objects = store.list(layout.journal_prefix(self.prefix, worker))
+                found = max(found, chain.read(store, objects, worker, scratch), key=calls)
         return found
 
     def _environment(self, bucket: str, cadence: Cadence, folder: Path, message: Path) -> dict[str, str]:

@@ -48,10 +48,11 @@ from carryon_worker.generators.bytes_moved import moving_while_bytes_move
 from carryon_worker.generators.extending import Extension
 from carryon_worker.generators.history import History
 from carryon_worker.generators.loading import Sources
-from carryon_worker.journal import interception, surroundings
+from carryon_worker.journal import compaction, interception, surroundings
+from carryon_worker.journal.diverged import Diverged
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.journal.interception import Interception, NotInterceptable
-from carryon_worker.journal.recorder import Diverged, Recorder
+from carryon_worker.journal.recorder import Recorder
 from carryon_worker.session import Session
 
 _log = logging.getLogger(__name__)
@@ -134,10 +135,17 @@ class DiffusersGenerator(Generator):
         request = _Request(wanted, params, takes, session, extension)
         try:
             with self._explaining_shortage(self._overrides, wanted.dtype):
-                result = self._resume(config, request) if session.journal.enabled else self._call(request)
-        except (TypeError, ValueError, AttributeError, NotImplementedError, KeyError, IndexError) as error:
-            if any(frame.name == "check_inputs" for frame in traceback.extract_tb(error.__traceback__)):
+                if session.journal.enabled:
+                    result = self._resume(config, request)
+                else:
+                    result = self._call(request, _generator(session))
+        except UnitFailure:
+            raise
+        except Exception as error:
+            if _comes_from_checks(error):
                 raise BadRequest(f"{name} refuses its arguments: {error}") from None
+            # What a pipeline puts back at the end of a call, this one did not get to: the next unit gets a new one.
+            self._loaded = None
             if wanted.scheduler and (why := schedulers.refused_by(error, wanted.scheduler.class_)):
                 raise BadRequest(f"{name} {why}") from error
             raise
@@ -160,13 +168,20 @@ class DiffusersGenerator(Generator):
         which = self._sources.fields if self._sources is not None else None
         if which is None:
             _log.warning("nothing is kept of a unit whose model names no commit: %s", wanted.model)
-            return self._call(request)
+            return self._call(request, _generator(session))
         chain = session.open_journal({**self._fingerprint(request), **which})
         while True:
-            recorder = Recorder(session.journal, chain, self._interception.components, session.steps, session.moved)
+            generator = _generator(session)
+            bounded = session.journal if session.journal.bounded else None
+            watched = compaction.of(self._pipeline, bounded, chain, generator, session.steps)
+            components = self._interception.components
+            recorder = Recorder(session.journal, chain, components, session.steps, session.moved, watched)
             try:
-                with self._interception.asking(recorder):
-                    result = self._call(request)
+                with ExitStack() as around:
+                    around.enter_context(self._interception.asking(recorder))
+                    if watched is not None:
+                        around.enter_context(watched.watching())
+                    result = self._call(request, generator)
                 recorder.finish()
                 return result
             except Diverged as diverged:
@@ -177,8 +192,7 @@ class DiffusersGenerator(Generator):
                 self.load(config, session)
                 self._interception = interception.attach(self._pipeline.components)
 
-    def _call(self, request: _Request) -> Any:
-        """Seeded on the CPU, which draws the same on every machine, and for whatever draws from elsewhere."""
+    def _call(self, request: _Request, generator: torch.Generator) -> Any:
         session, takes, extension = request.session, request.takes, request.extension
         output = request.wanted.output
         fps, before = (extension.clip.rate, extension.history) if extension else (output.fps, None)
@@ -188,7 +202,7 @@ class DiffusersGenerator(Generator):
             "output_type": "np",
             "return_dict": True,
             "callback_on_step_end": follower.step_ended,
-            "generator": torch.Generator("cpu").manual_seed(session.seed),
+            "generator": generator,
         }
         given = {**request.params, **{each: value for each, value in ours.items() if each in takes}}
         with ExitStack() as around:
@@ -272,7 +286,19 @@ def _parse(config: Mapping[str, Any]) -> Diffusers:
         raise BadRequest(f"diffusers.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def _generator(session: Session) -> torch.Generator:
+    """On the CPU, which draws the same on every machine."""
+    return torch.Generator("cpu").manual_seed(session.seed)
+
+
 def _seed(seed: int) -> None:
+    """For whatever draws from elsewhere than the unit's generator."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def _comes_from_checks(error: Exception) -> bool:
+    """Whether a pipeline raised it while it looked at its arguments."""
+    raised = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, TypeError | ValueError) and any(frame.name == "check_inputs" for frame in raised)

@@ -133,15 +133,20 @@ class Sections:
         if self._keeping is not None:
             self._keeping.step_ended(pipeline, step, tensors)
         of = getattr(pipeline, "num_timesteps", None)
-        if not self._sectioned:
-            self._session.step(step + 1, of)
-            return tensors
         if step <= self._last:
+            # A loop that begins anew.
             self._before += self._last + 1
         self._last = step
-        total = None if of is None or self._count is None else of * self._count
-        self._session.step(self._before + step + 1, total)
+        self._session.step(self._before + step + 1, self._total(of))
         return tensors
+
+    def _total(self, of_one: int | None) -> int | None:
+        """Steps of all loops, where it is known how many there are."""
+        if of_one is None:
+            return None
+        if self._count is not None:
+            return self._count * of_one
+        return None if self._sectioned or self._before else of_one
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -11,36 +11,35 @@ import logging
 import mmap
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from carryon_core import layout
 from carryon_store import NotFound, ObjectInfo, Store
 from carryon_worker.journal import segments
 from carryon_worker.journal.segments import Segment, SegmentError
 
 _log = logging.getLogger(__name__)
 
-_KEY: Final = re.compile(r"[^/]+/(\d{6,12})\.safetensors")
+_KEY: Final = re.compile(r".*/(\d{6,12})\.safetensors")
 
 Chain = tuple[Segment, ...]
 
 
-def read(store: Store, prefix: str, fingerprint: str, scratch: Path) -> Chain:
+def read(store: Store, objects: Iterable[ObjectInfo], fingerprint: str, scratch: Path) -> Chain:
     """The journal of a unit that holds for a worker; () where there is none.
 
     Args:
         store: The job's bucket.
-        prefix: The unit's prefix.
+        objects: What lies below `layout.journal_prefix` of the unit and the worker.
         fingerprint: Of the worker, 64 hex digits.
         scratch: Folder for the segments' files, which stay there as long as the chain is used: it refers to them.
 
     Raises:
-        StoreError: The bucket does not say what there is, or does not give it.
+        StoreError: The bucket does not give it.
     """
-    at = layout.journal_prefix(prefix, fingerprint)
-    return longest(_levels(store, at, scratch), fingerprint)
+    return longest(_levels(store, objects, scratch), fingerprint)
 
 
 def longest(levels: Iterable[Sequence[Segment]], fingerprint: str) -> Chain:
@@ -80,11 +79,11 @@ def load(store: Store, key: str, path: Path) -> Segment:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
             raise SegmentError("it is empty") from error
-    return segments.decode(memoryview(content))
+    return replace(segments.decode(memoryview(content)), key=key)
 
 
 def number_of(key: str) -> int | None:
-    """Position that a segment's key gives it, below `layout.journal_prefix` of a worker; None of anything else."""
+    """Position that a segment's key gives it; None of anything else below `layout.journal_prefix`."""
     match = _KEY.fullmatch(key)
     return int(match[1]) if match else None
 
@@ -99,12 +98,12 @@ def _follows(segment: Segment, chain: Chain) -> bool:
     return segment.header.number == len(chain) and segment.header.first == end
 
 
-def _levels(store: Store, at: str, scratch: Path) -> Iterator[Sequence[Segment]]:
+def _levels(store: Store, objects: Iterable[ObjectInfo], scratch: Path) -> Iterator[Sequence[Segment]]:
     def number(info: ObjectInfo) -> int:
-        found = number_of(info.key.removeprefix(at))
+        found = number_of(info.key)
         return -1 if found is None else found
 
-    found = sorted((info for info in store.list(at) if number(info) >= 0), key=lambda info: (number(info), info.key))
+    found = sorted((info for info in objects if number(info) >= 0), key=lambda info: (number(info), info.key))
     for expected, (position, level) in enumerate(groupby(found, key=number)):
         if position != expected:
             return

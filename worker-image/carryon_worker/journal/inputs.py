@@ -86,15 +86,20 @@ def look(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inputs:
             texts[path] = _plain(leaf)
             continue
         texts[path] = f"{str(leaf.dtype).removeprefix('torch.')}{list(leaf.shape)}"
-        if leaf.layout is not torch.strided or leaf.is_meta:
-            texts[path] += f" {leaf.layout} on {leaf.device.type}"
+        if leaf.is_meta:
+            texts[path] += " without data"
             continue
+        if leaf.layout is torch.strided:
+            total = checksum(leaf)
+        else:
+            texts[path] += f" {leaf.layout}"
+            total = checksum(torch.stack([checksum(part) for part in _parts(leaf)]))
         if leaf.is_cuda:
             device = device if device.type == "cuda" else leaf.device
             pending.append(path)
-            sums.append(checksum(leaf).to(device))
+            sums.append(total.to(device))
         else:
-            texts[path] += f" {_hex(int(checksum(leaf).item()))}"
+            texts[path] += f" {_hex(int(total.item()))}"
     return Inputs(texts, tuple(pending), torch.stack(sums) if sums else None, device)
 
 
@@ -146,9 +151,22 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """What a tensor with gaps consists of (https://docs.pytorch.org/docs/stable/sparse.html)."""
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor.to_dense()]
+
+
 def _plain(leaf: Any) -> str:
     if leaf is None or isinstance(leaf, bool | int | float | torch.dtype | torch.device):
         return repr(leaf)
+    if isinstance(leaf, Enum):
+        return f"{type(leaf).__module__}.{type(leaf).__qualname__}.{leaf.name}"
     if isinstance(leaf, str):
         # It may be somebody's prompt.
         return f"text {hashlib.sha256(leaf.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

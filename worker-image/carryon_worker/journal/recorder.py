@@ -12,7 +12,9 @@ import torch
 
 from carryon_worker.journal import drift, inputs, trees
 from carryon_worker.journal.chain import Chain
+from carryon_worker.journal.compaction import Sections
 from carryon_worker.journal.copies import Copies, restore
+from carryon_worker.journal.diverged import Diverged
 from carryon_worker.journal.drift import Memory
 from carryon_worker.journal.inputs import Arguments, Inputs
 from carryon_worker.journal.segments import Blob, Call, Kind, SegmentError
@@ -20,13 +22,6 @@ from carryon_worker.journal.trees import Unkeepable
 from carryon_worker.journal.unit import Journal
 
 _log = logging.getLogger(__name__)
-
-
-class Diverged(BaseException):
-    """The pipeline does not do again what it did when its journal was written: the sentence says where.
-
-    No `Exception`, so that a pipeline which catches those does not go on with what it can't have.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +43,11 @@ class Recorded:
     copies: Copies
     step: int
     seconds: float
+
+    @property
+    def section(self) -> bool:
+        """Whether it stands for a whole section."""
+        return False
 
     @property
     def size(self) -> int:
@@ -82,6 +82,7 @@ class Recorder:
         components: The denoisers, by name.
         step: How many steps have ended.
         moved: Told about every call.
+        sections: Told about every call too, where the pipeline's finished sections may be kept by their results.
     """
 
     def __init__(
@@ -91,9 +92,16 @@ class Recorder:
         components: Mapping[str, torch.nn.Module],
         step: Callable[[], int],
         moved: Callable[[], None],
+        sections: Sections | None = None,
     ) -> None:
         self._journal = journal
-        self._recorded = [pair for segment in chain for pair in zip(segment.header.calls, segment.blobs, strict=True)]
+        self._sections = sections
+        self._recorded = [
+            pair
+            for segment in chain
+            for pair in zip(segment.header.calls, segment.blobs, strict=True)
+            for _ in range(pair[0].count)
+        ]
         self._step = step
         self._moved = moved
         self._inside = False
@@ -137,21 +145,40 @@ class Recorder:
             return self._make(component, real, args, kwargs)
         call, blobs = self._recorded[number]
         looked = inputs.look(args, kwargs)
-        _compare(number, call, component, looked.resolve(looked.sums))
+        begins = number == 0 or self._recorded[number - 1] is not self._recorded[number]
+        if begins:
+            # Within a section that is kept by its result, what calls are made with has no meaning.
+            _compare(number, call, component, looked.resolve(looked.sums))
         if call.kind is Kind.AGAIN:
+            self._tell(component, looked, None, call.seconds)
             return real(*args, **kwargs)
         _make_room(self._components[component])
         account.replayed += 1
-        account.saved += call.seconds
+        account.saved += call.seconds if begins else 0.0
         try:
+            if call.kind is Kind.SECTION:
+                return self._answer_by_section(number, component, looked)
             strides = trees.strides(call.output)
             tensors = [restore(blob, stride, looked.device) for blob, stride in zip(blobs, strides, strict=True)]
+            self._tell(component, looked, (call.output, tensors), call.seconds)
             return trees.build(call.output, tensors)
         except (SegmentError, ValueError) as error:
             raise Diverged(f"call {number} of {component} can't be read: {error}") from error
 
+    def _answer_by_section(self, number: int, component: str, looked: Inputs) -> Any:
+        if self._sections is None:
+            raise SegmentError("it is kept by its section's result, which this worker has not been shown to be enough")
+        return self._sections.answer(component, self._recorded[number], looked)
+
+    def _tell(
+        self, component: str, looked: Inputs, output: tuple[Any, Sequence[torch.Tensor]] | None, seconds: float
+    ) -> None:
+        if self._sections is not None:
+            self._sections.called(component, looked, output, seconds)
+
     def _make(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if not self._journal.taking:
+        # Once a section has ended there may be room again.
+        if not (self._journal.taking or (self._journal.full and self._sections)):
             return real(*args, **kwargs)
         began = time.monotonic()
         if component not in self._memories and not self._get_to_know(component):
@@ -208,6 +235,7 @@ class Recorder:
             return
         seconds = 0.0 if self._began is None else began - self._began
         self._began = began
+        self._tell(component, looked, None if tree is None else (tree, tensors), seconds)
         self._journal.add(Recorded(component, began, looked, tree, copies, self._step(), seconds))
 
 

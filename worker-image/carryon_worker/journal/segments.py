@@ -55,17 +55,43 @@ class Kind(StrEnum):
     """It is answered from the journal."""
     AGAIN = "again"
     """It is computed again: what it returned, or did besides, can't be kept."""
+    SECTION = "section"
+    """It stands for all calls of a finished section, see `sections`."""
+
+
+class Section(Loose):
+    """What stands for the calls of a finished section."""
+
+    calls: int = Field(ge=1, description="Calls of denoisers in it.")
+    steps: int = Field(ge=1, description="Calls of the scheduler's step in it.")
+    answers: dict[str, JsonValue] = Field(description="Component -> form of what it returned, without the values.")
 
 
 class Call(Loose):
-    """One call of a denoiser."""
+    """One call of a denoiser, or all calls of a finished section."""
 
-    component: str = Field(description="Name of the component in the pipeline.")
+    component: str = Field(description="Name of the component in the pipeline; of a section, that of its first call.")
     kind: Kind
-    inputs: dict[str, str] = Field(description="Argument, as a path -> type, shape and checksum of what was passed.")
-    output: JsonValue = Field(default=None, description="What was returned, see `trees`; null if computed again.")
-    step: int = Field(default=0, description="Steps that the pipeline had ended before the call.")
-    seconds: float = Field(default=0.0, description="Since the attempt's call before it began; 0 of its first.")
+    inputs: dict[str, str] = Field(
+        description="Argument, as a path -> type, shape and checksum of what was passed; of a section, to its first"
+        " call."
+    )
+    output: JsonValue = Field(
+        default=None,
+        description="What was returned, see `trees`; null if computed again; of a section, what its last step left.",
+    )
+    step: int = Field(
+        default=0, description="Steps that the pipeline had ended before the call; of a section, by its end."
+    )
+    seconds: float = Field(
+        default=0.0, description="Since the attempt's call before it began; 0 of its first; of a section, the sum."
+    )
+    section: Section | None = Field(default=None, description="Of a section only.")
+
+    @property
+    def count(self) -> int:
+        """Calls that it stands for."""
+        return self.section.calls if self.section else 1
 
 
 class Header(Loose):
@@ -103,17 +129,24 @@ class Segment:
         digest: Names its content, 64 hex digits.
         blobs: Of each call, in order.
         size: Bytes of the file.
+        key: In the bucket; "" where it does not come from there.
     """
 
     header: Header
     digest: str
     blobs: tuple[tuple[Blob, ...], ...]
     size: int
+    key: str = ""
 
     @property
     def end(self) -> int:
         """Number of the first call after it."""
-        return self.header.first + len(self.header.calls)
+        return self.header.first + sum(call.count for call in self.header.calls)
+
+    @property
+    def compacted(self) -> bool:
+        """Whether it holds nothing but sections."""
+        return all(call.section for call in self.header.calls)
 
 
 def encode(header: Header, blobs: Sequence[Sequence[Blob]]) -> tuple[bytes, str]:

@@ -105,14 +105,22 @@ def call(params: Mapping[str, Any], seed: int, folder: Path) -> Fields:
     Args:
         params: Of the pipeline.
         seed: Of the unit.
-        folder: Of each attempt's own, where files lie that the unit was given: they count by their content.
+        folder: Of each attempt's own, where files lie that the unit was given: they count by their content, and where
+            a text names the folder, only what it says besides.
     """
 
     def content(value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(f"{folder}/") and os.path.isfile(value):
-            with open(value, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        return [content(inner) for inner in value] if isinstance(value, list) else value
+        match value:
+            case str() if value.startswith(f"{folder}/") and os.path.isfile(value):
+                with open(value, "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            case str():
+                return value.replace(str(folder), "inputs")
+            case list():
+                return [content(inner) for inner in value]
+            case Mapping():
+                return {content(name): content(inner) for name, inner in value.items()}
+        return value
 
     return {"seed": seed, **{f"params.{name}": _value(content(value)) for name, value in sorted(params.items())}}
 

@@ -95,6 +95,24 @@ def strides(tree: Any) -> list[tuple[int, ...]]:
     return [found[number] for number in sorted(found)]
 
 
+def hollow(tree: Any, tensors: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """The form of an output, as JSON: what `take` made of it, without the tensors' values."""
+    return {"tree": tree, "tensors": [[DTYPES[each.dtype], list(each.shape)] for each in tensors]}
+
+
+def fill(form: Any, device: torch.device) -> Any:
+    """An output of a form that `hollow` told, all zeros.
+
+    Raises:
+        SegmentError: It is no such form.
+    """
+    types = {name: dtype for dtype, name in DTYPES.items()}
+    match form:
+        case {"tree": tree, "tensors": list(tensors)}:
+            return build(tree, [torch.zeros(shape, dtype=types[name], device=device) for name, shape in tensors])
+    raise SegmentError("it holds a form that this worker can't build")
+
+
 def kept_stride(tensor: torch.Tensor) -> tuple[int, ...]:
     """Of a copy that closes gaps but keeps the order of the dimensions: what is computed from it may depend on that."""
     return torch.empty_like(tensor, device="meta").stride()

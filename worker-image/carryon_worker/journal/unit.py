@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
-
-from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from carryon_core import layout
 from carryon_core.done import Misfit, Resume
 from carryon_core.messages import Cadence
 from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge, Unreachable
-from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
-from carryon_worker.journal import chain, fingerprint, segments
+from carryon_store.deleting import DELETED_AT_ONCE, delete_each, delete_prefix
+from carryon_worker.journal import chain, fingerprint, refusals, segments
 from carryon_worker.journal.chain import Chain
+from carryon_worker.journal.compaction import Finished
 from carryon_worker.journal.fingerprint import Fields
+from carryon_worker.journal.refusals import Refusal
 from carryon_worker.journal.segments import Header, Kind, SegmentError
 from carryon_worker.journal.writer import Entry, Refused, Writer
 
 _log = logging.getLogger(__name__)
 
 _TYPE: Final = "application/octet-stream"
-_FIELDS: Final[TypeAdapter[Mapping[str, str | int | float | bool | None]]] = TypeAdapter(
-    Mapping[str, StrictBool | StrictInt | StrictFloat | StrictStr | None]
-)
+_FOLDERS: Final = 8
+"""Folders of a pod that are tried for one segment."""
 
 
 @dataclass(slots=True)
@@ -49,6 +48,21 @@ class Account:
     step: int = 0
     saved: float = 0.0
     waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a chain goes on.
+
+    Attributes:
+        number: Of the next segment.
+        previous: Digest of the last one.
+        first: Number of the next call.
+    """
+
+    number: int = 0
+    previous: str = ""
+    first: int = 0
 
 
 class Journal:
@@ -86,8 +100,15 @@ class Journal:
         self._image = image
         self._fields: Fields = {}
         self._fingerprint = ""
-        self._number = self._first = 0
-        self._previous = ""
+        self._next = self._fixed = _Place()
+        """Where the next segment of calls goes, and that of finished sections: behind the sections there are."""
+        self._standing = 0
+        """Calls that finished sections stand for, or will once they are written."""
+        self._found = 0
+        """Calls that earlier attempts have left."""
+        self._replaceable: list[str] = []
+        """Keys of segments that finished sections replace."""
+        self._folder = 0
         self._wrote = False
         self._refused = ""
         self._misfit: Misfit | None = None
@@ -113,24 +134,47 @@ class Journal:
         """
         self._fields, self._fingerprint = fields, fingerprint.of(fields)
         try:
-            found = chain.read(self._store, self._prefix, self._fingerprint, self._scratch)
-            why, misfit = ("", None) if found else self._why_none()
+            objects = list(self._store.list(layout.journal_prefix(self._prefix)))
+            at = layout.journal_prefix(self._prefix, self._fingerprint)
+            ours = [info for info in objects if info.key.startswith(at)]
+            found = chain.read(self._store, ours, self._fingerprint, self._scratch)
+            refusal = refusals.refusal(self._store, self._prefix, objects, found, fields, self._scratch)
         except Unreachable:
             raise
         except (StoreError, OSError) as error:
-            self._refuse(f"what there is can't be read: {error}", Misfit.DAMAGED)
+            self._refuse(Refusal(f"what there is can't be read: {error}", Misfit.DAMAGED))
             self._ended = self._refused
             return ()
         if found:
-            _log.info("going on after call %d of the journal (step %d)", found[-1].end, _step(found))
-        self._refuse(why, misfit)
-        self._begin(found)
+            _log.info("going on after call %d of the journal (step %d)", found[-1].end, refusals.step(found))
+        self._refuse(refusal, in_part=bool(found))
+        self._begin(found, ours)
         return found
 
     def add(self, entry: Entry) -> None:
         """Take the next call; returns at once."""
         if self._writer is not None:
             self._writer.add(entry)
+
+    def compact(self, sections: Sequence[Finished], more: int) -> bool:
+        """Let finished sections stand for their calls, where there would be no room for another `more` bytes.
+
+        Args:
+            sections: Those that were finished since the last that stand in the journal, in order.
+            more: Bytes that the next one will take.
+
+        Returns:
+            Whether they do; if not, they may be offered again together with later ones.
+        """
+        calls = sum(section.calls for section in sections)
+        # What was called outside of sections would be left out, and so would what is still to be answered.
+        if self._writer is None or self._standing + calls != self.account.calls or self.account.calls < self._found:
+            return False
+        if not self._writer.replace(sections, more):
+            return False
+        self._standing += calls
+        _log.info("%d finished sections are kept by their results: there is no room for more calls", len(sections))
+        return True
 
     def end(self, reason: str) -> None:
         """Add no more calls: what would follow can't be replayed."""
@@ -142,10 +186,21 @@ class Journal:
         """Whether calls that are added are kept."""
         return self._writer is not None and not self._writer.ended
 
+    @property
+    def full(self) -> bool:
+        """Whether calls are not kept for lack of room alone, which finished sections may make."""
+        return self._writer is not None and self._writer.full
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound to its size."""
+        return self._cadence.max_bytes is not None
+
     def start_over(self, reason: str) -> None:
         """Forget what there is: it did not fit after all. As long as it can't be deleted, nothing more is kept."""
         self.close()
-        self._refuse(f"{reason}, {_lost(self.account.step, self._first)} lost", Misfit.DIVERGED)
+        lost = refusals.lost(self.account.step, self._next.first)
+        self._refuse(Refusal(f"{reason}, {lost} lost", Misfit.DIVERGED))
         self._wrote = False
         self.account = Account()
         try:
@@ -170,10 +225,11 @@ class Journal:
             self._writer = None
 
     def discard(self) -> None:
-        """The unit is done: nobody goes on from its journals, whichever worker they were for."""
+        """The unit is done: nobody goes on from its journals, whichever worker they were for, and whatever kept them.
+
+        Also where nothing is kept now: what earlier attempts left may be from when it was.
+        """
         self.close()
-        if not self._fingerprint:
-            return
         try:
             self._delete(layout.journal_prefix(self._prefix))
         except StoreError as error:
@@ -199,42 +255,98 @@ class Journal:
         while delete_prefix(self._store, prefix) == DELETED_AT_ONCE:
             pass
 
-    def _begin(self, after: Chain) -> None:
-        self._number, self._first = len(after), after[-1].end if after else 0
-        self._previous = after[-1].digest if after else ""
-        self.account.step = _step(after)
-        self._writer = Writer(self._put, self._cadence, sum(segment.size for segment in after))
+    def _begin(self, after: Chain, there: Sequence[ObjectInfo] = ()) -> None:
+        """Go on after a chain.
 
-    def _put(self, batch: Sequence[Entry]) -> None:
-        """Write one segment, and tell of it.
+        Args:
+            after: The chain.
+            there: All that lies beside it.
+        """
+        fixed = tuple(takewhile(lambda segment: segment.compacted, after))
+        self._next, self._fixed = _behind(after), _behind(fixed)
+        self._standing, self._found = self._fixed.first, self._next.first
+        staying = {segment.key for segment in fixed}
+        self._replaceable = [
+            info.key for info in there if chain.number_of(info.key) is not None and info.key not in staying
+        ]
+        self.account.step = refusals.step(after)
+        held, stays = (sum(segment.size for segment in each) for each in (after, fixed))
+        self._writer = Writer(self._put, self._cadence, held, stays)
+
+    def _put(self, batch: Sequence[Entry]) -> int:
+        """Write one segment, and tell of it; its bytes.
+
+        Finished sections begin a folder of their own, in which the calls after them follow.
 
         Raises:
             StoreError: It could not be written this time.
             Refused: Its place is taken.
         """
         began = time.monotonic()
+        sections = batch[0].section
+        place = self._fixed if sections else self._next
         described = [entry.describe() for entry in batch]
+        calls = [call for call, _ in described]
         header = Header(
             fingerprint=self._fingerprint,
-            number=self._number,
-            previous=self._previous,
-            first=self._first,
-            calls=[call for call, _ in described],
+            number=place.number,
+            previous=place.previous,
+            first=place.first,
+            calls=calls,
         )
         content, digest = segments.encode(header, [blobs for _, blobs in described])
-        key = layout.segment_key(self._prefix, self._fingerprint, self._pod_uid, self._number)
         if not self._wrote:
             told = {**({layout.JOURNAL_IMAGE: self._image} if self._image else {}), **self._fields}
             readable = json.dumps(told, indent=2, ensure_ascii=False).encode("utf-8", "replace")
             self._create(layout.journal_fields_key(self._prefix, self._fingerprint), readable)
-        if not self._create(key, content) and not self._is_ours(key, len(content), digest):
-            raise Refused(f"another worker writes to {key}")
+        if sections:
+            self._folder = max(self._folder, place.number + 1)
+        key = self._create_segment(place.number, content, digest)
         self._wrote = True
-        self._number, self._previous, self._first = self._number + 1, digest, self._first + len(batch)
+        self._next = _Place(place.number + 1, digest, place.first + sum(call.count for call in calls))
         self._wrote_segment(len(content), time.monotonic() - began)
-        if any(call.kind is Kind.KEPT for call, _ in described):
+        if sections:
+            self._fixed = self._next
+            self._delete_replaced()
+        else:
+            self._replaceable.append(key)
+        if any(call.kind is not Kind.AGAIN for call in calls):
             self._saved()
-        _log.info("journal up to call %d (step %d, %.1f MB)", self._first, header.calls[-1].step, len(content) / 1e6)
+        _log.info("journal up to call %d (step %d, %.1f MB)", self._next.first, calls[-1].step, len(content) / 1e6)
+        return len(content)
+
+    def _create_segment(self, number: int, content: bytes, digest: str) -> str:
+        """Write a segment where nobody has: what lies in our place may be damaged, or another worker's.
+
+        Returns:
+            Its key.
+
+        Raises:
+            Refused: There is no such place.
+        """
+        for tried in range(self._folder, self._folder + _FOLDERS):
+            folder = f"{self._pod_uid}.{tried}" if tried else self._pod_uid
+            key = layout.segment_key(self._prefix, self._fingerprint, folder, number)
+            if self._create(key, content) or self._is_ours(key, len(content), digest):
+                self._folder = tried
+                return key
+        raise Refused(f"segment {number} lies in {_FOLDERS} folders of pod {self._pod_uid} already, with other content")
+
+    def _delete_replaced(self) -> None:
+        """Delete the calls that finished sections stand for, once all of these are durable; who is late is harmless."""
+        if self._fixed.first < self._standing:
+            return
+
+        def delete(key: str) -> int:
+            self._store.delete(key)
+            return 1
+
+        try:
+            delete_each(delete, self._replaceable)
+        except StoreError as error:
+            _log.warning("calls of finished sections stay in the bucket for now: %s", error)
+            return
+        self._replaceable = []
 
     def _create(self, key: str, content: bytes) -> bool:
         """Whether it was not there before."""
@@ -251,55 +363,13 @@ class Journal:
         except (SegmentError, TooLarge, NotFound):
             return False
 
-    def _why_none(self) -> tuple[str, Misfit | None]:
-        """Why what earlier attempts left is of no use here, and in one word; "" where they left nothing."""
-        at = layout.journal_prefix(self._prefix)
-        workers = {
-            worker: list(objects)
-            for worker, objects in groupby(
-                self._store.list(at), key=lambda info: info.key.removeprefix(at).partition("/")[0]
-            )
-        }
-        if own := workers.pop(self._fingerprint[: layout.WORKER_DIGITS], []):
-            return f"no segment from call 0 on is whole, {len(own)} objects are of no use", Misfit.DAMAGED
-        if not workers:
-            return "", None
-        worker, objects = max(workers.items(), key=lambda item: max(info.modified for info in item[1]))
-        try:
-            found = _FIELDS.validate_json(self._store.get(layout.journal_fields_key(self._prefix, worker)))
-        except (NotFound, TooLarge, ValidationError):
-            return f"fingerprint unreadable, {self._lost_of(objects)} lost", Misfit.DAMAGED
-        # Another image with the same fields holds the same.
-        fields = {name: value for name, value in found.items() if name != layout.JOURNAL_IMAGE}
-        why = fingerprint.refusal(fields, self._fields, self._lost_of(objects))
-        return why, fingerprint.misfit(fields, self._fields)
-
-    def _lost_of(self, objects: Sequence[ObjectInfo]) -> str:
-        """How far another worker's journal reaches, by its last segment."""
-        at = layout.journal_prefix(self._prefix)
-        numbered = [(chain.number_of(info.key.removeprefix(at).partition("/")[2]), info.key) for info in objects]
-        last = max(((number, key) for number, key in numbered if number is not None), default=None)
-        if last is None:
-            return "nothing"
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        try:
-            segment = chain.load(self._store, last[1], self._scratch / "refused.safetensors")
-        except (SegmentError, NotFound):
-            return f"{last[0] + 1} segments"
-        return _lost(segment.header.calls[-1].step, segment.end)
-
-    def _refuse(self, why: str, misfit: Misfit | None) -> None:
-        self._refused, self._misfit = why and f"{fingerprint.REASON}: {why}", misfit
-        if why:
-            _log.warning("%s; the unit starts over", self._refused)
+    def _refuse(self, refusal: Refusal | None, *, in_part: bool = False) -> None:
+        if refusal is None:
+            self._refused, self._misfit = "", None
+            return
+        self._refused, self._misfit = f"{fingerprint.REASON}: {refusal.why}", refusal.misfit
+        _log.warning("%s; the unit %s", self._refused, "goes on from there" if in_part else "starts over")
 
 
-def _step(of: Chain) -> int:
-    """Steps ended before the last call of a chain."""
-    return of[-1].header.calls[-1].step if of else 0
-
-
-def _lost(steps: int, calls: int) -> str:
-    """Steps where the pipeline tells of them, else calls."""
-    count, word = (steps, "step") if steps else (calls, "call")
-    return f"{count} {word}{'' if count == 1 else 's'}"
+def _behind(of: Chain) -> _Place:
+    return _Place(len(of), of[-1].digest, of[-1].end) if of else _Place()

@@ -17,7 +17,7 @@ from carryon_worker.journal.segments import Blob, Call
 _log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 2**28
-"""Bytes that may wait in memory for a bucket that is slower than the work."""
+"""Bytes that may wait in memory for a bucket that is slower than the work; more where a segment has as many."""
 _SOON: Final = 0.05
 """Seconds after which copies that are under way are looked at again."""
 _PATIENCE: Final = 15.0
@@ -27,7 +27,12 @@ _AGAIN: Final = 5.0
 
 
 class Entry(Protocol):
-    """A call that waits to be written."""
+    """A call, or a finished section, that waits to be written."""
+
+    @property
+    def section(self) -> bool:
+        """Whether it is a section: it stands for calls that were added before it."""
+        ...
 
     @property
     def size(self) -> int:
@@ -56,23 +61,26 @@ class Writer:
     """The calls that wait, and the thread that writes them.
 
     Args:
-        put: Makes calls in a row durable; tried again with the same ones when it raises `StoreError`, never again once
-            it has raised `Refused`.
+        put: Makes calls in a row durable, and returns how many bytes that took; tried again with the same ones when it
+            raises `StoreError`, never again once it has raised `Refused`.
         wanted: When to write.
         held: Bytes that the journal holds already.
+        fixed: Those of them that stay when finished sections replace their calls.
         clock: Monotonic seconds.
     """
 
     def __init__(
         self,
-        put: Callable[[Sequence[Entry]], None],
+        put: Callable[[Sequence[Entry]], int],
         wanted: Cadence,
         held: int = 0,
+        fixed: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._put = put
         self._cadence = wanted
         self._held = held
+        self._fixed = fixed
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: list[Entry] = []
@@ -83,6 +91,7 @@ class Writer:
         self._urgent = False
         self._not_before = 0.0
         self._ended = ""
+        self._full = False
         self._closed = False
         threading.Thread(target=self._run, name="journal", daemon=True).start()
 
@@ -91,20 +100,49 @@ class Writer:
         """Why no more calls are taken; "" as long as they are."""
         return self._ended
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing but a lack of room keeps calls from being taken."""
+        return self._full
+
     def add(self, entry: Entry) -> None:
         """Take a call; the one after the last that was taken."""
         with self._changed:
             if self._ended:
                 return
             if not cadence.fits(self._cadence, self._held, entry.size):
-                self._end(f"the unit's journal has grown to checkpoint.maxBytes, {self._cadence.max_bytes} bytes")
-            elif self._size + entry.size > MOST_WAITING:
+                reason = f"the unit's journal has grown to checkpoint.maxBytes, {self._cadence.max_bytes} bytes"
+                self._end(reason, full=True)
+            elif self._size + entry.size > max(MOST_WAITING, 2 * self._cadence.every_bytes):
                 self._end(f"the bucket is too slow: {self._size >> 20} MiB wait to be written")
             else:
                 self._waiting.append(entry)
                 self._size += entry.size
                 self._held += entry.size
                 self._changed.notify_all()
+
+    def replace(self, sections: Sequence[Entry], more: int) -> bool:
+        """Take finished sections for all calls since the last ones, if there would be no room for `more` bytes.
+
+        Returns:
+            Whether they have been taken; written they are as soon as may be.
+        """
+        with self._changed:
+            if not self._full and (self._ended or cadence.fits(self._cadence, self._held, more)):
+                return False
+            size = sum(entry.size for entry in sections)
+            if not cadence.fits(self._cadence, self._fixed, size):
+                return False
+            # What is being written already is still written, and nobody goes on from it.
+            begun = len(self._batch)
+            self._waiting[begun:] = [*(entry for entry in self._waiting[begun:] if entry.section), *sections]
+            self._size = sum(entry.size for entry in self._waiting)
+            self._fixed += size
+            self._held = self._fixed
+            self._ended, self._full = "", False
+            self._urgent = True
+            self._changed.notify_all()
+            return True
 
     def end(self, reason: str) -> None:
         """Take no more calls; those that wait are still written."""
@@ -129,34 +167,38 @@ class Writer:
 
     def _run(self) -> None:
         while batch := self._next():
-            error = self._try(batch)
+            written = self._try(batch)
             with self._changed:
                 self._writing = False
-                if error is None:
+                if written is not None:
+                    size = sum(entry.size for entry in batch)
                     del self._waiting[: len(batch)]
-                    self._size -= sum(entry.size for entry in batch)
+                    self._size -= size
                     self._batch = ()
+                    # Besides tensors there is what describes them.
+                    self._held += written - size
+                    self._fixed += written - size if batch[0].section else 0
                 else:
                     self._urgent = False
                     self._not_before = self._clock() + _AGAIN
                 self._changed.notify_all()
 
-    def _try(self, batch: Sequence[Entry]) -> Exception | None:
+    def _try(self, batch: Sequence[Entry]) -> int | None:
+        """Bytes written; None if they could not be."""
         try:
-            self._put(batch)
+            return self._put(batch)
         except Full as error:
             # Room that is made is for what the unit becomes; what lies there already stays good.
             self._give_up(f"the bucket is full: {error}")
-            return error
+            return None
         except StoreError as error:
             _log.warning("the journal could not be written, which is tried again: %s", error)
-            return error
+            return None
         except Exception as error:  # noqa: BLE001 - whatever becomes of its journal, the unit goes on
             if not isinstance(error, Refused):
                 _log.exception("the journal failed")
             self._give_up(str(error) or type(error).__name__)
-            return error
-        return None
+            return None
 
     def _give_up(self, reason: str) -> None:
         """Take no more calls, and write none of those that wait."""
@@ -206,11 +248,13 @@ class Writer:
 
     def _first_of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """As many as one segment takes; one at least."""
-        sizes = accumulate(entry.size for entry in entries)
-        return entries[: max(1, sum(size <= self._cadence.every_bytes for size in sizes))]
+        kind = tuple(takewhile(lambda entry: entry.section == entries[0].section, entries))
+        sizes = accumulate(entry.size for entry in kind)
+        return kind[: max(1, sum(size <= self._cadence.every_bytes for size in sizes))]
 
-    def _end(self, reason: str) -> None:
-        """Once; the lock is held."""
+    def _end(self, reason: str, full: bool = False) -> None:
+        """Once; the lock is held. What ends a full journal, ends it for good."""
+        self._full = full
         if not self._ended:
             self._ended = reason
             _log.warning("from here on the unit can't be resumed: %s", reason)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 
-from carryon_core.spec import Text
+from carryon_core.texts import Text
 from carryon_worker.failures import UnitFailure
 
 _ENOUGH: Final = 1024

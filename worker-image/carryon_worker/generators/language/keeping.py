@@ -58,6 +58,11 @@ class Token:
     seconds: float
 
     @property
+    def section(self) -> bool:
+        """It stands for nothing but itself."""
+        return False
+
+    @property
     def size(self) -> int:
         """Bytes that it takes."""
         return _SIZE

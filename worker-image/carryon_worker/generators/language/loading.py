@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from carryon_core.spec import Text
+from carryon_core.texts import Text
 from carryon_worker import failures
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import models

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from carryon_core.spec import Message, Text
+from carryon_core.texts import Message, Text
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import InputFile
 
