@@ -128,9 +128,10 @@ def test_everything_in_the_spec_is_bounded() -> None:
     assert paths(node for node in IN_SPEC if unbounded(node.schema)) == [
         # Taken as they are, whatever they hold; no rule looks into them, and a request ends at 3 MiB.
         "spec.items.list[].params",
+        "spec.stages[].generate.diffusers.scheduler.params",
         "spec.stages[].generate.diffusers.params",
-        "spec.stages[].generate.http.body",
         "spec.stages[].generate.text.chatTemplateArgs",
+        "spec.stages[].generate.http.body",
         "spec.stages[].podTemplate",
         "spec.overrides[].params",
         "spec.podTemplate",

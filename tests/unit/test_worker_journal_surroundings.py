@@ -179,12 +179,24 @@ def test_fields_that_mean_something_else_make_another_fingerprint() -> None:
     assert fingerprint.of({"a": 1, "b": 2}) == fingerprint.of({"b": 2, "a": 1})
 
 
-def test_each_field_is_of_the_kind_that_it_is_counted_under(pipeline: Any, folder: Path, tmp_path: Path) -> None:
+def test_each_field_is_of_the_kind_that_it_is_counted_under(pipeline: Any, tmp_path: Path) -> None:
+    weights = {
+        "revision": "4" * 40,
+        "sha256": "ab",
+        "files": "cd",
+        "adapters": "a",
+        "adapters.a": "ef",
+        "adapters.a.scale": 1.0,
+    }
     parts = {
         Misfit.LIBRARY: surroundings.libraries(),
         Misfit.PIPELINE: surroundings.pipeline(pipeline, {"tiling": True}),
-        Misfit.MODEL: surroundings.model("m", str(folder), pipeline) or {},
-        Misfit.CALL: surroundings.call({"prompt": "dunes", "height": 64}, 7, tmp_path),
+        Misfit.MODEL: {"model": "m", **weights},
+        Misfit.CALL: {
+            **surroundings.call({"prompt": "dunes", "height": 64}, 7, tmp_path),
+            "extend.history": "ab",
+            "temperature": 0.7,
+        },
     }
     machine = surroundings.machine("cpu")
     parts[Misfit.MACHINE] = {name: machine[name] for name in ("device", "threads")}

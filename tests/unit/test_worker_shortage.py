@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import OutOfMemory, Shortage, UnitFailure
-from carryon_worker.generators import loading, placement, relief, shortage
+from carryon_worker.generators import loading, pipelines, placement, relief, shortage
+from carryon_worker.generators.loading import Sources
+from carryon_worker.generators.models import Located
 from carryon_worker.generators.relief import Situation
 
 GPU, HOST = Shortage.GPU, Shortage.HOST
@@ -191,9 +196,14 @@ class NoMemory:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
-def test_a_model_that_does_not_fit_into_memory_is_no_bad_request() -> None:
+def test_a_model_that_does_not_fit_into_memory_is_no_bad_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "find", lambda name: NoMemory)
+    found = Sources(Located(tmp_path, UsedModel(model="toy"), None), ())
+    session: Any = SimpleNamespace(moved=lambda: None)
     with pytest.raises(OSError, match="Cannot allocate"):
-        loading.from_pretrained(NoMemory, Diffusers(model="/models/toy"), "/models/toy", local=True)
+        loading.load(Diffusers(model="/models/toy"), found, session)
 
 
 def test_memory_that_runs_out_while_a_model_is_loaded_is_told_with_the_knobs_that_were_asked_for() -> None:

@@ -24,7 +24,12 @@ _BUILDS: Final = frozenset({"journal", "torch build"})
 _VERSION: Final = re.compile(r"\d+\.\d")
 _MACHINE: Final = frozenset({"device", "devices", "driver", "cuda", "cudnn version", "threads"})
 _SWITCHES: Final = frozenset({"deterministic", "cublas workspace", "tf32", "matmul precision", "cudnn", "attention"})
-_MODEL: Final = frozenset({"model", "revision", "state", "files"})
+_MODEL: Final = frozenset({"model", "revision", "sha256", "files", "adapters"})
+_TEXT: Final = frozenset(
+    {"prompt", "stop", "maxNewTokens", "minNewTokens", "sample", "temperature", "topP", "topK", "repetitionPenalty"}
+)
+"""What a language model is called with."""
+_OF_THE_CALL: Final = ("params.", "extend.")
 
 Value: TypeAlias = str | int | float | bool | None
 Fields: TypeAlias = Mapping[str, Value]
@@ -72,9 +77,9 @@ def _different(old: Fields, new: Fields) -> list[str]:
 
 def _kind(name: str, value: Value) -> Misfit:
     """Of which kind a field is; everything that is of no other kind describes the pipeline."""
-    if name == "seed" or name.startswith("params."):
+    if name == "seed" or name in _TEXT or name.startswith(_OF_THE_CALL):
         return Misfit.CALL
-    if name in _MODEL:
+    if name in _MODEL or name.startswith("adapters."):
         return Misfit.MODEL
     if name in _MACHINE:
         return Misfit.MACHINE
