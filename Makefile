@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow bench lint format generate verify lock clean
+.PHONY: help demo test test-slow certify bench lint format generate verify lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -29,6 +29,10 @@ test: $(READY) ## Run the tests: no cluster, no Docker, no GPU.
 test-slow: $(READY) ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
 	$(BIN)/python -m pytest -m slow
 	tests/radosgw.sh $(BIN)/python -m pytest -m radosgw
+	cd tests && $(CURDIR)/$(BIN)/python -m certification
+
+certify: $(READY) ## Certify the tiny pipelines of all families anew, and write docs/reference/certified.md.
+	@cd tests && $(CURDIR)/$(BIN)/python -m certification --page $(CURDIR)/docs/reference/certified.md
 
 bench: $(READY) ## Measure what journals cost; takes about ten minutes of an idle machine.
 	@cd tests && $(CURDIR)/$(BIN)/python -m bench

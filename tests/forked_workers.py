@@ -8,6 +8,7 @@ Run as a script it is that process: requests come in as lines of JSON on stdin, 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,17 +17,12 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-DENOISERS: Final = (
-    "FluxTransformer2DModel",
-    "HunyuanVideoFramepackTransformer3DModel",
-    "LTXVideoTransformer3DModel",
-    "SD3Transformer2DModel",
-    "UNet2DConditionModel",
-    "WanTransformer3DModel",
-)
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+"""Tiny models gain nothing from more, and lose much where the machine is busy."""
 LANGUAGE_MODELS: Final = (
     "GPT2LMHeadModel",
     "LlamaForCausalLM",
@@ -34,31 +30,7 @@ LANGUAGE_MODELS: Final = (
     "MistralForCausalLM",
     "Qwen2ForCausalLM",
 )
-ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
-"""Tiny models gain nothing from more, and lose much where the machine is busy."""
-PIPELINES: Final = (
-    "FluxPipeline",
-    "HunyuanVideoFramepackPipeline",
-    "LTXConditionPipeline",
-    "LTXPipeline",
-    "StableDiffusion3Pipeline",
-    "StableDiffusionPipeline",
-    "StableDiffusionXLPipeline",
-    "WanImageToVideoPipeline",
-    "WanPipeline",
-)
-DECODERS: Final = ("AutoencoderKL", "AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo", "AutoencoderKLWan")
-ENCODERS: Final = (
-    "CLIPTextModel",
-    "CLIPTokenizer",
-    "LlamaModel",
-    "LlamaTokenizer",
-    "SiglipImageProcessor",
-    "SiglipVisionModel",
-    "T5EncoderModel",
-    "T5Tokenizer",
-    "UMT5EncoderModel",
-)
+_HOLDS_ITS_UNET: Final = "UNetControlNetXSModel"
 
 
 @dataclass(frozen=True)
@@ -118,7 +90,7 @@ class Forge:
         return int(child)
 
     def build(self, folder: Path, *models: str) -> None:
-        """Build tiny models."""
+        """Build models of the zoo, each in a folder of its name."""
         assert self._ask({"build": [str(folder), *models]}) == 0
 
     def close(self) -> None:
@@ -135,20 +107,22 @@ class Forge:
 
 
 def _forge() -> None:
-    import diffusers
     import transformers
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import tiny_language_models
-    import tiny_models
+    import zoo
     from carryon_worker import runner  # noqa: F401
     from carryon_worker.generators import diffusers as generator  # noqa: F401
     from carryon_worker.generators import text  # noqa: F401
 
-    named = ((diffusers, (*PIPELINES, *DENOISERS, *DECODERS)), (transformers, (*ENCODERS, *LANGUAGE_MODELS)))
-    for library, names in named:
-        for name in names:
-            # Named, its module is loaded.
-            getattr(library, name)
+    for name in LANGUAGE_MODELS:
+        # Named, its module is loaded.
+        getattr(transformers, name)
+    # A table that transformers makes once a process, out of a thousand regular expressions.
+    get_checkpoint_conversion_mapping("")
+    # A child that collects garbage looks at what is its own; else it would copy all of this.
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -157,7 +131,7 @@ def _forge() -> None:
                 if "build" in request:
                     folder, *models = request["build"]
                     for model in models:
-                        builder: Any = tiny_language_models if model in tiny_language_models.MODELS else tiny_models
+                        builder: Any = tiny_language_models if model in tiny_language_models.MODELS else zoo
                         builder.build(model, Path(folder) / model)
                     os._exit(0)
                 environment, log, calls, fate = request["worker"]
@@ -166,7 +140,31 @@ def _forge() -> None:
                 traceback.print_exc()
                 os._exit(99)
         _, status = os.waitpid(child, 0)
+        if "build" in request and not status:
+            folder, *models = request["build"]
+            for model in models:
+                _import(Path(folder) / model)
+            gc.freeze()
         print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _import(model: Path) -> None:
+    """Load the modules that a model needs, so that those who load the model find them loaded."""
+    described = model / "model_index.json"
+    if not described.exists():
+        # A language model, of which there are few.
+        return
+    index = json.loads(described.read_text())
+    for library, name in (
+        ["diffusers", index["_class_name"]],
+        *(each for each in index.values() if _names_class(each)),
+    ):
+        # Named, its module is loaded.
+        getattr(import_module(library), name)
+
+
+def _names_class(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and value[0] in ("diffusers", "transformers")
 
 
 def _become_worker(environment: dict[str, str], log: str, calls: str, fate: Fate) -> None:
@@ -185,17 +183,23 @@ def _become_worker(environment: dict[str, str], log: str, calls: str, fate: Fate
 
 def prepare(calls: Path, fate: Fate) -> None:
     """Let this process, which is to be a worker, have a fate."""
-    from torch.nn.modules.module import register_module_forward_pre_hook
+    from diffusers import ModelMixin
+    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
     from carryon_worker.journal import surroundings
 
     installed = surroundings.version
     surroundings.version = lambda name: fate.versions.get(name) or installed(name)  # type: ignore[assignment]
-    made, failed = 0, False
+    made, within, failed = 0, 0, False
 
     def about_to_compute(module: Any, args: Any) -> None:
-        nonlocal made, failed
-        if type(module).__name__ not in (*DENOISERS, *LANGUAGE_MODELS):
+        nonlocal made, within, failed
+        if isinstance(module, ModelMixin):
+            within += 1
+            # A model within another is part of it.
+            if within > 1 or not _denoises(type(module)):
+                return
+        elif type(module).__name__ not in LANGUAGE_MODELS:
             return
         if fate.fails and made == fate.at and not failed:
             failed = True
@@ -212,7 +216,18 @@ def prepare(calls: Path, fate: Fate) -> None:
         with calls.open("a") as lines:
             lines.write(f"{type(module).__name__}\n")
 
+    def computed(module: Any, args: Any, output: Any) -> None:
+        nonlocal within
+        within -= isinstance(module, ModelMixin)
+
     register_module_forward_pre_hook(about_to_compute)
+    register_module_forward_hook(computed, always_call=True)
+
+
+def _denoises(kind: type) -> bool:
+    """Whether it is a denoiser, among the models of diffusers."""
+    beside = "ControlNet" in kind.__name__ and kind.__name__ != _HOLDS_ITS_UNET
+    return not beside and not kind.__module__.startswith("diffusers.models.autoencoders")
 
 
 def _run_out_of_memory(whose: str) -> None:

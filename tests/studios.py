@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import forked_workers
+import zoo
 from carryon_core import layout
 from carryon_core.done import Done
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode, Termination
 from carryon_worker.journal import chain, fingerprint, segments
 from carryon_worker.journal.segments import Blob, Segment
 from forked_workers import Fate, Forge
-from tiny_models import MODELS, SEEN
+from zoo.entry import Picture
 
 STEPS: Final = 8
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
@@ -61,21 +62,25 @@ class Studio:
         """The same place in the bucket, whatever it is made from.
 
         Args:
-            model: Name of a tiny model, or a folder.
+            model: Name of a model in the zoo, or a folder.
             seed: Of the unit.
             dtype: Of the weights.
-            like: Tiny model whose parameters a folder takes.
+            like: Model of the zoo whose parameters a folder takes.
             params: That differ.
         """
-        if model in MODELS and not (self.models / model).exists():
-            self.forge.build(self.models, model)
-        given = {**MODELS[like or model][1], "num_inference_steps": STEPS, **params}
-        if given.get("image") == SEEN:
-            seen = self.models / model / SEEN
-            given["image"] = {"$file": {"uri": seen.as_uri(), "sha256": hashlib.sha256(seen.read_bytes()).hexdigest()}}
-        config = {"diffusers": {"model": str(self.models / model), "dtype": dtype, "params": given}}
+        entry, _ = zoo.parse(like or model)
+        given = self._put_down({**entry.params, "num_inference_steps": STEPS, **params})
+        folder = model if like else str(self.folder(model))
+        config = {"diffusers": {"model": folder, "dtype": dtype, "params": given}}
         made: AssignedUnit = self.bench.unit(0, config)
         return made.model_copy(update={"seed": seed})
+
+    def folder(self, model: str) -> Path:
+        """Where a model of the zoo lies; it is built where nobody has needed it yet."""
+        folder = self.models / model
+        if not folder.exists():
+            self.forge.build(self.models, model)
+        return folder
 
     def run(self, *units: AssignedUnit, fate: Fate = SPARED, cadence: Cadence = OFTEN, **more: Any) -> Attempt:
         """One attempt, by a process of its own."""
@@ -171,6 +176,19 @@ class Studio:
         """Of the segments."""
         found = self.bench.store.list(layout.journal_prefix(self.bench.prefix(unit)))
         return [info.key for info in found if info.key.endswith(".safetensors")]
+
+    def _put_down(self, value: Any) -> Any:
+        """Parameters as a unit has them: pictures are files."""
+        if isinstance(value, Mapping):
+            return {name: self._put_down(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [self._put_down(each) for each in value]
+        if not isinstance(value, Picture):
+            return value
+        path = Path(self.bench.root / f"{value.mode}-{value.side}.png")
+        if not path.exists():
+            value.paint().save(path)
+        return {"$file": {"uri": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
     def half_made(self, unit: AssignedUnit, *at: int, **more: Any) -> None:
         """Leave a segment of a unit for each number, with so many calls."""

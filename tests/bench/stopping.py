@@ -12,7 +12,7 @@ from carryon_core import layout
 from carryon_core.messages import AssignedUnit, Assignment, Cadence, ExitCode, StoreConfig
 from carryon_store import open_store
 from forked_workers import ONE_THREAD, Fate, Forge
-from tiny_models import MODELS
+from zoo import ENTRIES
 
 _STEPS = 20
 
@@ -43,7 +43,7 @@ def _end(forge: Forge, folder: Path, model: str, number: int, at: int) -> float:
             "diffusers": {
                 "model": str(folder / model),
                 "dtype": "float32",
-                "params": {**MODELS[model][1], "num_inference_steps": _STEPS},
+                "params": {**ENTRIES[model].params, "num_inference_steps": _STEPS},
             }
         },
     )

@@ -219,7 +219,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the tiny models, each built when it is first wanted."""
+    """Folder of those models of the zoo that some test has needed."""
     return tmp_path_factory.mktemp("tiny")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-import tiny_models
+import zoo
 from carryon_worker.certify import Control, Forge, SchedulerChoice, Verdict, certify
 from forked_workers import ONE_THREAD
 
@@ -25,7 +25,7 @@ SMALL = {"height": 16, "width": 16}
 @pytest.fixture(scope="module")
 def sd(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("tiny") / "sd"
-    tiny_models.build("sd", folder)
+    zoo.build("sd", folder)
     return str(folder)
 
 
@@ -178,7 +178,7 @@ def test_a_certification_that_is_interrupted_leaves_nothing_behind(sd: str, tmp_
 @pytest.mark.slow
 def test_two_calls_of_one_step_are_cut_apart(forge: Forge, tmp_path: Path) -> None:
     wan = tmp_path / "wan"
-    tiny_models.build("wan", wan)
+    zoo.build("wan", wan)
     said: list[str] = []
     params = {"height": 32, "width": 32, "num_frames": 9, "max_sequence_length": 16, "num_inference_steps": 4}
     found = verdict(forge, str(wan), params=params, cuts=2, tell=said.append)
@@ -187,12 +187,3 @@ def test_two_calls_of_one_step_are_cut_apart(forge: Forge, tmp_path: Path) -> No
     # Calls 4 and 5, and 2 and 3, are those of one step each: every cut before an even one would be between steps.
     cuts = [int(each.split("before call ")[1].split()[0]) for each in said if "before call" in each]
     assert cuts == [3, 7]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", [*tiny_models.MODELS])
-def test_every_tiny_pipeline_is_certified(forge: Forge, tmp_path: Path, model: str) -> None:
-    folder = tmp_path / model
-    tiny_models.build(model, folder)
-    found = verdict(forge, str(folder), params=tiny_models.MODELS[model][1])
-    assert found.certified, found.problem

@@ -10,20 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-import tiny_models
+import zoo
 from carryon_worker.generators import history
 from carryon_worker.generators.extending import Extension
 from carryon_worker.generators.history import History, Keeping
 
 STEPS = 2
 PER_SECTION = 12
+LONG = {**zoo.ENTRIES["framepack"].params, "latent_window_size": 3}
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
 def framepack() -> Any:
     torch.manual_seed(3)
-    pipeline = tiny_models.framepack()
+    pipeline = zoo.ENTRIES["framepack"].build("euler")
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -58,7 +59,7 @@ def long(framepack: Any) -> Long:
 
 def call(pipeline: Any, sections: int, generator: Any, **more: Any) -> Any:
     """Frames, shape (frames, height, width, 3)."""
-    given = {**tiny_models.SECTIONS, "num_frames": sections * 9, "sampling_type": "vanilla", **more}
+    given = {**LONG, "num_frames": sections * 9, "sampling_type": "vanilla", **more}
     made = pipeline(**given, num_inference_steps=STEPS, generator=generator, output_type="np")
     return made.frames[0]
 

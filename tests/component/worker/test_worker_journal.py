@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from carryon_core import layout
 from carryon_core.done import Misfit
@@ -19,56 +16,7 @@ from carryon_core.messages import AssignedUnit, Cadence, ExitCode, StoreConfig, 
 from carryon_store import open_store
 from faulty_s3 import Answer, serving, xml_error
 from forked_workers import Fate
-from studios import KILL, NEVER, OFTEN, SPARED, TERM, Studio
-from tiny_models import MODELS
-
-
-def go_on(studio: Studio, unit: AssignedUnit, signals: Sequence[int], seed: str) -> None:
-    """Interrupt a unit at random calls, and hold what comes out against what should."""
-    draw = random.Random(seed)
-    expected, total = studio.uninterrupted(unit)
-    held = 0
-    for number, kill in enumerate(signals):
-        # Some calls are left for the attempts to come.
-        at = draw.randint(1, max(1, (total - held) // (len(signals) - number + 1)))
-        attempt = studio.run(unit, fate=Fate(kill, at, pause=0.04), cadence=NEVER if kill == TERM else OFTEN)
-        now = studio.calls(unit)
-        assert attempt.computed == at
-        if kill == TERM:
-            assert attempt.code == ExitCode.INTERRUPTED, attempt.stderr
-            # Although a call was at work, and would have been for a minute.
-            assert attempt.ending < 2
-            # All that had been computed; the call at work is lost.
-            assert now == held + at
-            assert attempt.termination is not None
-            assert attempt.termination.units[0].durable
-        else:
-            assert attempt.code == -KILL
-            assert held <= now <= held + at
-        held = now
-    last = studio.run(unit)
-    assert last.code == ExitCode.DONE, last.stderr
-    assert last.computed == total - held
-    resume = studio.done(unit).resume
-    assert resume is not None
-    assert (resume.calls, resume.replayed, resume.refused) == (total, held, "")
-    assert held > 0
-    assert studio.bench.artifacts(unit) == expected
-    assert list(studio.bench.store.list(layout.journal_prefix(studio.bench.prefix(unit)))) == []
-
-
-@pytest.mark.parametrize("model", ["sd", "sdxl", "flux", "sd3", "wan", "ltx"])
-def test_a_unit_that_is_killed_inside_goes_on_to_the_same_bits(studio: Studio, model: str) -> None:
-    go_on(studio, studio.unit(model), [TERM, KILL], model)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", [*MODELS])
-def test_four_kills_of_whole_interpreters_go_on_to_the_same_bits(studio: Studio, model: str) -> None:
-    studio.whole = True
-    draw = random.Random(f"four times {model}")
-    unit = studio.unit(model, num_inference_steps=16)
-    go_on(studio, unit, [TERM, *(draw.choice([TERM, KILL]) for _ in range(3))], f"four times {model}")
+from studios import NEVER, SPARED, TERM, Studio
 
 
 def test_an_attempt_that_failed_is_gone_on_from_too(studio: Studio) -> None:
@@ -157,7 +105,7 @@ class Control:
 
 def test_what_does_not_fit_is_refused_for_the_right_reason_and_the_unit_is_right_afterwards(studio: Studio) -> None:
     base = studio.unit("sd")
-    copies = [Path(shutil.copytree(studio.models / "sd", studio.bench.root / name)) for name in ("mine", "trailing")]
+    copies = [Path(shutil.copytree(studio.folder("sd"), studio.bench.root / name)) for name in ("mine", "trailing")]
     mine, trailing = copies
     scheduler = trailing / "scheduler/scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "timestep_spacing": "trailing"}))

@@ -20,10 +20,15 @@ from carryon_core import layout
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode
 from carryon_worker.generators import clips
 from forked_workers import ONE_THREAD, Fate, Forge
-from tiny_models import BEGINNING
 
 STEPS = 2
 SECTIONS = 4
+CLIP: dict[str, Any] = {
+    "prompt": "dunes at dawn", "height": 32, "width": 32, "num_frames": 9, "max_sequence_length": 16,
+}  # fmt: skip
+LONG = {**CLIP, "prompt_template": {"template": "{}", "crop_start": 0}, "num_frames": 36, "latent_window_size": 3}
+PARAMS = {"framepack": LONG, "wan-ti2v": CLIP, "ltx-condition": CLIP}
+"""Model of the zoo -> what it is called with; the picture that a clip begins with aside."""
 PER_SECTION = 12
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 NONE, NEVER, OFTEN = Cadence(enabled=False), Cadence(every_seconds=3600), Cadence(every_seconds=0.02)
@@ -70,7 +75,7 @@ def studio(bench: Any, forge: Forge, tiny: Path) -> Studio:
 @pytest.fixture(scope="module")
 def tiny(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sections")
-    forge.build(folder, *BEGINNING)
+    forge.build(folder, *PARAMS)
     return folder
 
 
@@ -96,7 +101,7 @@ def unit(
     config: dict[str, Any] = {
         "model": str(studio.models / model),
         "dtype": "float32",
-        "params": {**BEGINNING[model][1], "num_inference_steps": STEPS, **params},
+        "params": {**PARAMS[model], "num_inference_steps": STEPS, **params},
         "output": dict(output or {}),
     }
     inputs = {}
@@ -160,7 +165,8 @@ def test_sections_can_be_looked_at_before_the_clip_is_done_and_an_attempt_that_g
     seen = frames(next(iter(first.values())))
     at = slice(-len(seen), None) if sampling == "inverted_anti_drifting" else slice(0, len(seen))
     apart = np.abs(seen - clip[at]).mean(axis=(1, 2, 3))
-    assert np.median(apart[: len(seen) // 2 if sampling == "vanilla" else None]) < 12
+    # Where it meets the next section, both are blended.
+    assert np.median(apart[: len(seen) // 2] if sampling == "vanilla" else apart[len(seen) // 2 :]) < 12
 
     assert studio.run(shooting, fate=Fate(KILL, at=1, pause=0.5)) == -KILL
     assert shown(studio, shooting) | first == shown(studio, shooting)
@@ -231,7 +237,7 @@ def blank(studio: Studio) -> dict[str, Any]:
     ("model", "stride"),
     [
         pytest.param("framepack", PER_SECTION, marks=pytest.mark.slow),
-        ("wan-i2v", 4),
+        ("wan-ti2v", 4),
         ("ltx-condition", 8),
     ],
 )

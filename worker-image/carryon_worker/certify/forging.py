@@ -8,6 +8,7 @@ It reads a request a line from stdin, JSON, and writes an answer a line to stdou
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -40,6 +41,8 @@ def main() -> NoReturn:
         request = json.loads(line)
         for library, name in request.get("work", {}).get("imports", ()):
             _import(library, name)
+        # A child that collects garbage looks at what is its own; else it would copy all of this.
+        gc.freeze()
         child = os.fork()
         if not child:
             _become(request)

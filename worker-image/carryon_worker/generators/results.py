@@ -54,7 +54,8 @@ def write(
         UnitFailure: What it made is no picture, or no sound.
     """
     output = wanted.output
-    if (made := getattr(result, "images", None)) is not None:
+    # Kandinsky 5 alone says image.
+    if (made := getattr(result, "images", getattr(result, "image", None))) is not None:
         kept = _passed(result, _paths(session.outputs, "image", media.IMAGES[output.image], len(made)), made)
         for path, image in kept:
             media.write_image(path, image, _fields(wanted, session), output.image, output.image_quality)
