@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -193,3 +195,12 @@ def test_cpus_are_counted_as_the_process_may_use_them() -> None:
     import os
 
     assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))
+
+
+def test_a_worker_that_runs_programs_imports_no_torch() -> None:
+    """It takes seconds, which a unit of a second's work would pay each time."""
+    look = (
+        "import sys, carryon_worker.__main__, carryon_worker.runner; from carryon_worker import generators;"
+        "[generators.create(name) for name in ('command', 'http')]; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", look], timeout=60).returncode == 0

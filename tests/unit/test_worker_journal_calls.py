@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNetControlNet
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.hooks import HookRegistry, ModelHook, group_offloading
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_z_image import RopeEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -295,6 +296,17 @@ def test_a_denoiser_that_remembers_is_found_out_at_its_first_call(
     assert made == 3
     assert f"denoiser remembers earlier calls: {named} has changed in one" in caplog.text
     assert studio.kinds() == []
+
+
+def test_what_a_denoiser_computes_once_from_its_own_settings_is_no_memory() -> None:
+    part: Any = Denoiser()
+    part.rope = RopeEmbedder(axes_dims=[4, 4], axes_lens=[8, 8])
+    memory = Memory(part)
+    part.rope(torch.zeros(1, 2, dtype=torch.long))
+    assert part.rope.freqs_cis is not None
+    assert memory.changed() == ""
+    part.rope.theta = 1.0
+    assert memory.changed() == "rope"
 
 
 class Block(ModelMixin, ConfigMixin):

@@ -23,6 +23,8 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     **clips_of_wan.ENTRIES,
     **other_media.ENTRIES,
 }
+QUIET: Final[Mapping[str, Entry]] = {"framepack-quiet": clips.ENTRIES["framepack"]}
+"""Those whose weights stay as they are drawn, so that frames in a row are alike; nobody certifies them."""
 _BETWEEN: Final = "+"
 _LAST: Final = (
     "proj_out",
@@ -39,7 +41,7 @@ _LOUDER: Final = 6.0
 def parse(name: str) -> tuple[Entry, str]:
     """An entry and its sampler, of a name such as sd+euler-a; of one without a sampler, the one it is shipped with."""
     model, _, sampler = name.partition(_BETWEEN)
-    entry = ENTRIES[model]
+    entry = {**ENTRIES, **QUIET}[model]
     return entry, sampler or entry.default
 
 
@@ -54,8 +56,9 @@ def build(name: str, folder: Path) -> None:
     torch.manual_seed(3)
     with torch.no_grad():
         pipeline = entry.build(sampler)
-        for component in pipeline.components.values():
-            _make_heard(component)
+        if name not in QUIET:
+            for component in pipeline.components.values():
+                _make_heard(component)
     pipeline.save_pretrained(folder)
 
 

@@ -27,7 +27,7 @@ CLIP: dict[str, Any] = {
     "prompt": "dunes at dawn", "height": 32, "width": 32, "num_frames": 9, "max_sequence_length": 16,
 }  # fmt: skip
 LONG = {**CLIP, "prompt_template": {"template": "{}", "crop_start": 0}, "num_frames": 36, "latent_window_size": 3}
-PARAMS = {"framepack": LONG, "wan-ti2v": CLIP, "ltx-condition": CLIP}
+PARAMS = {"framepack-quiet": LONG, "wan-ti2v": CLIP, "ltx-condition": CLIP}
 """Model of the zoo -> what it is called with; the picture that a clip begins with aside."""
 PER_SECTION = 12
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
@@ -90,7 +90,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def unit(
     studio: Studio,
-    model: str = "framepack",
+    model: str = "framepack-quiet",
     number: int = 0,
     output: Mapping[str, Any] | None = None,
     extend: float | None = None,
@@ -236,7 +236,7 @@ def blank(studio: Studio) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("model", "stride"),
     [
-        pytest.param("framepack", PER_SECTION, marks=pytest.mark.slow),
+        pytest.param("framepack-quiet", PER_SECTION, marks=pytest.mark.slow),
         ("wan-ti2v", 4),
         ("ltx-condition", 8),
     ],

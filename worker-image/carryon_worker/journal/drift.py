@@ -20,6 +20,8 @@ _HOOKED: Final = frozenset({*_APART, "forward"})
 and takes the hooks for that away again."""
 _OFFLOADED: Final = "_hf_hook"
 """Attribute of a module whose weights and buffers accelerate moves."""
+_COMPUTED_ONCE: Final = frozenset({("RopeEmbedder", "freqs_cis")})
+"""Class of diffusers (Z-Image, Bria FIBO 2) and attribute that holds what its own settings say, from its first call on."""
 _OPAQUE: Final = (type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor)
 
 
@@ -123,7 +125,10 @@ def _frozen(value: Any, depth: int = 0) -> Any:
         return set(value)
     held = getattr(value, "__dict__", None)
     if held and depth == 0 and not isinstance(value, _OPAQUE):
-        return value, {name: _frozen(inner, depth + 1) for name, inner in held.items()}
+        kind = type(value)
+        own = kind.__name__ if kind.__module__.startswith("diffusers.") else ""
+        lasting = {name: inner for name, inner in held.items() if (own, name) not in _COMPUTED_ONCE}
+        return value, {name: _frozen(inner, depth + 1) for name, inner in lasting.items()}
     return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from carryon_core import layout
 from carryon_core.done import Misfit, Resume
@@ -18,11 +18,14 @@ from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, Too
 from carryon_store.deleting import DELETED_AT_ONCE, delete_each, delete_prefix
 from carryon_worker.journal import chain, fingerprint, refusals, segments
 from carryon_worker.journal.chain import Chain
-from carryon_worker.journal.compaction import Finished
 from carryon_worker.journal.fingerprint import Fields
 from carryon_worker.journal.refusals import Refusal
 from carryon_worker.journal.segments import Header, Kind, SegmentError
 from carryon_worker.journal.writer import Entry, Refused, Writer
+
+if TYPE_CHECKING:
+    # torch takes seconds to import, and not every unit needs it.
+    from carryon_worker.journal.compaction import Finished
 
 _log = logging.getLogger(__name__)
 
