@@ -23,6 +23,8 @@ _URI: Final = re.compile(r"(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/|file:///)[^\x
 _UPWARDS: Final = re.compile(r"(/|%2f)([.]|%2e){2}(/|%2f|$)", re.IGNORECASE)
 _HOW: Final = {"diffusers": {"memory"}}
 """Fields of a generator that say how a unit is computed, not what it is; pods get them beside it."""
+_HOW_IT_IS_ASKED: Final = frozenset({"secret", "poll", "giveUpSeconds"})
+"""Fields of `http` that change nothing of what the service is to make."""
 _WRITTEN: Final = ("$input", "$file")
 """Keys that stand for files in what a worker gets: nobody else may write them."""
 
@@ -211,6 +213,8 @@ def counting(generate: Mapping[str, Any]) -> Mapping[str, Any]:
     Args:
         generate: Before templating or after, defaults left out.
     """
+    if "http" in generate:
+        return {"http": {name: value for name, value in generate["http"].items() if name not in _HOW_IT_IS_ASKED}}
     given = generate.get("diffusers", {})
     if "previews" not in given.get("output", {}):
         return generate

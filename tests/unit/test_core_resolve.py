@@ -571,6 +571,19 @@ def test_a_model_is_no_file() -> None:
     assert refusal(clip, items=[PHOTO])[1].startswith('stage "clip", item "a": model is a file: it must be text')
 
 
+def test_how_a_service_is_asked_makes_nothing_again() -> None:
+    def resolved(**fields: Any) -> Any:
+        clip = stage("clip", generate={"http": {"url": "https://a.b", "body": {"prompt": "dunes"}, **fields}})
+        return with_files(clip, items=[{"id": "a"}], files={})
+
+    plain = resolved()
+    other = resolved(secret={"name": "s", "key": "k"}, poll={"url": "https://a.b/{id}"}, giveUpSeconds=5)
+    assert other.unit(0, 0).fingerprint == plain.unit(0, 0).fingerprint
+    assert other.stages[0].digest == plain.stages[0].digest
+    assert other.generate(other.unit(0, 0))["http"]["poll"]["url"] == "https://a.b/{id}"
+    assert resolved(body={"prompt": "sea"}).unit(0, 0).fingerprint != plain.unit(0, 0).fingerprint
+
+
 @pytest.mark.parametrize(
     ("http", "what"),
     [
