@@ -21,7 +21,7 @@ and takes the hooks for that away again."""
 _OFFLOADED: Final = "_hf_hook"
 """Attribute of a module whose weights and buffers accelerate moves."""
 _COMPUTED_ONCE: Final = frozenset({("RopeEmbedder", "freqs_cis")})
-"""Class of diffusers (Z-Image, Bria FIBO 2), and its attribute that holds what its own settings say once it is asked."""
+"""Class of diffusers (Z-Image, Bria FIBO 2), and its attribute that holds what its own settings say once asked."""
 _OPAQUE: Final = (type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor)
 
 
