@@ -22,9 +22,9 @@ _INTRODUCTION: Final = """# What is certified
 <!-- Made by `make certify`: do not edit. -->
 
 A pipeline is **certified** with a sampler if, with {versions} on {device}: two uninterrupted units, one with a journal
-and one without, came out the same to the bit; a unit that was killed three times, at its first third by SIGKILL and
-right before its last call by SIGTERM among them, went on in new processes and came out the same to the bit, with every
-call that had been kept answered from the journal and none computed twice; and a journal with other numbers in it was
+and one without, came out the same to the bit; a unit that was killed three times, twice by SIGKILL and right before its
+last call by SIGTERM, went on in new processes and came out the same to the bit, with every call that had been kept
+answered from the journal and none of them computed twice; and a journal with other numbers in it was
 refused, or changed what came out.
 
 The models are tiny, with random weights, built in code: what is certified is the pipeline's and the sampler's code with

@@ -15,7 +15,6 @@ from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNetControlNet
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.hooks import HookRegistry, ModelHook, group_offloading
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.transformer_z_image import RopeEmbedder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -298,17 +297,6 @@ def test_a_denoiser_that_remembers_is_found_out_at_its_first_call(
     assert studio.kinds() == []
 
 
-def test_what_a_denoiser_computes_once_from_its_own_settings_is_no_memory() -> None:
-    part: Any = Denoiser()
-    part.rope = RopeEmbedder(axes_dims=[4, 4], axes_lens=[8, 8])
-    memory = Memory(part)
-    part.rope(torch.zeros(1, 2, dtype=torch.long))
-    assert part.rope.freqs_cis is not None
-    assert memory.changed() == ""
-    part.rope.theta = 1.0
-    assert memory.changed() == "rope"
-
-
 class Block(ModelMixin, ConfigMixin):
     """A layer, as a class of diffusers' own kind."""
 
@@ -356,6 +344,45 @@ def test_a_hook_with_a_state_is_refused(studio: Studio, caplog: pytest.LogCaptur
     assert studio.attempt(steps(2))[1] == 2
     assert "denoiser has the hook tiny_cache, which remembers earlier calls" in caplog.text
     assert studio.kinds() == []
+
+
+class Table:
+    """Made when it is first asked for, as diffusers has them."""
+
+    def __init__(self, often: bool = False) -> None:
+        self.numbers: torch.Tensor | None = None
+        self.often = often
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self.numbers is None or self.often:
+            self.numbers = torch.full((2, 2), 3.0)
+        return x * self.numbers
+
+
+def test_a_call_that_makes_what_the_denoiser_keeps_is_made_again(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Table, "__module__", "diffusers.models.tables")
+    studio.denoiser.table = Table()
+    studio.denoiser.does = lambda x: studio.denoiser.table(x)
+    assert studio.attempt(steps(3))[1] == 3
+    assert studio.kinds() == [Kind.AGAIN, Kind.KEPT, Kind.KEPT]
+    # As in another process, where the table is not there.
+    studio.denoiser.table = Table()
+    assert studio.attempt(steps(4))[1] == 2
+    assert studio.kinds() == [Kind.AGAIN, *[Kind.KEPT] * 3]
+
+
+@pytest.mark.parametrize(("module", "often"), [("diffusers.models.tables", True), ("teacache", False)])
+def test_what_is_made_again_and_again_or_by_others_is_no_table(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, module: str, often: bool
+) -> None:
+    monkeypatch.setattr(Table, "__module__", module)
+    studio.denoiser.table = Table(often)
+    studio.denoiser.does = lambda x: studio.denoiser.table(x)
+    studio.attempt(steps(3))
+    assert "denoiser remembers earlier calls: table has changed in one" in caplog.text
+    assert Kind.KEPT not in studio.kinds()
 
 
 def test_nothing_has_changed_in_a_denoiser_that_forgets() -> None:

@@ -174,7 +174,10 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     ),
     "flux-fill": Entry("FluxFillPipeline", lambda: flux(in_channels=24), {**HOLE, **SHORT}, BENT_EULERS),
     "flux-2": Entry(
-        "Flux2KleinPipeline", flux_2, {**SHORT, "text_encoder_out_layers": [1, 2, 3]}, some(BENT, "euler", "unipc")
+        "Flux2KleinPipeline",
+        flux_2,
+        {**SHORT, "image": None, "text_encoder_out_layers": [1, 2, 3]},
+        some(BENT, "euler", "unipc"),
     ),
     "chroma": Entry("ChromaPipeline", chroma, SHORT, BENT_EULERS),
     "ovis-image": Entry("OvisImagePipeline", ovis, SHORT, BENT_EULERS),

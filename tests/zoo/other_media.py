@@ -87,7 +87,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "shap-e": Entry(
         "ShapEPipeline",
         shap_e,
-        {**PROMPT, "frame_size": 16},
+        {**PROMPT, "frame_size": 32},
         {
             "heun": Sampler(
                 "HeunDiscreteScheduler",

@@ -157,7 +157,7 @@ class Runner:
     def _clean_up(self, prefix: str) -> None:
         """Delete what whoever made the unit had no time to delete: nobody goes on from it."""
         try:
-            for left in (layout.journal_prefix(prefix), prefix + layout.CHECKPOINT):
+            for left in (layout.journal_prefix(prefix), prefix + layout.CHECKPOINT, layout.previews_prefix(prefix)):
                 while delete_prefix(self._store, left) == DELETED_AT_ONCE:
                     pass
         except StoreError as error:

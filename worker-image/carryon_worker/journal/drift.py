@@ -1,8 +1,9 @@
 """Finds out whether a denoiser remembers anything from one call to the next.
 
-Replay skips calls, so what they would have left behind is missing afterwards. No denoiser of diffusers leaves anything;
-caches that are patched in do (see docs/adr/0014-journal-replay.md). Hooks that say they have a state are refused at
-once, everything else is found by comparing attributes before and after each call.
+Replay skips calls, so what they would have left behind is missing afterwards. Denoisers of diffusers leave nothing, but
+for tables that some make when they first need them: a call that makes one is made again in replay. Caches that are
+patched in leave more (see docs/adr/0014-journal-replay.md). Hooks that say they have a state are refused at once,
+everything else is found by comparing attributes before and after each call.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ _HOOKED: Final = frozenset({*_APART, "forward"})
 and takes the hooks for that away again."""
 _OFFLOADED: Final = "_hf_hook"
 """Attribute of a module whose weights and buffers accelerate moves."""
-_COMPUTED_ONCE: Final = frozenset({("RopeEmbedder", "freqs_cis")})
-"""Class of diffusers (Z-Image, Bria FIBO 2), and its attribute that holds what its own settings say once asked."""
+_THEIRS: Final = "diffusers."
 _OPAQUE: Final = (type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor)
 
 
@@ -55,17 +55,22 @@ class Memory:
                 return name
         return "" if list(map(len, self._layers)) == self._counts else "attributes of its layers"
 
+    def made(self) -> str:
+        """What was made on first use in the call before the last `changed`, such as `rope_embedder`; "" if nothing."""
+        return next((part.made for part in self._parts if part.made), "")
+
 
 class _Part:
     """One module's attributes."""
 
     def __init__(self, path: str, part: torch.nn.Module) -> None:
         self._path = path
+        self.made = ""
         self._now: dict[str, Any] = part.__dict__
         self._apart = _HOOKED if "_diffusers_hook" in self._now else _APART
         self._names = tuple(name for name in self._now if name not in self._apart)
         self._before = tuple(self._now[name] for name in self._names)
-        self._frozen = tuple(map(_frozen, self._before))
+        self._frozen = list(map(_frozen, self._before))
         # Most have nothing inside that could change without the attribute itself being another object, or nothing at
         # all: a dozen empty containers for hooks in every module.
         self._empty = {
@@ -80,6 +85,7 @@ class _Part:
         ]
 
     def changed(self) -> str:
+        self.made = ""
         if len(self._now) - len(self._apart & self._now.keys()) != len(self._names):
             new = (name for name in self._now if name not in self._apart and name not in self._names)
             added = next(new, "attributes")
@@ -92,8 +98,13 @@ class _Part:
         if any(self._empty.values()):
             return self._named(next(name for name, value in self._empty.items() if value))
         for number in self._inside:
-            if not _same(_frozen(values[number]), self._frozen[number]):
+            now = _frozen(values[number])
+            if _same(now, self._frozen[number]):
+                continue
+            if not _made_on_first_use(self._frozen[number], now):
                 return self._named(self._names[number])
+            self._frozen[number] = now
+            self.made = self._named(self._names[number])
         return ""
 
     def _named(self, name: str) -> str:
@@ -125,11 +136,20 @@ def _frozen(value: Any, depth: int = 0) -> Any:
         return set(value)
     held = getattr(value, "__dict__", None)
     if held and depth == 0 and not isinstance(value, _OPAQUE):
-        kind = type(value)
-        own = kind.__name__ if kind.__module__.startswith("diffusers.") else ""
-        lasting = {name: inner for name, inner in held.items() if (own, name) not in _COMPUTED_ONCE}
-        return value, {name: _frozen(inner, depth + 1) for name, inner in lasting.items()}
+        return value, {name: _frozen(inner, depth + 1) for name, inner in held.items()}
     return value
+
+
+def _made_on_first_use(before: Any, now: Any) -> bool:
+    """Whether an object of diffusers' own has what it had, and something where nothing was.
+
+    Z-Image's table of rotations, for example: made once, from the model's configuration.
+    """
+    if not (isinstance(before, tuple) and isinstance(now, tuple) and before[0] is now[0] and isinstance(now[1], dict)):
+        return False
+    if not type(now[0]).__module__.startswith(_THEIRS) or before[1].keys() != now[1].keys():
+        return False
+    return all(value is None or _same(now[1][name], value) for name, value in before[1].items())
 
 
 def _same(one: Any, other: Any) -> bool:

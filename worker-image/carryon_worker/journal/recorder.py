@@ -196,7 +196,8 @@ class Recorder:
         if remembers := self._memories[component].changed():
             self._journal.end(f"{component} remembers earlier calls: {remembers} has changed in one")
         else:
-            does = self._does(arguments, drawn, looked.device)
+            made = self._memories[component].made()
+            does = f"made its {made}" if made else self._does(arguments, drawn, looked.device)
             self._keep(component, looked, output, does, began)
         self._journal.account.waited += called - began + time.monotonic() - returned
         return output
