@@ -33,7 +33,7 @@ def main() -> None:
 def _overheads(stand: Stand, folder: Path, quick: bool) -> str:
     rows = []
     for step, megabytes in _OVERHEADS[: 2 if quick else None]:
-        seconds, pairs = (1.0, 1) if quick else (20.0, 4)
+        seconds, pairs = (1.0, 1) if quick else (18.0, 2)
         cost = journaling.overhead(stand, folder / "overhead", step, megabytes, seconds, pairs)
         rows.append(
             (

@@ -219,9 +219,13 @@ def test_wait_ends_with_the_condition(kubectl: Kubectl, name: str) -> None:
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
     kubectl.server.patch(f"{JOBS}/{name}/status", {"status": {"phase": "Succeeded", "conditions": [condition]}})
-    for process in (waiting, by_path):
-        out, errors = process.communicate(timeout=20)
-        assert (process.returncode, "condition met" in out) == (0, True), errors
+    try:
+        for process in (waiting, by_path):
+            out, errors = process.communicate(timeout=40)
+            assert (process.returncode, "condition met" in out) == (0, True), errors
+    finally:
+        for process in (waiting, by_path):
+            process.kill()
 
 
 @needs_kubectl

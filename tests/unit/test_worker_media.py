@@ -254,3 +254,11 @@ def pitch(path: Path) -> float:
         rate = container.streams.audio[0].rate
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(spectrum.argmax() * rate / len(samples))
+
+
+@pytest.mark.parametrize("codec", clips.CODECS)
+def test_whoever_writes_a_clip_is_scheduled_as_before(tmp_path: Path, codec: str) -> None:
+    """SVT-AV1 makes its caller a real-time thread, and whatever that starts later: nothing else gets a turn."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    clips.write_clip(tmp_path / "clip", [np.zeros((64, 64, 3), np.uint8)] * 3, 8, {}, codec)
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -98,7 +98,7 @@ def write_clip(
     """
     how = CODECS[codec]
     pictures = [to_pixels(frame) if how.pixels == _IN_RGB else _even(to_pixels(frame)) for frame in frames]
-    with _open(path, how, metadata) as container:
+    with _scheduled_as_before(), _open(path, how, metadata) as container:
         stream = _stream(container, how, fps, pictures[0].shape[:2], crf)
         track = None if sound is None else sounds.Track(container, how.sound, sound)
         try:
@@ -210,6 +210,19 @@ def _stream(container: Any, how: Codec, fps: int | Fraction, size: tuple[int, ..
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED_RANGE
     return stream
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Leave the thread's scheduling as it was: SVT-AV1 makes whoever opens it a real-time thread, where it may (root).
+
+    It would stay one for good, and hand that down to what it starts.
+    """
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, param)
 
 
 def _even(picture: Pixels) -> Pixels:
