@@ -172,8 +172,10 @@ def test_a_download_that_was_killed_fetches_no_file_again_that_is_there(
     def kill(path: str, offset: int) -> bool:
         if path == "tokenizer/padding.json" and offset >= 6 << 20:
             # Everything else is there before this breaks off.
-            blobs = cluster.bench.root / "cache/huggingface/hub/models--studio--tiny/blobs"
-            cluster.bench.eventually(lambda: len(list(blobs.glob("*.incomplete"))) == 1)
+            there = cluster.bench.root / "cache/huggingface/hub/models--studio--tiny"
+            weights = [name for name in content if name.endswith(".safetensors")]
+            cluster.bench.eventually(lambda: all(list(there.glob(f"snapshots/*/{name}")) for name in weights))
+            cluster.bench.eventually(lambda: len(list(there.glob("blobs/*.incomplete"))) == 1)
             os.kill(cluster.forge.worker(), signal.SIGKILL)
         return True
 

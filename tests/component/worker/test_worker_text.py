@@ -122,10 +122,13 @@ class Press:
         found: tuple[Segment, ...] = ()
         for info in self.bench.store.list(layout.journal_prefix(prefix)):
             if info.key.endswith("fingerprint.json"):
-                worker = fingerprint.of(json.loads(self.bench.store.get(info.key)))
+                told = json.loads(self.bench.store.get(info.key))
+                told.pop(layout.JOURNAL_IMAGE, None)
+                worker = fingerprint.of(told)
                 folder = self.bench.root / "read"
                 shutil.rmtree(folder, ignore_errors=True)
-                found = max(found, chain.read(self.bench.store, prefix, worker, folder), key=len)
+                objects = self.bench.store.list(layout.journal_prefix(prefix, worker))
+                found = max(found, chain.read(self.bench.store, objects, worker, folder), key=len)
         return found
 
     def tokens(self, unit: AssignedUnit) -> int:
