@@ -1,4 +1,4 @@
-"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick]."""
+"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [--seconds N]."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from bench.journaling import Stand
 
 _OVERHEADS: Final = ((0.01, 0.26), (0.1, 0.5), (0.5, 0.5), (0.5, 20.0), (1.0, 20.0), (10.0, 30.0))
 """Seconds of a step and megabytes it returns: SDXL, Flux, Flux on a slow GPU, Wan 2.2 at 720p, HunyuanVideo."""
-_REPLAYS: Final = (0.26, 20.0)
+_REPLAYS: Final = (0.26, 2.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what journals cost.")
     parser.add_argument("--quick", action="store_true", help="a few seconds each: shows that it runs, measures nothing")
-    quick: bool = parser.parse_args().quick
+    parser.add_argument("--seconds", type=float, default=18.0, help="of one run; there are four of each step and size")
+    asked = parser.parse_args()
+    quick: bool = asked.quick
     torch.set_num_threads(1)
     print(measuring.machine(), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         stand = journaling.stand()
-        for report in (_overheads, _replays, _stops):
+        print(_overheads(stand, Path(folder), quick, asked.seconds), end="\n\n", flush=True)
+        for report in (_replays, _stops):
             print(report(stand, Path(folder), quick), end="\n\n", flush=True)
 
 
-def _overheads(stand: Stand, folder: Path, quick: bool) -> str:
+def _overheads(stand: Stand, folder: Path, quick: bool, seconds: float) -> str:
     rows = []
     for step, megabytes in _OVERHEADS[: 2 if quick else None]:
-        seconds, pairs = (1.0, 1) if quick else (18.0, 2)
-        cost = journaling.overhead(stand, folder / "overhead", step, megabytes, seconds, pairs)
+        run, pairs = (1.0, 1) if quick else (seconds, 2)
+        cost = journaling.overhead(stand, folder / "overhead", step, megabytes, run, pairs)
         rows.append(
             (
                 f"{cost.step:.3g} s",
