@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from carryon_core.object_names import SecretName, TokenKey
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 _URL = rule("self.matches('^https?://[^\\\\s]+$') || self.contains('{{')", "must be a url: https://host/path")
@@ -32,19 +33,8 @@ Words = Annotated[list[Word], Field(min_length=1, max_length=16, json_schema_ext
 class SecretKey(Model):
     """One key of a Secret in the job's namespace."""
 
-    name: Annotated[
-        str,
-        text(
-            253,
-            rule(
-                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
-                "must be the name of a Secret: lower-case letters, digits, dashes and dots",
-            ),
-        ),
-    ] = Field(description="Name of the Secret.")
-    key: Annotated[
-        str, text(253, rule("self.matches('^[-._a-zA-Z0-9]+$')", "must be a key of the Secret, such as token"))
-    ] = Field(description="Key in it.")
+    name: SecretName = Field(description="Name of the Secret.")
+    key: TokenKey = Field(description="Key in it.")
 
 
 class Header(Model):

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from carryon_core import sizes
+from carryon_core.object_names import ClaimName, SecretName, TokenKey
 from carryon_core.schema import Model, rule, rules, text
 
 ADAPTERS_MOST = 8
@@ -16,7 +17,6 @@ HUB_ONLY = rule(
     "!has(self.revision) || !self.model.matches('^([a-z0-9]+:|/|[.]|~)')",
     "revision is a commit, tag or branch on a hub: leave it out where model is a folder or a bucket",
 )
-_OBJECT_NAME = "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')"
 
 REVISION = (
     "Commit, tag or branch on the hub; what a tag or branch (main, without one) names when the job first asks holds for"
@@ -75,30 +75,16 @@ class Adapter(Model):
 class TokenSecret(Model):
     """A Secret in the job's namespace that holds a hub's token."""
 
-    name: Annotated[
-        str, text(253, rule(_OBJECT_NAME, "must be the name of a Secret: lower-case letters, digits, dashes and dots"))
-    ] = Field(description="Name of the Secret.")
-    key: Annotated[
-        str, text(253, rule("self.matches('^[-._a-zA-Z0-9]+$')", "must be a key of the Secret, such as token"))
-    ] = Field(default="token", description="Key in it.")
+    name: SecretName = Field(description="Name of the Secret.")
+    key: TokenKey = Field(default="token", description="Key in it.")
 
 
 class ModelCache(Model):
     """Where downloaded models are kept: without a claim in the pod's scratch folder, standalone on the machine."""
 
-    claim_name: (
-        Annotated[
-            str,
-            text(
-                253,
-                rule(
-                    _OBJECT_NAME,
-                    "must be the name of a PersistentVolumeClaim: lower-case letters, digits, dashes and dots",
-                ),
-            ),
-        ]
-        | None
-    ) = Field(default=None, description="PersistentVolumeClaim that pods share, so that a model is downloaded once.")
+    claim_name: ClaimName | None = Field(
+        default=None, description="PersistentVolumeClaim that pods share, so that a model is downloaded once."
+    )
     max_bytes: (
         Annotated[str, text(20, rule(f"self.matches('{sizes.PATTERN}')", "must be a size such as 500M or 2Gi"))] | None
     ) = Field(

@@ -15,6 +15,7 @@ from carryon_core import durations, sizes, texts
 from carryon_core.hosted import Http
 from carryon_core.memory import Memory
 from carryon_core.model_sources import ADAPTERS_MOST, HUB_ONLY, NO_SPACES, REVISION, Adapter, Models, Revision
+from carryon_core.object_names import ConfigMapName, SecretName
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 from carryon_core.texts import Text
 
@@ -74,16 +75,7 @@ SOURCE_ROWS_MOST = 100_000
 class ConfigMapKey(Model):
     """One key of a ConfigMap in the job's namespace."""
 
-    name: Annotated[
-        str,
-        text(
-            253,
-            rule(
-                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
-                "must be the name of a ConfigMap: lower-case letters, digits, dashes and dots",
-            ),
-        ),
-    ] = Field(description="Name of the ConfigMap.")
+    name: ConfigMapName = Field(description="Name of the ConfigMap.")
     key: Annotated[
         str,
         text(253, rule("self.matches('^[-._a-zA-Z0-9]+$')", "must be a key of the ConfigMap, such as items.csv")),
@@ -552,16 +544,7 @@ class Limits(Model):
 class SecretRef(Model):
     """A Secret in the job's namespace with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps AWS_SESSION_TOKEN."""
 
-    name: Annotated[
-        str,
-        text(
-            253,
-            rule(
-                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
-                "must be the name of a Secret: lower-case letters, digits, dashes and dots",
-            ),
-        ),
-    ] = Field(description="Name of the Secret.")
+    name: SecretName = Field(description="Name of the Secret.")
 
 
 class Output(Model):

@@ -42,6 +42,16 @@ def delete_prefix(store: Store, prefix: str, most: int = DELETED_AT_ONCE) -> int
     return delete_each(delete, list(islice(store.list(prefix), most)))
 
 
+def delete_all(store: Store, prefix: str) -> None:
+    """Delete everything below a prefix, however long that takes.
+
+    Raises:
+        StoreError: As of `delete_prefix`.
+    """
+    while delete_prefix(store, prefix) == DELETED_AT_ONCE:
+        pass
+
+
 def delete_each(delete: Callable[[T], int], items: Iterable[T]) -> int:
     """Delete each of these, by a few threads; how much, in all."""
     deleted = 0

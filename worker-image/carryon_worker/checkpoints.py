@@ -108,15 +108,12 @@ class Checkpoints:
 
     def save(self) -> None:
         """Save what is new; what keeps it from being saved is logged, because the unit goes on without."""
-        with self._lock:
-            if self._folder is None:
-                return
-            try:
-                self._save(self._folder)
-            except SnapshotError as error:
-                self._complain(f"the folder CARRYON_CHECKPOINT can't be saved: {error}")
-            except (StoreError, OSError) as error:
-                self._complain(f"the checkpoint could not be saved: {error}")
+        try:
+            self.keep()
+        except SnapshotError as error:
+            self._complain(f"the folder CARRYON_CHECKPOINT can't be saved: {error}")
+        except (StoreError, OSError) as error:
+            self._complain(f"the checkpoint could not be saved: {error}")
 
     def close(self) -> None:
         """Save nothing any more; returns when what is being saved has ended."""

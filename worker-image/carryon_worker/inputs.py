@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ from carryon_core.done import Done, Outcome
 from carryon_core.messages import AssignedUnit, Assignment, InputRef
 from carryon_store import NotFound, Store, StoreError, units
 from carryon_store.opening import folder_of
-from carryon_worker import content_types
+from carryon_worker import content_types, file_digest
 from carryon_worker.failures import BadRequest, UnitFailure
 from carryon_worker.generators import InputFile
 
@@ -124,7 +123,7 @@ def _fetch_unit(store: Store, assignment: Assignment, ref: InputRef, folder: Pat
             store.download(prefix + artifact.key, path)
         except NotFound:
             raise UnitFailure("InputMissing", f"{unit_name}: its artifact {artifact.name} is gone") from None
-        if _digest(path) != artifact.sha256:
+        if file_digest.sha256(path) != artifact.sha256:
             raise UnitFailure(
                 "InputDamaged", f"{unit_name}: its artifact {artifact.name} is not what its done.json says"
             )
@@ -145,7 +144,7 @@ def _fetch_file(uri: str, digest: str | None, folder: Path, open_bucket: Callabl
     except NotFound:
         message = f"there is no file {uri}: put it there, or name another"
         raise UnitFailure("InputMissing", message, permanent=True) from None
-    if _digest(path) != digest:
+    if file_digest.sha256(path) != digest:
         # The fingerprint would be that of another file: it is for the operator to look again.
         raise UnitFailure("InputChanged", f"file {uri} has changed since it was looked at: units are planned anew")
     return InputFile(name=path.name, path=path, content_type=content_types.of(path.name))
@@ -159,11 +158,6 @@ def _bucket_and_key(uri: str) -> tuple[str, str]:
         return path.parent.as_uri(), path.name
     bucket, _, key = rest.partition("/")
     return f"{scheme}://{bucket}", key
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Final
 
 from carryon_core import layout
 from carryon_store import Conflict, Store, StoreError
-from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
+from carryon_store.deleting import delete_all
 from carryon_worker import content_types
 
 _log = logging.getLogger(__name__)
@@ -93,8 +93,7 @@ class Previews:
         if self._thread is None:
             return
         try:
-            while delete_prefix(self._store, layout.previews_prefix(self._prefix)) == DELETED_AT_ONCE:
-                pass
+            delete_all(self._store, layout.previews_prefix(self._prefix))
         except StoreError as error:
             _log.warning("previews of a unit that is done stay in the bucket: %s", error)
         self._keys = ()

@@ -16,7 +16,7 @@ from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome, Resume, Timings
 from carryon_core.messages import AssignedUnit, Assignment
 from carryon_store import Denied, Store, StoreError, Unreachable, open_store, units
-from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
+from carryon_store.deleting import delete_all
 from carryon_worker import __version__, content_types, failures, generators, inputs, pins, references
 from carryon_worker.checkpoints import Checkpoints
 from carryon_worker.ending import Ending
@@ -158,8 +158,7 @@ class Runner:
         """Delete what whoever made the unit had no time to delete: nobody goes on from it."""
         try:
             for left in (layout.journal_prefix(prefix), prefix + layout.CHECKPOINT, layout.previews_prefix(prefix)):
-                while delete_prefix(self._store, left) == DELETED_AT_ONCE:
-                    pass
+                delete_all(self._store, left)
         except StoreError as error:
             _log.warning("what was kept of a unit that is done stays in the bucket: %s", error)
 
@@ -196,7 +195,7 @@ class Runner:
             job=self._assignment.job,
             stage=self._assignment.stage,
             item=unit.item,
-            unit=f"{self._assignment.job}/{self._assignment.stage}/{unit.item}/{unit.fingerprint}",
+            fingerprint=unit.fingerprint,
             index=unit.index,
             seed=unit.seed,
             knobs=self._assignment.knobs,

@@ -25,7 +25,7 @@ class Session:
         job: The job's name.
         stage: The stage's name.
         item: Item id.
-        unit: Names the unit and what it is made from: another text for every other unit, and after every edit.
+        fingerprint: Of the unit: another one after every edit that changes what it is made from.
         index: Index of the item among the job's.
         seed: The unit's own seed, 0 <= seed < 2**63.
         knobs: Memory knobs of the stage or its round, for generators that know them: offload, tiling and others.
@@ -46,7 +46,7 @@ class Session:
     job: str
     stage: str
     item: str
-    unit: str
+    fingerprint: str
     index: int
     seed: int
     knobs: Mapping[str, Any]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from carryon_worker import file_digest
 from carryon_worker.certify.calling import Drawing
 
 
@@ -40,9 +41,7 @@ def as_files(params: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     written: dict[str, Any] = {}
 
     def reference(path: Path) -> dict[str, Any]:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"$file": {"uri": path.absolute().as_uri(), "sha256": digest}}
+        return {"$file": {"uri": path.absolute().as_uri(), "sha256": file_digest.sha256(path)}}
 
     def save(picture: Image.Image) -> dict[str, Any]:
         content = f"{picture.mode}{picture.size}".encode() + picture.tobytes()

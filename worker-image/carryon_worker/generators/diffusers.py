@@ -21,7 +21,6 @@ import diffusers
 import numpy as np
 import torch
 import transformers
-from pydantic import ValidationError
 
 from carryon_core.done import UsedModel
 from carryon_core.spec import Diffusers
@@ -33,6 +32,7 @@ from carryon_worker.generators import (
     Made,
     arguments,
     compiling,
+    configuration,
     determinism,
     extending,
     loading,
@@ -103,7 +103,7 @@ class DiffusersGenerator(Generator):
 
     def load(self, config: Mapping[str, Any], session: Session) -> None:
         """Load the pipeline, unless it is the one in memory."""
-        wanted = _parse(config)
+        wanted = configuration.parse(Diffusers, "diffusers", config)
         self._session = session
         key = loading.shape(wanted)
         if key == self._loaded:
@@ -124,7 +124,7 @@ class DiffusersGenerator(Generator):
 
     def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Call the pipeline and write what it made."""
-        wanted = _parse(config)
+        wanted = configuration.parse(Diffusers, "diffusers", config)
         extension = None
         if wanted.extend is not None:
             extension = extending.plan(self._pipeline, wanted, wanted.extend, session)
@@ -276,14 +276,6 @@ class DiffusersGenerator(Generator):
     def _moved(self, module: torch.nn.Module, args: Any) -> None:
         if self._session is not None:
             self._session.moved()
-
-
-def _parse(config: Mapping[str, Any]) -> Diffusers:
-    try:
-        return Diffusers.model_validate(config)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"diffusers.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _generator(session: Session) -> torch.Generator:

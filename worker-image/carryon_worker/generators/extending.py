@@ -7,7 +7,6 @@ All others go on from the clip's last picture or frames.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from diffusers import HunyuanVideoFramepackPipeline
 from PIL import Image
 
 from carryon_core.spec import Diffusers, DiffusersOutput, Extend
-from carryon_worker import content_types
+from carryon_worker import content_types, file_digest
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import HISTORY, extendable, history, media
 from carryon_worker.generators.arguments import accepted, value_of
@@ -210,7 +209,7 @@ def _framepack(pipeline: Any, params: Mapping[str, Any], clip: Clip, folder: Pat
         {"image": clip.first, **params, FRAMES: (len(known.sections) + sections) * asked},
         drop=1 + len(known.sections) * window * temporal,
         history=known,
-        fields={"extend.history": _digest(kept if kept.is_file() else clip.path)},
+        fields={"extend.history": file_digest.sha256(kept if kept.is_file() else clip.path)},
     )
 
 
@@ -277,8 +276,3 @@ def _encode(pipeline: Any, clip: Clip, window: int) -> History:
     # The first latent frame is of one frame only, as at the beginning of every clip.
     end = encode([*clip.end][-(sections * step + 1) :])[:, :, 1:]
     return History(encode([clip.first]), torch.split(end, window, dim=2))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from pydantic import ValidationError
-
 from carryon_core import names
 from carryon_core.hosted import Http, Poll
 from carryon_worker.failures import BadRequest, UnitFailure
-from carryon_worker.generators import Generator, InputFile, Made, Output, http_answers
+from carryon_worker.generators import Generator, InputFile, Made, Output, configuration, http_answers
 from carryon_worker.generators.http_answers import State
 from carryon_worker.generators.http_requests import NOT_THERE, SERVICE_UNAVAILABLE, Answer, Requests, Unsure
 from carryon_worker.generators.submission import Record, Stand
@@ -58,7 +56,7 @@ class HttpGenerator(Generator):
 
     def generate(self, config: Mapping[str, Any], session: Session) -> Made:
         """Have one unit made."""
-        wanted = _parse(config)
+        wanted = configuration.parse(Http, "http", config)
         record = Record(session.checkpoint(), session.keep)
         with closing(Requests(wanted.url, _headers(wanted), wanted.give_up_seconds, session.moved)) as requests:
             if wanted.poll is None:
@@ -82,7 +80,8 @@ def _submit(wanted: Http, requests: Requests, record: Record, session: Session) 
     known = wanted.idempotency_header
     if record.submission.stand is not Stand.NEW and known is None:
         raise _unknown("an earlier attempt ended while it was being sent")
-    headers = {} if known is None else {known: record.submission.key(f"{session.namespace}/{session.unit}")}
+    unit = f"{session.namespace}/{session.job}/{session.stage}/{session.item}/{session.fingerprint}"
+    headers = {} if known is None else {known: record.submission.key(unit)}
     record.sending()
     content = _content(wanted, headers)
     try:
@@ -279,11 +278,3 @@ def _unknown(what: str) -> UnitFailure:
         " there, then give the stage another `revision` to submit again",
         permanent=True,
     )
-
-
-def _parse(config: Mapping[str, Any]) -> Http:
-    try:
-        return Http.model_validate(config)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"http.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

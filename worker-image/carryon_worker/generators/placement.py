@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import torch
 from diffusers.hooks.group_offloading import apply_group_offloading
-from pydantic import ValidationError
 
 from carryon_core.memory import GROUP, GroupOffload, Memory, knobs
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import compiling, conv3d
+from carryon_worker.generators import compiling, configuration, conv3d
 from carryon_worker.journal import interception
 
 _log = logging.getLogger(__name__)
@@ -37,11 +36,7 @@ def read(given: Mapping[str, Any]) -> Memory:
     """
     if unknown := sorted(given.keys() - _KNOBS.keys()):
         _log.warning("this worker has no memory.%s: it goes without", ", memory.".join(unknown))
-    try:
-        return Memory.model_validate({name: value for name, value in given.items() if name in _KNOBS})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"memory.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return configuration.parse(Memory, "memory", {name: value for name, value in given.items() if name in _KNOBS})
 
 
 def asked(memory: Memory) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from PIL import Image
 
 from carryon_core.fingerprint import digest
+from carryon_worker import file_digest
 from carryon_worker.journal import interception
 from carryon_worker.journal.fingerprint import Fields, Value
 from carryon_worker.journal.segments import FORMAT
@@ -112,8 +113,7 @@ def call(params: Mapping[str, Any], seed: int, folder: Path) -> Fields:
     def content(value: Any) -> Any:
         match value:
             case str() if value.startswith(f"{folder}/") and os.path.isfile(value):
-                with open(value, "rb") as file:
-                    return hashlib.file_digest(file, "sha256").hexdigest()
+                return file_digest.sha256(Path(value))
             case str():
                 return value.replace(str(folder), "inputs")
             case list():

@@ -15,7 +15,7 @@ from carryon_core import layout
 from carryon_core.done import Misfit, Resume
 from carryon_core.messages import Cadence
 from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, TooLarge, Unreachable
-from carryon_store.deleting import DELETED_AT_ONCE, delete_each, delete_prefix
+from carryon_store.deleting import delete_all, delete_each
 from carryon_worker.journal import chain, fingerprint, refusals, segments
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.fingerprint import Fields
@@ -207,7 +207,7 @@ class Journal:
         self._wrote = False
         self.account = Account()
         try:
-            self._delete(layout.journal_prefix(self._prefix, self._fingerprint))
+            delete_all(self._store, layout.journal_prefix(self._prefix, self._fingerprint))
         except StoreError as error:
             self._ended = f"a journal that does not fit can't be deleted: {error}"
             _log.warning("nothing is kept of the unit: %s", self._ended)
@@ -234,7 +234,7 @@ class Journal:
         """
         self.close()
         try:
-            self._delete(layout.journal_prefix(self._prefix))
+            delete_all(self._store, layout.journal_prefix(self._prefix))
         except StoreError as error:
             _log.warning("the journal of a unit that is done stays in the bucket: %s", error)
 
@@ -253,10 +253,6 @@ class Journal:
             misfit=self._misfit,
             ended=writer.ended if writer is not None else self._ended,
         )
-
-    def _delete(self, prefix: str) -> None:
-        while delete_prefix(self._store, prefix) == DELETED_AT_ONCE:
-            pass
 
     def _begin(self, after: Chain, there: Sequence[ObjectInfo] = ()) -> None:
         """Go on after a chain.

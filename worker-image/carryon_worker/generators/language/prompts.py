@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from carryon_core.texts import Message, Text
 from carryon_worker.failures import BadRequest
-from carryon_worker.generators import InputFile
+from carryon_worker.generators import InputFile, configuration
 
 FILE_LARGEST: Final = 4 * 1024 * 1024
 """Bytes of a file in a prompt: no model reads more."""
@@ -81,11 +81,7 @@ def parse(config: Mapping[str, Any]) -> Given:
     }
     if config.get("messages") is not None:
         made["messages"] = [{**each, "content": joined(each.get("content"))} for each in config["messages"]]
-    try:
-        return Given.model_validate(made)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"text.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return configuration.parse(Given, "text", made)
 
 
 def joined(parts: Any) -> Any:
