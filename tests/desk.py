@@ -14,9 +14,9 @@ from carryon_core.messages import StoreConfig
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ResolvedJob
 from carryon_core.standing import UnitKey, stand
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
 from carryon_operator.config import Config
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
 from carryon_operator.looks import Looks
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.model import Observation, PodRecord

@@ -13,14 +13,14 @@ from typing import Any
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
+from carryon_kube.informer import Informer
+from carryon_kube.resources import PODS
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.resources import PODS
 from carryon_operator.looks import Looks
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project

@@ -15,19 +15,19 @@ from typing import Final, NoReturn
 import kopf
 
 from carryon_core import names
+from carryon_kube import connection
+from carryon_kube.client import Client
+from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.informer import Informer
+from carryon_kube.ratelimit import Backoff
+from carryon_kube.resources import PODS
 from carryon_operator import config as configuration
 from carryon_operator import handlers
 from carryon_operator.config import Config
 from carryon_operator.health import Health, ListenError, serve
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube import connection
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import ApiError, NotFound
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.ratelimit import Backoff
-from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.looks import Looks
 from carryon_operator.plan.model import PodRecord

@@ -26,16 +26,16 @@ from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
 from carryon_core.spec import JobSpec, Output
 from carryon_core.standing import Standing
 from carryon_core.status import ConditionType, JobStatus
+from carryon_kube.client import Body, Client
+from carryon_kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable
+from carryon_kube.informer import Informer
+from carryon_kube.ratelimit import Backoff
+from carryon_kube.resources import GENERATION_JOBS, PODS
 from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Body, Client
-from carryon_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.ratelimit import Backoff
-from carryon_operator.kube.resources import GENERATION_JOBS, PODS
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.metrics import Metrics
 from carryon_operator.observe import JobMemory

@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from carryon_core import layout, names
 from carryon_core.errors import SpecError
 from carryon_core.spec import JobSpec
+from carryon_kube.client import Client
+from carryon_kube.errors import ApiError, Conflict, Forbidden, NotFound
+from carryon_kube.resources import GENERATION_JOBS, NAMESPACES, PODS
 from carryon_operator.jobs import Job, JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import ApiError, Conflict, Forbidden, NotFound
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.resources import GENERATION_JOBS, NAMESPACES, PODS
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.counting import DEAD_AFTER, is_dead

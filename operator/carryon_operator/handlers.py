@@ -12,9 +12,9 @@ from typing import Any, Final
 import kopf
 
 from carryon_core import names
+from carryon_kube.client import Client
+from carryon_kube.ratelimit import Backoff
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.ratelimit import Backoff
 
 _LOGIN_AGAIN: Final = 5.0
 """Seconds before kopf may try again with a server that refuses our credentials: it would do so without a break."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from carryon_kube.informer import Informer
 from carryon_operator.config import Address
-from carryon_operator.kube.informer import Informer
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.metrics import CONTENT_TYPE, Metrics
 

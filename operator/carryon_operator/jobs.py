@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.resources import GENERATION_JOBS
+from carryon_kube.client import Client
+from carryon_kube.resources import GENERATION_JOBS
 
 Job = Mapping[str, Any]
 """The resource, as the API server shows it."""

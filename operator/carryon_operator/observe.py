@@ -19,12 +19,12 @@ from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus, Phase, StageStatus
+from carryon_kube.client import Client
+from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
 from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import ApiError, NotFound
-from carryon_operator.kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
 from carryon_operator.output import check_token, credentials, destination

@@ -7,14 +7,14 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from carryon_kube.client import Client
+from carryon_kube.informer import Informer
 from carryon_operator.apply import Applier
 from carryon_operator.config import Config
 from carryon_operator.deletion import Deletion, has_finalizer
 from carryon_operator.jobs import Job, JobCache
-from carryon_operator.kube.client import Client
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.informer import Informer
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.metrics import Metrics
 from carryon_operator.observe import JobMemory, Observer

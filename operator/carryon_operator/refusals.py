@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from carryon_operator.kube.errors import ApiError
+from carryon_kube.errors import ApiError
 
 REFUSAL: Final = "PodRefused"
 _STATUSES: Final = (400, 403, 413, 422)

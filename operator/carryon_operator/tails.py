@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from carryon_core import layout, names
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.errors import ApiError
+from carryon_kube.client import Client
+from carryon_kube.errors import ApiError
 from carryon_operator.plan.model import PodRecord
 from carryon_store import Store
 from carryon_store.records import put_log

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from carryon_operator.kube.errors import ApiError, Conflict
+from carryon_kube.errors import ApiError, Conflict
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from carryon_store import StoreError
 

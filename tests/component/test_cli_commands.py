@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from carryon_core.actions import Action, Verdict
-from carryon_standalone.cli import acting, main
-from carryon_standalone.cli.lookup import Job
+from carryon_jobs import acting
+from carryon_jobs.job import Job
+from carryon_standalone.cli import main, sending
 from carryon_standalone.cli.options import connect
 from plane import Plane, condition, failed, finished, succeeded, suspended
 
@@ -431,7 +432,7 @@ def test_what_two_people_ask_at_once_is_both_kept(carryon: Carryon, plane: Plane
         seen.append(job.raw["metadata"]["resourceVersion"])
         return acting.approve("clip", ["1"], everything=False)(job, found)
 
-    acting.act(cluster, "crowd", interrupted, Action.APPROVE)
+    sending.act(cluster, "crowd", interrupted, Action.APPROVE)
     assert plane.get("crowd")["spec"]["approved"] == {"clip": ["0", "1"]}
     assert len(set(seen)) == len(seen) > 1
     plane.delete("crowd")

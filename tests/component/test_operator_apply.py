@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from carryon_core import layout
-from carryon_operator.kube.errors import Conflict
+from carryon_kube.errors import Conflict
 from fake_apiserver import Fault
 from reconciling import KEY, World, world
 

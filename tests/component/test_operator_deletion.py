@@ -10,8 +10,8 @@ import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
+from carryon_kube.errors import Conflict, Unavailable
 from carryon_operator.deletion import PATIENCE
-from carryon_operator.kube.errors import Conflict, Unavailable
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_store import open_store
 from carryon_store.deleting import DELETED_AT_ONCE

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
 from carryon_operator.kube.events import EventRecorder
 from fake_apiserver import FakeApiServer, Fault, eventually
 

@@ -22,10 +22,10 @@ import pytest
 import yaml
 
 from carryon_core import names
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
+from carryon_kube.resources import GENERATION_JOBS
 from carryon_operator.jobs import JobCache
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
-from carryon_operator.kube.resources import GENERATION_JOBS
 from fake_apiserver import FakeApiServer
 
 CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"

@@ -15,7 +15,7 @@ import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
-from carryon_operator.kube.errors import ApiError, Unavailable
+from carryon_kube.errors import ApiError, Unavailable
 from carryon_operator.looks import Busy, Looks
 from fake_apiserver import Fault, eventually
 from reconciling import ENDED, KEY, world

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from carryon_core import names
+from carryon_jobs.view import JobView, UnitView, elapsed, span
 from carryon_standalone.cli import logs, render
 from carryon_standalone.cli.follow import rests
-from carryon_standalone.cli.jobview import JobView, UnitView, elapsed, span
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FAILURE = {"stage": "clip", "unit": "dunes", "reason": "Crashed", "message": "no luck", "attempt": 3}

@@ -11,13 +11,13 @@ import aiohttp
 import pytest
 
 from carryon_core.done import Misfit
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
+from carryon_kube.informer import Informer
+from carryon_kube.ratelimit import Backoff
+from carryon_kube.resources import PODS
 from carryon_operator.config import Address
 from carryon_operator.health import Health, serve
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.ratelimit import Backoff
-from carryon_operator.kube.resources import PODS
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.metrics import Metrics
 from carryon_operator.plan.model import Spending

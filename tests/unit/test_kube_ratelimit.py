@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carryon_operator.kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.ratelimit import Backoff, TokenBucket
 
 
 class Clock:

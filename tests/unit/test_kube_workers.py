@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from carryon_operator.kube.errors import Conflict, Unavailable
-from carryon_operator.kube.ratelimit import Backoff
+from carryon_kube.errors import Conflict, Unavailable
+from carryon_kube.ratelimit import Backoff
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.workers import work
 from carryon_store import Unreachable

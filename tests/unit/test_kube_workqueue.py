@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from carryon_operator.kube.ratelimit import Backoff
+from carryon_kube.ratelimit import Backoff
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from skipping_clock import SkippingLoop
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from carryon_operator.kube.errors import from_status
+from carryon_kube.errors import from_status
 from carryon_operator.refusals import PodRefused, explain, is_final
 
 FORBIDDEN = 'pods "reel-0123456789-1" is forbidden: '

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
-from carryon_operator.kube.client import Body, Client
-from carryon_operator.kube.errors import AlreadyExists, ApiError, NotFound
-from carryon_operator.kube.resources import EVENTS
+from carryon_kube.client import Body, Client
+from carryon_kube.errors import AlreadyExists, ApiError, NotFound
+from carryon_kube.resources import EVENTS
 
 COMPONENT: Final = "carryon-operator"
 _LONGEST_MESSAGE: Final = 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from carryon_operator.kube.ratelimit import Backoff
+from carryon_kube.ratelimit import Backoff
 
 
 class ShutDown(Exception):

@@ -161,8 +161,8 @@ def describe(
     namespace: Namespace = None,
 ) -> None:
     """Show everything about a job: conditions, stages, failures, pods, and what resuming would take."""
+    from carryon_jobs.view import JobView, now_utc
     from carryon_standalone.cli import render
-    from carryon_standalone.cli.jobview import JobView, now_utc
     from carryon_standalone.cli.printing import print_rich
 
     cluster = connect(data, kubeconfig, context, namespace)
@@ -184,8 +184,9 @@ def logs(
     namespace: Namespace = None,
 ) -> None:
     """Print the logs of a job's pods; where they are gone, the last lines of attempts that failed."""
+    from carryon_jobs import logs as saved_logs
+    from carryon_jobs.job import Job
     from carryon_standalone.cli import logs as pod_logs
-    from carryon_standalone.cli.lookup import Job
 
     cluster = connect(data, kubeconfig, context, namespace)
     job = Job(cluster.job(name), cluster.secret)
@@ -193,7 +194,7 @@ def logs(
     if pods:
         _until_interrupted(lambda: _print_lines(pod_logs.lines(cluster, pods, follow=follow)))
         return
-    kept = list(pod_logs.saved(job, unit))
+    kept = list(saved_logs.saved(job, unit))
     if not kept:
         whose = f"unit {unit} of {name}" if unit is not None else name
         where = "" if previous else f"there is no pod of {whose} now ({name} is {job.view.phase}), and "
@@ -211,7 +212,7 @@ def delete(
     namespace: Namespace = None,
 ) -> None:
     """Delete a job and its pods; artifacts stay, unless the job says output.onDelete: Delete."""
-    from carryon_standalone.cli.jobview import JobView
+    from carryon_jobs.view import JobView
 
     cluster = connect(data, kubeconfig, context, namespace)
     job = JobView.of(cluster.job(name))
@@ -234,8 +235,8 @@ def units(
     namespace: Namespace = None,
 ) -> None:
     """Show each unit of a job, and its artifacts."""
-    from carryon_standalone.cli import units as job_units
-    from carryon_standalone.cli.lookup import Job
+    from carryon_jobs import units as job_units
+    from carryon_jobs.job import Job
     from carryon_standalone.cli.printing import print_units
 
     cluster = connect(data, kubeconfig, context, namespace)
@@ -300,9 +301,9 @@ def try_(
 
     Nobody has to approve anything. Artifacts stay; the job goes when it succeeded, and stays where it failed.
     """
+    from carryon_jobs import units as job_units
+    from carryon_jobs.job import Job
     from carryon_standalone.cli import manifests, trying
-    from carryon_standalone.cli import units as job_units
-    from carryon_standalone.cli.lookup import Job
     from carryon_standalone.cli.printing import print_units
     from carryon_standalone.cli.running import run_jobs
     from carryon_standalone.cli.target import choose

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -276,8 +274,3 @@ class Cluster:
             )
         reason = error.__cause__ or getattr(error, "reason", None) or error
         return Unreachable(f"{self._host} does not answer: {reason}")
-
-
-def now() -> str:
-    """The time, as requests carry it: RFC 3339, UTC, microseconds."""
-    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

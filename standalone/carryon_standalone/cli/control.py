@@ -13,7 +13,7 @@ from carryon_standalone.cli.errors import USAGE, CommandError
 from carryon_standalone.cli.options import Context, Data, Json, Kubeconfig, Name, Namespace, connect
 
 if TYPE_CHECKING:
-    from carryon_standalone.cli.acting import Answer
+    from carryon_standalone.cli.sending import Answer
 
 _SEEDS: Final = 2**32
 
@@ -34,11 +34,12 @@ def pause(
 ) -> None:
     """Stop the pods of a job and free the machine; finished work is kept."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     moment = acting.until(until) if until is not None else None
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.pause(moment), Action.PAUSE)
+    answer = sending.act(cluster, name, acting.pause(moment), Action.PAUSE)
     when = f" until {moment}; carry on sooner" if moment is not None else "; carry on"
     _answer(answer, as_json, f"{name} is asked to pause{when} with `carryon resume {name}`")
 
@@ -57,10 +58,11 @@ def resume(
 ) -> None:
     """Carry on with a paused, cancelled or failed job: what is missing is made, failed units get a new budget."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.resume(check_artifacts=check_artifacts), Action.RESUME)
+    answer = sending.act(cluster, name, acting.resume(check_artifacts=check_artifacts), Action.RESUME)
     _answer(answer, as_json, f"{name} carries on; follow it with `carryon get {name} -w`")
 
 
@@ -74,10 +76,11 @@ def restart(
 ) -> None:
     """Replace the pods of a job that looks stuck; they go on from their checkpoints."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.restart, Action.RESTART)
+    answer = sending.act(cluster, name, acting.restart, Action.RESTART)
     _answer(answer, as_json, f"the pods of {name} are replaced; follow it with `carryon get {name} -w`")
 
 
@@ -91,10 +94,11 @@ def cancel(
 ) -> None:
     """Stop a job at once, without waiting for checkpoints; finished work is kept."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.cancel, Action.CANCEL)
+    answer = sending.act(cluster, name, acting.cancel, Action.CANCEL)
     _answer(answer, as_json, f"{name} is cancelled; carry on all the same with `carryon resume {name}`")
 
 
@@ -112,10 +116,11 @@ def retry(
 ) -> None:
     """Give units that failed for good new attempts, while the rest of the job goes on."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.retry(units or ()), Action.RETRY)
+    answer = sending.act(cluster, name, acting.retry(units or ()), Action.RETRY)
     whom = ", ".join(units) if units else "what failed"
     _answer(answer, as_json, f"{name} tries {whom} again; follow it with `carryon get {name} -w`")
 
@@ -138,13 +143,14 @@ def redo(
 ) -> None:
     """Make one unit anew, with another seed or other params; what it made before is kept."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     params = acting.params_of(param or ())
     if seed is not None or not params:
         params["seed"] = secrets.randbelow(_SEEDS) if seed is None else seed
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.redo(unit, params), Action.REDO)
+    answer = sending.act(cluster, name, acting.redo(unit, params), Action.REDO)
     how = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in params.items())
     _answer(answer, as_json, f"{unit} of {name} is made anew with {how}; what it made before is kept")
 
@@ -164,12 +170,13 @@ def approve(
 ) -> None:
     """Let items enter a stage that waits for a person's word."""
     from carryon_core.actions import Action
-    from carryon_standalone.cli import acting
+    from carryon_jobs import acting
+    from carryon_standalone.cli import sending
 
     if everything == bool(items):
         raise CommandError("name the items that may go on, or say --all", USAGE)
     cluster = connect(data, kubeconfig, context, namespace)
-    answer = acting.act(cluster, name, acting.approve(stage, items or (), everything=everything), Action.APPROVE)
+    answer = sending.act(cluster, name, acting.approve(stage, items or (), everything=everything), Action.APPROVE)
     whom = "every item" if everything else ", ".join(items or ())
     _answer(answer, as_json, f"{whom} may enter {stage} of {name}")
 
@@ -183,8 +190,9 @@ def actions(
     namespace: Namespace = None,
 ) -> None:
     """Show what can be done to a job now, and why or why not."""
-    from carryon_standalone.cli import acting, render
-    from carryon_standalone.cli.lookup import Job
+    from carryon_jobs import acting
+    from carryon_jobs.job import Job
+    from carryon_standalone.cli import render
     from carryon_standalone.cli.printing import print_rich
 
     cluster = connect(data, kubeconfig, context, namespace)

@@ -10,9 +10,9 @@ from typing import Any, Final
 from rich.console import Console, Group
 from rich.live import Live
 
+from carryon_jobs.view import JobView, now_utc
 from carryon_standalone.cli import render
 from carryon_standalone.cli.cluster import Cluster, Unreachable
-from carryon_standalone.cli.jobview import JobView, now_utc
 
 _POLL: Final = 0.5
 _SILENCE: Final = 60.0

@@ -11,13 +11,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from carryon_core import layout, names, requests
-from carryon_core.ranges import IndexSet
-from carryon_standalone.cli import selecting
+from carryon_core import names
 from carryon_standalone.cli.cluster import Cluster
 from carryon_standalone.cli.errors import CommandError
-from carryon_standalone.cli.lookup import Job
-from carryon_store import StoreError
 
 Pod = Mapping[str, Any]
 
@@ -55,45 +51,6 @@ def lines(cluster: Cluster, pods: Sequence[Pod], *, follow: bool) -> Iterator[st
                 yield prefix + line
         return
     yield from _together([_reader(cluster, prefix, name) for prefix, name in named])
-
-
-def saved(job: Job, unit: str | None) -> Iterator[str]:
-    """Last lines of the newest attempt that is kept, of one unit, or of every unit that failed for good.
-
-    Raises:
-        CommandError: The bucket can't be read, or there is no such unit.
-    """
-    store, standing = job.store, job.standing
-    if store is None:
-        return
-    wanted = requests.failed_units(job.status) if unit is None else _units(job, unit)
-    by_name = {stage.name: stage for stage in standing.job.stages}
-    several = sum(map(len, wanted.values())) > 1
-    for name, indexes in wanted.items():
-        for index in indexes:
-            found = standing.job.unit(by_name[name].index, index)
-            if not found.fingerprint:
-                continue
-            prefix = f"{name}/{standing.job.item_id(found.stage, index)} | " if several else ""
-            try:
-                found_there = store.list(layout.attempts_prefix(standing.job.prefix(found)))
-                kept = [each for each in found_there if each.key.endswith(".log")]
-                if kept:
-                    newest = max(kept, key=lambda each: each.modified)
-                    text = store.get(newest.key).decode(errors="replace")
-                    yield from (prefix + line for line in text.splitlines())
-            except StoreError as error:
-                raise CommandError(f"logs of {job.view.name} can't be read: {error}") from None
-
-
-def _units(job: Job, unit: str) -> dict[str, IndexSet]:
-    """A unit by stage/item, or by its item at every stage."""
-    stage, slash, _ = unit.partition("/")
-    if slash and any(each.name == stage for each in job.spec.stages):
-        return selecting.units(job.spec, job.ids, [unit])
-    index_of = {item: index for index, item in enumerate(job.ids)}
-    item_wise = [each for each in job.spec.stages if each.each == "item" or unit == names.GATHERED]
-    return {each.name: selecting.indexes(each, index_of, unit) for each in item_wise}
 
 
 def _reader(cluster: Cluster, prefix: str, name: str) -> Callable[[], Iterator[str]]:

@@ -12,8 +12,8 @@ import typer
 import yaml
 from rich.console import Console, RenderableType
 
+from carryon_jobs.view import JobView, UnitView, now_utc
 from carryon_standalone.cli import render
-from carryon_standalone.cli.jobview import JobView, UnitView, now_utc
 
 _UNBOUNDED: Final = 10_000
 _WIDTHS: Final = (20, 12, 10, 7, 7, 6)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from carryon_core.actions import Action, Verdict
 from carryon_core.ranges import IndexSet
-from carryon_standalone.cli.jobview import JobView, StageView, UnitView, age, elapsed, moment, span
+from carryon_jobs.view import JobView, StageView, UnitView, age, elapsed, moment, span
 
 _COLOURS: Final = {
     "Succeeded": "green",

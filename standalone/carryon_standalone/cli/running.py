@@ -9,11 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from carryon_jobs.view import JobView, now_utc
 from carryon_standalone import launch
 from carryon_standalone.cli import follow, render
 from carryon_standalone.cli.cluster import Cluster, Refused
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, CommandError
-from carryon_standalone.cli.jobview import JobView, now_utc
 from carryon_standalone.cli.target import Target
 from carryon_standalone.home import Home
 from carryon_standalone.supervisor import Options

@@ -1,4 +1,4 @@
-"""The kinds of objects that the operator reads and writes, and their paths."""
+"""The kinds of objects that we read and write, and their paths."""
 
 from __future__ import annotations
 

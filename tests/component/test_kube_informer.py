@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from carryon_operator.kube.client import Client
-from carryon_operator.kube.connection import Connection
-from carryon_operator.kube.informer import Informer
-from carryon_operator.kube.resources import PODS
+from carryon_kube.client import Client
+from carryon_kube.connection import Connection
+from carryon_kube.informer import Informer
+from carryon_kube.resources import PODS
 from fake_apiserver import FakeApiServer, Fault, eventually
 
 

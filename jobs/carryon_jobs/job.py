@@ -19,8 +19,8 @@ from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus
-from carryon_standalone.cli.errors import CommandError
-from carryon_standalone.cli.jobview import JobView
+from carryon_jobs.errors import NotPossible, OutOfReach
+from carryon_jobs.view import JobView
 from carryon_store import Credentials, NotFound, Store, StoreError, open_store, place_of
 from carryon_store.records import get_items
 
@@ -90,11 +90,11 @@ class Job:
             return None
         digest, store = self.status.items.digest, self.store
         if not digest or store is None:
-            raise CommandError(f"{self.view.name} has not read its items yet: see `carryon describe {self.view.name}`")
+            raise NotPossible(f"{self.view.name} has not read its items yet: see `carryon describe {self.view.name}`")
         try:
             return parse_items(get_items(store, self.view.namespace, self.view.name, digest))
         except StoreError as error:
-            raise CommandError(f"the items of {self.view.name} can't be read: {error}") from None
+            raise OutOfReach(f"the items of {self.view.name} can't be read: {error}") from None
 
     @cached_property
     def keys(self) -> Credentials | None:
@@ -107,7 +107,7 @@ class Job:
         try:
             return Credentials(data["AWS_ACCESS_KEY_ID"], data["AWS_SECRET_ACCESS_KEY"], data.get("AWS_SESSION_TOKEN"))
         except KeyError as error:
-            raise CommandError(f'Secret "{name}" has no {error.args[0]}: add it') from None
+            raise OutOfReach(f'Secret "{name}" has no {error.args[0]}: add it') from None
 
     @cached_property
     def config(self) -> StoreConfig | None:
@@ -132,7 +132,7 @@ class Job:
         try:
             return resolve(self.view.namespace, self.view.name, spec, self.rows, self._digests(spec))
         except SpecError as error:
-            raise CommandError(f"{self.view.name} can't be carried out as written: {error.message}") from None
+            raise NotPossible(f"{self.view.name} can't be carried out as written: {error.message}") from None
 
     @cached_property
     def standing(self) -> Standing:
@@ -157,7 +157,7 @@ class Job:
             return {}
         config = self.config
         if config is None:
-            raise CommandError(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
+            raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
 
         def digest(uri: str) -> str | None:
             place, key = place_of(uri, config)
@@ -170,7 +170,7 @@ class Job:
             with ThreadPoolExecutor(READERS) as readers:
                 return dict(zip(uris, readers.map(digest, uris), strict=True))
         except StoreError as error:
-            raise CommandError(f"files of {self.view.name} can't be looked at: {error}") from None
+            raise OutOfReach(f"files of {self.view.name} can't be looked at: {error}") from None
 
 
 def _parsed(kind: type[M], value: Mapping[str, Any], name: str) -> M:
@@ -178,6 +178,6 @@ def _parsed(kind: type[M], value: Mapping[str, Any], name: str) -> M:
         return kind.model_validate(value)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise CommandError(
+        raise NotPossible(
             f"{name} holds what this version of carryon does not know ({where}): use the one that the cluster has"
         ) from None

@@ -1,4 +1,4 @@
-"""`carryon units`: each unit of a job, how it stands, and its artifacts in the bucket."""
+"""Each unit of a job, how it stands, and its artifacts in the bucket."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from carryon_core.done import Done, Outcome
 from carryon_core.requests import ALL
 from carryon_core.resolve import Unit
 from carryon_core.standing import Standing
-from carryon_standalone.cli.errors import CommandError
-from carryon_standalone.cli.jobview import UnitView
-from carryon_standalone.cli.lookup import READERS, Job
+from carryon_jobs.errors import OutOfReach
+from carryon_jobs.job import READERS, Job
+from carryon_jobs.view import UnitView
 from carryon_store import Store, StoreError
 from carryon_store.units import read_done
 
@@ -25,7 +25,7 @@ def of_job(job: Job) -> list[UnitView]:
     """All units of a job, stage by stage.
 
     Raises:
-        CommandError: The spec can't be resolved, or the bucket not read.
+        JobError: The spec can't be resolved, or the bucket not read.
     """
     standing = job.standing
     states = [stage.states() for stage in job.view.stages]
@@ -50,7 +50,7 @@ def of_job(job: Job) -> list[UnitView]:
         with ThreadPoolExecutor(READERS) as readers:
             return list(readers.map(view, standing.job.units()))
     except StoreError as error:
-        raise CommandError(f"the artifacts of {job.view.name} can't be looked up: {error}") from None
+        raise OutOfReach(f"the artifacts of {job.view.name} can't be looked up: {error}") from None
 
 
 def location(store: Store, key: str) -> str:

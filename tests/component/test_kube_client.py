@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from carryon_operator.kube import connection
-from carryon_operator.kube.client import Client, WatchEvent
-from carryon_operator.kube.connection import ConfigError, Connection
-from carryon_operator.kube.errors import (
+from carryon_kube import connection
+from carryon_kube.client import Client, WatchEvent
+from carryon_kube.connection import ConfigError, Connection
+from carryon_kube.errors import (
     AlreadyExists,
     ApiError,
     Conflict,
@@ -29,7 +29,7 @@ from carryon_operator.kube.errors import (
     TooManyRequests,
     Unavailable,
 )
-from carryon_operator.kube.resources import GENERATION_JOBS, PODS
+from carryon_kube.resources import GENERATION_JOBS, PODS
 from fake_apiserver import FakeApiServer, Fault, eventually
 
 

@@ -11,10 +11,11 @@ import pytest
 from carryon_core import names
 from carryon_core.actions import Action
 from carryon_core.requests import named_units
-from carryon_standalone.cli import acting, selecting, trying
-from carryon_standalone.cli.acting import Already
-from carryon_standalone.cli.errors import CommandError
-from carryon_standalone.cli.lookup import Job
+from carryon_jobs import acting, selecting
+from carryon_jobs.acting import Already
+from carryon_jobs.errors import JobError
+from carryon_jobs.job import Job
+from carryon_standalone.cli import trying
 
 AT = "2026-10-01T00:00:00Z"
 COUNTS = {"total": 46, "succeeded": 40, "failed": 6, "active": 0, "remaining": 0}
@@ -86,7 +87,7 @@ def test_an_item_is_named_by_its_id_or_its_index_and_the_id_goes_first() -> None
 )
 def test_what_is_no_unit_is_one_sentence(text: str, sentence: str) -> None:
     job = film()
-    with pytest.raises(CommandError, match=sentence):
+    with pytest.raises(JobError, match=sentence):
         selecting.units(job.spec, job.ids, [text])
 
 
@@ -99,9 +100,9 @@ def test_retry_names_what_failed_and_what_failed_upstream_of_it() -> None:
 
 
 def test_retry_of_what_did_not_fail_says_how_it_stands() -> None:
-    with pytest.raises(CommandError, match=r"clip/3 has not failed for good \(done\): there is nothing to retry"):
+    with pytest.raises(JobError, match=r"clip/3 has not failed for good \(done\): there is nothing to retry"):
         retried(film(), "clip/3")
-    with pytest.raises(CommandError, match=r"clip/2-9 has not failed for good \(done\)"):
+    with pytest.raises(JobError, match=r"clip/2-9 has not failed for good \(done\)"):
         retried(film(), "clip/2-9")
 
 
@@ -129,16 +130,16 @@ def test_redo_of_what_gathers_takes_a_seed() -> None:
 
 
 def test_redo_refuses_what_would_change_nothing() -> None:
-    with pytest.raises(CommandError, match='no template of stage "image" uses promt of the item'):
+    with pytest.raises(JobError, match='no template of stage "image" uses promt of the item'):
         sent(film(), acting.redo("image/7", {"promt": "rain"}), Action.REDO)
-    with pytest.raises(CommandError, match="would change nothing"):
+    with pytest.raises(JobError, match="would change nothing"):
         sent(film(), acting.redo("image/7", {"prompt": "a view of 7"}), Action.REDO)
 
 
 def test_redo_takes_one_unit() -> None:
-    with pytest.raises(CommandError, match='"clip" is a stage: name one of its units, such as clip/dunes'):
+    with pytest.raises(JobError, match='"clip" is a stage: name one of its units, such as clip/dunes'):
         sent(film(), acting.redo("clip", {"seed": 1}), Action.REDO)
-    with pytest.raises(CommandError, match="several units"):
+    with pytest.raises(JobError, match="several units"):
         sent(film(), acting.redo("clip/8-9", {"seed": 1}), Action.REDO)
 
 
@@ -147,7 +148,7 @@ def test_params_are_json_where_they_can_be() -> None:
     assert acting.params_of(given) == {
         "steps": 30, "prompt": "rain over dunes", "size": [1, 2], "note": "", "sum": "1=1",
     }  # fmt: skip
-    with pytest.raises(CommandError, match="write NAME=VALUE"):
+    with pytest.raises(JobError, match="write NAME=VALUE"):
         acting.params_of(["prompt"])
 
 
@@ -160,7 +161,7 @@ def test_approvals_are_ids_whichever_way_they_were_typed() -> None:
     assert again == Already("approved already")
     everything = sent(job, acting.approve("clip", [], everything=True), Action.APPROVE)
     assert everything == {"spec": {"approved": {"clip": ["*"]}}}
-    with pytest.raises(CommandError, match='stage "image" asks for no approval'):
+    with pytest.raises(JobError, match='stage "image" asks for no approval'):
         sent(job, acting.approve("image", ["7"], everything=False), Action.APPROVE)
 
 
@@ -178,7 +179,7 @@ def test_a_time_is_said_in_any_usual_way_and_sent_in_utc() -> None:
     local = datetime(2126, 12, 1, 6).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     assert acting.until("2126-12-01 06:00") == local
     for wrong, sentence in (("soon", "is no time"), ("2020-01-01T00:00:00Z", "lies in the past"), ("0s", "past")):
-        with pytest.raises(CommandError, match=sentence):
+        with pytest.raises(JobError, match=sentence):
             acting.until(wrong)
 
 
@@ -187,7 +188,7 @@ def test_artifacts_of_a_finished_job_are_checked_on_demand_only() -> None:
         {"type": kind, "status": "True", "reason": kind, "lastTransitionTime": AT} for kind in ("Succeeded", "Finished")
     ]
     done = film(status={"conditions": claims, "units": {**COUNTS, "succeeded": 46, "failed": 0}})
-    with pytest.raises(CommandError, match="every unit is done: nothing is left to resume"):
+    with pytest.raises(JobError, match="every unit is done: nothing is left to resume"):
         sent(done, acting.resume(check_artifacts=False), Action.RESUME)
     assert (
         names.ANNOTATION_RESUME

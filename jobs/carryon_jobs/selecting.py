@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from carryon_core.names import GATHERED
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec, Stage
-from carryon_standalone.cli.errors import CommandError
+from carryon_jobs.errors import Unknown
 
 
 def stage_of(spec: JobSpec, name: str) -> Stage:
     """The stage of that name.
 
     Raises:
-        CommandError: There is none.
+        Unknown: There is none.
     """
     found = next((stage for stage in spec.stages if stage.name == name), None)
     if found is None:
         known = ", ".join(stage.name for stage in spec.stages)
-        raise CommandError(f'there is no stage "{name}": name one of {known}')
+        raise Unknown(f'there is no stage "{name}": name one of {known}')
     return found
 
 
@@ -27,7 +27,7 @@ def units(spec: JobSpec, ids: Sequence[str], texts: Sequence[str]) -> dict[str, 
     """Stage name -> indexes of the units that were typed; a stage alone means all of its units.
 
     Raises:
-        CommandError: One of them is no unit of this job.
+        Unknown: One of them is no unit of this job.
     """
     index_of = {item: index for index, item in enumerate(ids)}
     made: dict[str, IndexSet] = {}
@@ -43,12 +43,12 @@ def indexes(stage: Stage, index_of: Mapping[str, int], item: str) -> IndexSet:
     """Indexes of a stage's units, by an id or by ranges of indexes; an id goes first.
 
     Raises:
-        CommandError: There is no such unit.
+        Unknown: There is no such unit.
     """
     if stage.each == GATHERED:
         if item in (GATHERED, "0"):
             return IndexSet([0])
-        raise CommandError(f'stage "{stage.name}" has one unit: name it {stage.name}/{GATHERED}')
+        raise Unknown(f'stage "{stage.name}" has one unit: name it {stage.name}/{GATHERED}')
     if item in index_of:
         return IndexSet([index_of[item]])
     try:
@@ -56,7 +56,7 @@ def indexes(stage: Stage, index_of: Mapping[str, int], item: str) -> IndexSet:
     except ValueError:
         found = IndexSet()
     if not found or found - IndexSet.span(len(index_of)):
-        raise CommandError(f'stage "{stage.name}" has no item "{item}": see `carryon units NAME`')
+        raise Unknown(f'stage "{stage.name}" has no item "{item}": see `carryon units NAME`')
     return found
 
 
@@ -64,15 +64,15 @@ def one(spec: JobSpec, ids: Sequence[str], text: str) -> tuple[Stage, str]:
     """The stage and the item id of a single unit.
 
     Raises:
-        CommandError: It is none, or several.
+        Unknown: It is none, or several.
     """
     name, slash, item = text.partition("/")
     stage = stage_of(spec, name)
     if not slash:
-        raise CommandError(f'"{text}" is a stage: name one of its units, such as {name}/{_example(stage, ids)}')
+        raise Unknown(f'"{text}" is a stage: name one of its units, such as {name}/{_example(stage, ids)}')
     found = list(indexes(stage, {each: index for index, each in enumerate(ids)}, item))
     if len(found) > 1:
-        raise CommandError(f'"{text}" are several units: name one of them')
+        raise Unknown(f'"{text}" are several units: name one of them')
     return stage, GATHERED if stage.each == GATHERED else ids[found[0]]
 
 
@@ -80,7 +80,7 @@ def item_ids(stage: Stage, ids: Sequence[str], texts: Sequence[str]) -> list[str
     """Ids of a stage's items that were typed, without the stage.
 
     Raises:
-        CommandError: One of them is none.
+        Unknown: One of them is none.
     """
     index_of = {item: index for index, item in enumerate(ids)}
     made: list[str] = []

@@ -17,10 +17,10 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
-from carryon_operator.kube.connection import Authorization, Connection
-from carryon_operator.kube.errors import TooManyRequests, Unavailable, from_answer, from_status
-from carryon_operator.kube.ratelimit import Backoff, TokenBucket
-from carryon_operator.kube.resources import PODS, Resource
+from carryon_kube.connection import Authorization, Connection
+from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
+from carryon_kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
 
@@ -74,6 +74,7 @@ class Client:
         qps: float = 50.0,
         burst: int = 100,
         silence: float = SILENCE_SECONDS,
+        agent: str = "carryon-operator",
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -83,9 +84,11 @@ class Client:
             qps: Writes a second, after the first `burst` ones.
             burst: Writes that may follow each other at once.
             silence: Seconds without a byte after which a watch is given up.
+            agent: Who we are, for the server's audit log.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
+        self._agent = agent
         self._connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
         self._authorization = Authorization(connection, reload or (lambda: connection))
         self._session = self.session()
@@ -98,7 +101,7 @@ class Client:
             connector=self._connector,
             connector_owner=False,
             middlewares=(self._authorization,),
-            headers={"User-Agent": "carryon-operator", "Accept": _JSON},
+            headers={"User-Agent": self._agent, "Accept": _JSON},
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
         )

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, NoReturn, TypeVar
 
-from carryon_operator.kube.client import Body, Client, WatchEvent
-from carryon_operator.kube.errors import ApiError, Gone
-from carryon_operator.kube.ratelimit import Backoff
-from carryon_operator.kube.resources import Resource
+from carryon_kube.client import Body, Client, WatchEvent
+from carryon_kube.errors import ApiError, Gone
+from carryon_kube.ratelimit import Backoff
+from carryon_kube.resources import Resource
 
 R = TypeVar("R")
 OnChange = Callable[[R | None, R | None], None]

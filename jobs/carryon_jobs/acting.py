@@ -1,7 +1,7 @@
-"""What commands do to a job: ask the verdict, send one patch, and never the same twice.
+"""What each action sends for a job as it is now: ask the verdict, make one patch, and never the same twice. Pure.
 
-A patch carries the resourceVersion that it was made from, so of two commands at once one is refused, reads again and
-finds that the other has asked already.
+Send a patch with the resourceVersion of the job that it was made from: of two people at once one is refused then, reads
+again and finds that the other has asked already.
 """
 
 from __future__ import annotations
@@ -11,32 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from carryon_core import durations, names, requests
 from carryon_core.actions import Action, Verdict, verdicts
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec
-from carryon_standalone.cli import selecting
-from carryon_standalone.cli.cluster import Cluster, Conflict, now
-from carryon_standalone.cli.errors import USAGE, CommandError
-from carryon_standalone.cli.lookup import Job
+from carryon_jobs import selecting
+from carryon_jobs.errors import BadRequest, NotPossible
+from carryon_jobs.job import Job
 
-_TRIES: Final = 20
 Patch: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of an action.
-
-    Attributes:
-        job: As it was last seen.
-        already: Why nothing had to be sent, None where something was.
-    """
-
-    job: Mapping[str, Any]
-    already: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +32,6 @@ class Already:
 
 
 Make: TypeAlias = Callable[[Job, Verdict], Patch | Already]
-
-
-def act(cluster: Cluster, name: str, make: Make, action: Action) -> Answer:
-    """Carry out an action.
-
-    Args:
-        cluster: Where the job is.
-        name: Of the job.
-        make: From the job as it is now, and the verdict on the action, to the patch.
-        action: What to do.
-
-    Raises:
-        CommandError: It is not possible, with the reason and what would help.
-    """
-    for _ in range(_TRIES):
-        job = Job(cluster.job(name), cluster.secret)
-        made = make(job, verdict_on(job, action))
-        if isinstance(made, Already):
-            return Answer(job.raw, made.reason)
-        metadata = {**made.get("metadata", {}), "resourceVersion": job.raw["metadata"]["resourceVersion"]}
-        try:
-            return Answer(cluster.patch(name, {**made, "metadata": metadata}))
-        except Conflict:
-            continue
-    raise CommandError(f"{name} changes all the time: try again")
 
 
 def verdict_on(job: Job, action: Action) -> Verdict:
@@ -142,7 +102,7 @@ def retry(texts: Sequence[str]) -> Make:
         try:
             return requests.retry({stage: both[stage] for stage in sorted(both)}, now())
         except ValueError as error:
-            raise CommandError(str(error), USAGE) from None
+            raise BadRequest(str(error)) from None
 
     return make
 
@@ -165,7 +125,7 @@ def redo(text: str, params: Mapping[str, Any]) -> Make:
         same = before.unit(index, at).fingerprint == after.unit(index, at).fingerprint
         if before.unit(index, at).fingerprint and same:
             given = ", ".join(params)
-            raise CommandError(
+            raise NotPossible(
                 f'this would change nothing: no template of stage "{stage.name}" uses {given} of the item, or it is so'
                 " already"
             )
@@ -182,7 +142,7 @@ def approve(stage_name: str, texts: Sequence[str], *, everything: bool) -> Make:
     def make(job: Job, found: Verdict) -> Patch | Already:
         stage = selecting.stage_of(job.spec, stage_name)
         if stage.approval is None:
-            raise CommandError(f'stage "{stage_name}" asks for no approval: its units start by themselves')
+            raise NotPossible(f'stage "{stage_name}" asks for no approval: its units start by themselves')
         items = [requests.ALL] if everything else selecting.item_ids(stage, job.ids, texts)
         patch = _unless(job, found, requests.approve(job.spec, stage_name, items))
         present = job.spec.approved.get(stage_name, [])
@@ -193,11 +153,16 @@ def approve(stage_name: str, texts: Sequence[str], *, everything: bool) -> Make:
     return make
 
 
+def now() -> str:
+    """The time, as requests carry it: RFC 3339, UTC, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def until(text: str) -> str:
     """A time that lies ahead, RFC 3339 in UTC: from a time with or without zone, or a duration from now.
 
     Raises:
-        CommandError: It is neither, or lies in the past.
+        BadRequest: It is neither, or lies in the past.
     """
     today = datetime.now(UTC)
     try:
@@ -206,13 +171,12 @@ def until(text: str) -> str:
         try:
             moment = datetime.fromisoformat(text).astimezone(UTC)
         except ValueError:
-            raise CommandError(
+            raise BadRequest(
                 f'"{text}" is no time: write one such as 2026-12-01T06:00 or 2026-12-01T06:00:00Z, or a duration such'
-                " as 8h",
-                USAGE,
+                " as 8h"
             ) from None
     if moment <= today:
-        raise CommandError(f"{text} lies in the past: name a time ahead", USAGE)
+        raise BadRequest(f"{text} lies in the past: name a time ahead")
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
@@ -220,13 +184,13 @@ def params_of(given: Sequence[str]) -> dict[str, Any]:
     """Params as they are typed, NAME=VALUE: values are JSON where they can be, else text.
 
     Raises:
-        CommandError: One has another form.
+        BadRequest: One has another form.
     """
     made: dict[str, Any] = {}
     for each in given:
         name, sign, value = each.partition("=")
         if not sign or not name:
-            raise CommandError(f'"{each}" is no param: write NAME=VALUE, such as prompt="rain over dunes"', USAGE)
+            raise BadRequest(f'"{each}" is no param: write NAME=VALUE, such as prompt="rain over dunes"')
         try:
             made[name] = json.loads(value)
         except ValueError:
@@ -238,20 +202,20 @@ def _unless(job: Job, found: Verdict, patch: Patch) -> Patch | Already:
     """The patch, if the verdict allows it.
 
     Raises:
-        CommandError: It does not.
+        NotPossible: It does not.
     """
     if found.possible:
         return patch
     if found.already:
         return Already(found.reason)
-    raise CommandError(f"{job.view.name}: {found.reason}")
+    raise NotPossible(f"{job.view.name}: {found.reason}")
 
 
 def _failed_ones(job: Job, failed: requests.Units, texts: Sequence[str]) -> dict[str, IndexSet]:
     """The failed units that were typed.
 
     Raises:
-        CommandError: One of them did not fail.
+        NotPossible: One of them did not fail.
     """
     made: dict[str, IndexSet] = {}
     for text in texts:
@@ -263,7 +227,7 @@ def _failed_ones(job: Job, failed: requests.Units, texts: Sequence[str]) -> dict
                 view = next(each for each in job.view.stages if each.name == stage)
                 states = sorted({view.state(index) for index in indexes - there})
                 how = f" ({', '.join(states)})" if states else ""
-                raise CommandError(
+                raise NotPossible(
                     f"{text} has not failed for good{how}: there is nothing to retry; carryon redo makes a unit anew"
                 )
             made[stage] = made.get(stage, IndexSet()) | indexes
