@@ -15,6 +15,7 @@ from carryon_core import durations, sizes, texts
 from carryon_core.hosted import Http
 from carryon_core.memory import Memory
 from carryon_core.model_sources import ADAPTERS_MOST, HUB_ONLY, NO_SPACES, REVISION, Adapter, Models, Revision
+from carryon_core.notifications import HOOKS_MOST, Notify
 from carryon_core.object_names import ConfigMapName, SecretName
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 from carryon_core.texts import Text
@@ -735,6 +736,15 @@ class JobSpec(Model):
         ]
         | None
     ) = Field(default=None, description="Kueue LocalQueue that every pod is queued in.")
+    notify: Annotated[
+        list[Notify],
+        Field(
+            max_length=HOOKS_MOST,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["url"]},
+        ),
+    ] = Field(
+        default_factory=list, description="Webhooks that are told what becomes of the job; no part of what a unit is."
+    )
     models: Models = Field(default_factory=Models)
     limits: Limits = Field(default_factory=Limits)
     ttl_seconds_after_finished: int | None = Field(
