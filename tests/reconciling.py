@@ -22,6 +22,8 @@ from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Looks
+from carryon_operator.notify.notifier import Notifier
+from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
@@ -56,6 +58,15 @@ class World:
     ticks: float = 0.0
 
     def __post_init__(self) -> None:
+        self.sender = Sender(
+            self.client,
+            allowed=self.config.notify_allow,
+            proxy=None,
+            page_url=None,
+            clock=lambda: self.now,
+            threads=4,
+        )
+        self.notifier = Notifier(self.sender, self.jobs, ring=lambda key: None, clock=lambda: self.now)
         self.reconciler = Reconciler(
             config=self.config,
             client=self.client,
@@ -64,6 +75,7 @@ class World:
             expectations=self.expectations,
             recorder=self.recorder,
             looks=Looks(longest=self.longest),
+            notifier=self.notifier,
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
         )

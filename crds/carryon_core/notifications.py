@@ -47,7 +47,7 @@ class Notify(Model):
     )
     signing_secret: SecretKey | None = Field(
         default=None,
-        description="Secret in the job's namespace, and the key in it that holds whsec_ and 24 to 64 bytes in base64: the"
+        description="Secret in the job's namespace, and the key in it that holds whsec_ and 24 to 64 bytes in base64:"
         " requests are signed with it, as Standard Webhooks says.",
     )
 
