@@ -58,6 +58,10 @@ class World:
     ticks: float = 0.0
 
     def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A new operator, which knows nothing of what an earlier one had in mind."""
         self.sender = Sender(
             self.client,
             allowed=self.config.notify_allow,
@@ -157,14 +161,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, longest: float = 0.2) -> AsyncIterator[World]:
+async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIterator[World]:
     """A world whose artifacts go into a folder.
 
     Args:
         folder: Of the default store.
         longest: Seconds that a look at a bucket may take.
+        settings: Further ones of the operator.
     """
-    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
+    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent), **settings)
     async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
         expectations = Expectations(time.monotonic)
         pods = Informer(
@@ -187,9 +192,12 @@ async def world(folder: Path, longest: float = 0.2) -> AsyncIterator[World]:
         recorder = EventRecorder(client, clock=time.time)
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
+        made = World(server, client, config, JobCache(), pods, expectations, recorder, longest)
         try:
-            yield World(server, client, config, JobCache(), pods, expectations, recorder, longest)
+            yield made
         finally:
+            await made.notifier.close()
+            made.sender.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)

@@ -25,7 +25,11 @@ _SHORTEST, _LONGEST = 24, 64
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,253}")
 
 
-class SecretUnusable(ValueError):
+class ForeignId(Exception):
+    """An id that this operator did not make."""
+
+
+class SecretUnusable(Exception):
     """What should be a signing secret is none; says what to change."""
 
 
@@ -81,10 +85,10 @@ def headers(id_: str, body: bytes, keys: Sequence[bytes], now: float) -> dict[st
         now: Of this attempt, seconds since the epoch.
 
     Raises:
-        ValueError: The id is not one of ours, and would break what is signed.
+        ForeignId: Somebody else wrote it into status, and it would break what is signed.
     """
     if not _ID.fullmatch(id_):
-        raise ValueError("the id is not one of ours")
+        raise ForeignId("the id in status is not one of ours")
     stamp = str(int(now))
     made = {"Content-Type": CONTENT_TYPE, "webhook-id": id_, "webhook-timestamp": stamp}
     if keys:

@@ -6,9 +6,10 @@ import asyncio
 import base64
 import email.utils
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ class Sender:
     @property
     def busy(self) -> bool:
         """Whether a thread looks up a host: nothing ends it."""
-        return self._resolver.running > 0
+        return self._resolver.busy
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -97,19 +98,32 @@ class Sender:
             return DeliveryEnd.FAILED, str(error), None
         except ApiError as error:
             return DeliveryEnd.FAILED, f"its Secret cannot be read: {error}", None
-        route = _Route(self._allowed, self._proxy, URL(hook.url).host or "")
-        if (refused := route.refusal()) is not None:
-            return DeliveryEnd.GIVEN_UP, refused, None
         body = message.payload(job, told, self._page_url)
         try:
             headers = message.headers(told.id, body, keys, self._clock())
+            route = _Route(self._allowed, self._proxy, URL(hook.url).host or "")
+        except message.ForeignId as error:
+            return DeliveryEnd.GIVEN_UP, str(error), None
+        except ValueError:
+            return DeliveryEnd.GIVEN_UP, "the url has no host or port that there can be", None
+        if (refused := route.refusal()) is not None:
+            return DeliveryEnd.GIVEN_UP, refused, None
+        return await self._through(route, hook.url, body, headers)
+
+    async def _through(
+        self, route: _Route, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[DeliveryEnd, str, float | None]:
+        """Post, if the way there is allowed."""
+        try:
             async with (
                 self._session(route) as session,
-                session.post(hook.url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy) as answer,
+                session.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy) as answer,
             ):
                 return judge(answer.status, answer.headers.get("Retry-After"), self._clock())
-        except (aiohttp.InvalidURL, ValueError) as error:
-            return DeliveryEnd.GIVEN_UP, f"nothing can be sent there: {error}", None
+        except TimeoutError:
+            raise
+        except aiohttp.InvalidURL:
+            return DeliveryEnd.GIVEN_UP, "the url has no host that there can be: write addresses out", None
         except (aiohttp.ClientError, OSError) as error:
             if (refused := route.refusal()) is not None:
                 return DeliveryEnd.GIVEN_UP, refused, None
@@ -142,7 +156,7 @@ class Sender:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "carryon"},
-            timeout=aiohttp.ClientTimeout(total=self._longest),
+            timeout=aiohttp.ClientTimeout(total=None),  # The whole attempt has one.
             auto_decompress=False,
             trust_env=False,
         )
@@ -188,7 +202,8 @@ def _failure(error: Exception) -> str:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return f"no trusted connection: {error.__cause__ or error}"
         case aiohttp.ClientConnectorError():
-            return f"no connection: {error.os_error.strerror or error.os_error}"
+            reason = error.os_error.errno
+            return f"no connection: {os.strerror(reason) if reason else error.os_error}"
         case aiohttp.ServerDisconnectedError():
             return "the receiver hung up"
         case aiohttp.ClientResponseError():
@@ -244,7 +259,12 @@ class _Resolver(AbstractResolver):
     def __init__(self, threads: int, look_up: LookUp) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhook")
         self._look_up = look_up
-        self.running = 0
+        self._running: set[Future[list[tuple[int, str]]]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a thread is at work, waited for or not."""
+        return bool(self._running)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -254,12 +274,12 @@ class _Resolver(AbstractResolver):
         Raises:
             OSError: There are none, or the name server does not answer.
         """
-        self.running += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self._look_up, host, port)
-        future.add_done_callback(self._ended)
+        looking = self._pool.submit(self._look_up, host, port)
+        self._running.add(looking)
+        looking.add_done_callback(self._running.discard)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
-            for kind, address in await future
+            for kind, address in await asyncio.wrap_future(looking)
         ]
 
     async def close(self) -> None:
@@ -268,11 +288,6 @@ class _Resolver(AbstractResolver):
     def shut_down(self) -> None:
         """Begin no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _ended(self, future: asyncio.Future[Any]) -> None:
-        self.running -= 1
-        if not future.cancelled():
-            future.exception()
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, str]]:
