@@ -34,7 +34,8 @@ class Notify(Model):
             rule(
                 # Fragments are never sent, and a password in here would be read by whoever may read the job.
                 r"self.matches('^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?([/?][!-\"$-~]*)?$')",
-                "notify.url must be https://host/path, in ASCII, without user, password and #fragment",
+                "notify.url must be https://host/path or http://host/path, in ASCII, without user, password and"
+                " #fragment",
             ),
         ),
     ] = Field(description="Where a CloudEvent is posted to: https://host/path. Whoever may read the job reads it.")

@@ -142,12 +142,13 @@ class Reconciler:
             waits.append(_OUTAGE_RETRY)
         else:
             waits.append(self._observer.wakes_in(seen, memory))
-        return _soonest(*waits)
+        soonest = _soonest(*waits)
+        return None if soonest is None else max(soonest, 0.05)
 
 
 def _soonest(*waits: float | None) -> float | None:
-    """The shortest wait, with a moment for others; None where there is none."""
-    return max(min(given), 0.05) if (given := [each for each in waits if each is not None]) else None
+    """The shortest wait; None where there is none."""
+    return min((each for each in waits if each is not None), default=None)
 
 
 async def _decided(seen: Observation) -> Plan:

@@ -294,13 +294,13 @@ async def notifying(**limits: int) -> AsyncIterator[tuple[Notifier, JobCache, li
             sender.close()
 
 
-def job(name: str, *urls: str) -> dict[str, Any]:
+def job(name: str, *urls: str, namespace: str = "default") -> dict[str, Any]:
     """A job with one notification for each of these webhooks."""
     kept = [
         {"hook": at, "url": Notify(url=url).digest, "id": f"{name}-{at}", "condition": "Failed", "state": "Pending"}
         for at, url in enumerate(urls)
     ]
-    metadata = {"namespace": "default", "name": name, "uid": name, "resourceVersion": "1"}
+    metadata = {"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1"}
     told = [{**each, "time": "2026-01-01T00:00:00Z", "attempts": 0} for each in kept]
     return {"metadata": metadata, "spec": {"notify": [{"url": url} for url in urls]}, "status": {"notifications": told}}
 
@@ -319,6 +319,21 @@ async def test_one_host_gets_two_at_a_time_and_holds_up_no_other(receiver: Recei
             receiver.hold = False
             await eventually(lambda: len(rung) == 13)
             assert receiver.most == 2
+
+
+async def test_one_namespace_whose_receivers_hang_holds_up_no_other(receiver: Receiver) -> None:
+    receiver.hold = True
+    with Receiver() as other:
+        async with notifying(at_once=4, at_one_host=4, of_one_namespace=2) as (notifier, jobs, rung):
+            for number in range(6):
+                jobs.observe(job(f"slow-{number}", receiver.url(), namespace="theirs"))
+                notifier.look(f"theirs/slow-{number}")
+            jobs.observe(job("quick", other.url(), namespace="ours"))
+            notifier.look("ours/quick")
+            await eventually(lambda: rung == ["ours/quick"])
+            assert receiver.most == 2
+            receiver.hold = False
+            await eventually(lambda: len(rung) == 7)
 
 
 async def test_no_more_than_so_many_are_under_way_or_wait(receiver: Receiver) -> None:
@@ -383,6 +398,8 @@ async def test_an_end_in_the_middle_of_it_waits_for_no_receiver(receiver: Receiv
         started = asyncio.get_running_loop().time()
         await notifier.close()
         assert asyncio.get_running_loop().time() - started < 1
+        assert notifier.look("default/first") is None, "whatever still reconciles begins nothing more"
+        assert notifier.depth == 0
     receiver.hold = False
 
 

@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a webhook with a password": (
         {"spec.notify": [{"url": "https://user:word@hooks.example/"}]},
         "spec.notify[0].url",
-        "notify.url must be https://host/path, in ASCII, without user, password and #fragment",
+        "notify.url must be https://host/path or http://host/path, in ASCII, without user, password and #fragment",
     ),
     "a webhook twice": (
         {"spec.notify": [{"url": "https://hooks.example/"}, {"url": "https://hooks.example/"}]},

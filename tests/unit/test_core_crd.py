@@ -536,7 +536,8 @@ CSV = {"uri": "s3://bucket/rows.csv", "format": "csv"}
             (
                 {"notify": [{"url": url}]},
                 "spec.notify[0].url",
-                "notify.url must be https://host/path, in ASCII, without user, password and #fragment",
+                "notify.url must be https://host/path or http://host/path, in ASCII, without user, password and"
+                " #fragment",
             )
             for url in (
                 "ftp://host",

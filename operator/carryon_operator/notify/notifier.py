@@ -17,12 +17,17 @@ from carryon_operator.plan.notifying import Delivery, due
 AT_ONCE: Final = 16
 """Attempts at a time."""
 AT_ONE_HOST: Final = 2
+OF_ONE_NAMESPACE: Final = 8
+"""Half of them: receivers that hang are somebody's own trouble."""
 WAITING_MOST: Final = 4096
 """Deliveries that wait for their turn; further ones are looked for again later."""
 _LATER: Final = 30.0
 
 _Ident: TypeAlias = tuple[str, str, str]
 """Uid of the job, digest of the url, id of the event."""
+
+_Line: TypeAlias = tuple[str, str]
+"""Namespace of the job, host of the url: what goes there waits in one line."""
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Notifier:
         *,
         at_once: int = AT_ONCE,
         at_one_host: int = AT_ONE_HOST,
+        of_one_namespace: int = OF_ONE_NAMESPACE,
         waiting_most: int = WAITING_MOST,
     ) -> None:
         """Start empty, with nothing under way.
@@ -57,6 +63,7 @@ class Notifier:
             clock: Seconds since the epoch.
             at_once: Attempts at a time.
             at_one_host: Of these, to one host.
+            of_one_namespace: Of these, for jobs of one namespace.
             waiting_most: Deliveries that may wait.
         """
         self._postman = postman
@@ -65,10 +72,13 @@ class Notifier:
         self._clock = clock
         self._at_once = at_once
         self._at_one_host = at_one_host
+        self._of_one_namespace = of_one_namespace
         self._waiting_most = waiting_most
-        self._waiting: OrderedDict[str, deque[tuple[str, _Ident]]] = OrderedDict()
+        self._closed = False
+        self._waiting: OrderedDict[_Line, deque[tuple[str, _Ident]]] = OrderedDict()
         self._busy: set[_Ident] = set()
-        self._running: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+        self._namespaces: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._posted: dict[str, dict[_Ident, DeliveryAttempt]] = {}
         self._quiet_until: dict[str, float] = {}
@@ -85,7 +95,7 @@ class Notifier:
             Seconds until the next is due, None if none is.
         """
         job = self._jobs.get(key)
-        if job is None or job["metadata"].get("deletionTimestamp"):
+        if self._closed or job is None or job["metadata"].get("deletionTimestamp"):
             return None
         waiting, uid, now = pending(job), job["metadata"]["uid"], self._clock()
         self._settle(uid, {(uid, each.url, each.id): each.attempts for each in waiting})
@@ -104,7 +114,8 @@ class Notifier:
                 moments.append(now + _LATER)
             else:
                 self._busy.add(ident)
-                self._waiting.setdefault(_host(delivery), deque()).append((key, ident))
+                line = (job["metadata"]["namespace"], _host(delivery))
+                self._waiting.setdefault(line, deque()).append((key, ident))
         self._begin()
         return max(min(moments) - now, 0.0) if moments else None
 
@@ -118,6 +129,7 @@ class Notifier:
 
     async def close(self) -> None:
         """End what is under way: the next start delivers it again."""
+        self._closed = True
         self._waiting.clear()
         tasks = tuple(self._tasks)
         for task in tasks:
@@ -137,22 +149,32 @@ class Notifier:
             del self._posted[uid]
 
     def _begin(self) -> None:
-        """Begin as many as may be under way, the hosts in turn."""
-        for host in tuple(self._waiting):
-            while (
-                len(self._tasks) < self._at_once
-                and self._running[host] < self._at_one_host
-                and (line := self._waiting.get(host))
-            ):
-                key, ident = line.popleft()
-                self._running[host] += 1
-                task = asyncio.create_task(self._deliver(host, key, ident))
+        """Begin as many as may be under way, the lines in turn."""
+        for line in tuple(self._waiting):
+            waiting = self._waiting[line]
+            while waiting and self._may_begin(line):
+                self._count(line, 1)
+                task = asyncio.create_task(self._deliver(line, *waiting.popleft()))
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
-                # Whoever had a turn is last in line.
-                self._waiting.move_to_end(host)
-                if not line:
-                    del self._waiting[host]
+                # Whoever had a turn is last.
+                self._waiting.move_to_end(line)
+            if not waiting:
+                del self._waiting[line]
+
+    def _may_begin(self, line: _Line) -> bool:
+        namespace, host = line
+        return (
+            len(self._tasks) < self._at_once
+            and self._hosts[host] < self._at_one_host
+            and self._namespaces[namespace] < self._of_one_namespace
+        )
+
+    def _count(self, line: _Line, change: int) -> None:
+        for counts, each in zip((self._namespaces, self._hosts), line, strict=True):
+            counts[each] += change
+            if not counts[each]:
+                del counts[each]
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -160,13 +182,11 @@ class Notifier:
             task.result()
             self._begin()
 
-    async def _deliver(self, host: str, key: str, ident: _Ident) -> None:
+    async def _deliver(self, line: _Line, key: str, ident: _Ident) -> None:
         try:
             attempt = await self._attempt(key, ident)
         finally:
-            self._running[host] -= 1
-            if not self._running[host]:
-                del self._running[host]
+            self._count(line, -1)
             self._busy.discard(ident)
         job = self._jobs.get(key)
         if attempt is not None and job is not None and job["metadata"]["uid"] == ident[0]:
