@@ -140,7 +140,6 @@ class Writer:
             self._fixed += size
             self._held = self._fixed
             self._ended, self._full = "", False
-            self._urgent = True
             self._changed.notify_all()
             return True
 
@@ -230,6 +229,8 @@ class Writer:
             return 0.0
         if now < self._not_before:
             return self._not_before - now
+        if self._waiting and self._waiting[0].section:
+            return 0.0
         calls = len(self._waiting)
         age = now - self._waiting[0].began if calls else 0.0
         if self._batch or cadence.due(self._cadence, calls, self._size, age):
