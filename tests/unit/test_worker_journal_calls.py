@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from carryon_core.messages import Cadence, StoreConfig
 from carryon_store import open_store
 from carryon_worker.journal import inputs, interception, trees
-from carryon_worker.journal.copies import Copies, restore
+from carryon_worker.journal.copies import Copies, Spare, restore
 from carryon_worker.journal.drift import Memory, stateful_hook
 from carryon_worker.journal.interception import NotInterceptable
 from carryon_worker.journal.recorder import Diverged, Recorder
@@ -517,6 +517,18 @@ def test_a_tensor_comes_back_with_its_bits_and_its_order_in_memory(tensor: torch
     assert back.stride() == torch.empty_like(tensor).stride()
     assert inputs.checksum(tensor) == inputs.checksum(back)
     assert inputs.digest([tensor]) == inputs.digest([back])
+
+
+def test_memory_of_copies_is_used_again_once_they_are_forgotten() -> None:
+    spare = Spare()
+    first, second = Copies([torch.zeros(1000)], spare), Copies([torch.ones(1000)], spare)
+    memory = first.tensors[0].data_ptr()
+    assert memory != second.tensors[0].data_ptr()
+    del first
+    third = Copies([torch.full((10, 100), 2, dtype=torch.int32)], spare)
+    assert third.tensors[0].data_ptr() == memory
+    assert second.tensors[0].eq(1).all()
+    assert third.tensors[0].eq(2).all()
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:

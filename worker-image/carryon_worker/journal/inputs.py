@@ -1,8 +1,8 @@
 """What a denoiser is called with, as texts that two calls have in common only if every bit is the same.
 
-Tensors are summed up where they are, so that no call waits for a GPU; the sums arrive in memory with the outputs. The
-device is part of the worker's fingerprint, so that the sums of a GPU and of a CPU need not be of the same kind: torch has
-no hash for the one, and for the other XXH3 reads memory as fast as it comes.
+Tensors are summed up where they are, so that no call waits for a GPU; the sums arrive in memory with the outputs. A
+journal stays with its device, so the sums of a GPU and of a CPU need not be of one kind: torch has no hash for the one,
+and for the other XXH3 reads memory as fast as it comes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def digest(tensors: Sequence[torch.Tensor]) -> str:
         if flat.stride(0) != 1:
             flat = torch.empty(flat.numel(), dtype=flat.dtype).copy_(flat)
         made.update(flat.numel().to_bytes(8, "little"))
-        made.update(flat.view(torch.uint8).numpy())
+        octets: Any = flat.view(torch.uint8).numpy()
+        made.update(octets)
     return made.hexdigest()
 
 

@@ -181,6 +181,8 @@ class Writer:
                     self._urgent = False
                     self._not_before = self._clock() + _AGAIN
                 self._changed.notify_all()
+            # What waits for the next ones must not keep these in memory.
+            batch = ()
 
     def _try(self, batch: Sequence[Entry]) -> int | None:
         """Bytes written; None if they could not be."""
