@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from carryon_core.notifications import Counts, Notification, Notify
 from carryon_kube.client import Client
@@ -112,6 +114,15 @@ def test_what_an_answer_means(
     assert result in judged[1]
 
 
+@given(
+    st.integers(100, 999), st.one_of(st.none(), st.text(), st.from_regex(r"[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} [0-9]+"))
+)
+def test_no_answer_is_without_a_meaning(status: int, after: str | None) -> None:
+    end, result, wait = judge(status, after, NOW)
+    assert result.startswith(f"HTTP {status}")
+    assert wait is None or (end is DeliveryEnd.FAILED and wait >= 0)
+
+
 async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
     receiver.answers.append((302, {"Location": receiver.url("/elsewhere")}))
     attempt = await post(receiver.url())
@@ -135,7 +146,7 @@ async def test_this_machine_is_not_told_by_whatever_name(receiver: Receiver, hos
 
     attempt = await post(receiver.url(host=host), allowed=parse(["10.0.0.0/8"]), look_up=look_up)
     assert attempt.end is DeliveryEnd.GIVEN_UP, attempt.result
-    assert "--notify-allow" in attempt.result or "write addresses out" in attempt.result
+    assert "--notify-allow" in attempt.result or "write names and addresses out" in attempt.result
     assert receiver.received == []
 
 
@@ -189,6 +200,21 @@ async def test_a_secret_that_may_not_be_read_is_tried_again(receiver: Receiver) 
         attempt = await sender.post(JOB, delivery(receiver.url(), signingSecret={"name": "hook", "key": "key"}))
     assert attempt.end is DeliveryEnd.FAILED
     assert attempt.result.startswith("its Secret cannot be read: ")
+
+
+async def test_what_a_name_leads_to_inside_is_not_told(receiver: Receiver) -> None:
+    def look_up(name: str, port: int) -> list[tuple[int, str]]:
+        return [(socket.AF_INET, "10.1.2.3")]
+
+    attempt = await post(receiver.url(host="database.internal.example"), look_up=look_up)
+    assert attempt.result == (
+        "database.internal.example leads to a private address that this operator's --notify-allow does not hold"
+    )
+
+
+async def test_a_name_that_cannot_be_is_given_up() -> None:
+    attempt = await post(f"https://{'a' * 70}.example/")
+    assert attempt.end is DeliveryEnd.GIVEN_UP, attempt.result
 
 
 async def test_a_port_that_cannot_be_is_given_up() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from carryon_core.notifications import pending, webhooks
 from carryon_operator.jobs import JobCache, key_of
 from carryon_operator.plan.model import DeliveryAttempt, DeliveryEnd
-from carryon_operator.plan.notifying import Delivery, due
+from carryon_operator.plan.notifying import PATIENCE, Delivery, due
 
 AT_ONCE: Final = 16
 """Attempts at a time."""
@@ -213,7 +213,7 @@ class Notifier:
                 "the operator failed: see its log",
             )
         if attempt.wait is not None:
-            self._quieten(delivery.hook.url, attempt.at + attempt.wait)
+            self._quieten(delivery.hook.url, attempt.at + min(attempt.wait, PATIENCE))
         return attempt
 
     def _quieten(self, url: str, until: float) -> None:

@@ -122,8 +122,8 @@ class Sender:
                 return judge(answer.status, answer.headers.get("Retry-After"), self._clock())
         except TimeoutError:
             raise
-        except aiohttp.InvalidURL:
-            return DeliveryEnd.GIVEN_UP, "the url has no host that there can be: write addresses out", None
+        except (aiohttp.InvalidURL, UnicodeError):
+            return DeliveryEnd.GIVEN_UP, "the url has no host that there can be: write names and addresses out", None
         except (aiohttp.ClientError, OSError) as error:
             if (refused := route.refusal()) is not None:
                 return DeliveryEnd.GIVEN_UP, refused, None
@@ -219,16 +219,18 @@ class _Route:
         self._allowed = allowed
         self._proxy = proxy
         self._host = host
-        self._refused: list[str] = []
+        self._refused = False
         self._permitted = False
         address = literal(host)
         if proxy is not None:
             # Where a name leads is the proxy's affair, but not what its own machine is.
             local = host.rstrip(".").lower()
-            if local == "localhost" or local.endswith(".localhost"):
-                self._refused.append(host)
-            elif address is not None and not allowed.permits(address, host):
-                self._refused.append(str(address))
+            if (
+                local == "localhost"
+                or local.endswith(".localhost")
+                or (address is not None and not allowed.permits(address, host))
+            ):
+                self._refused = True
 
     def socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for an address that is about to be connected to.
@@ -238,8 +240,8 @@ class _Route:
         """
         family, kind, proto, _, where = info
         if self._proxy is None and not self._allowed.permits(ipaddress.ip_address(where[0]), self._host):
-            self._refused.append(where[0])
-            raise OSError(f"{where[0]} is not allowed")
+            self._refused = True
+            raise OSError("not allowed")
         self._permitted = True
         return socket.socket(family, kind, proto)
 
@@ -247,10 +249,8 @@ class _Route:
         """Why nothing may be sent there; None where something was connected to, or nothing tried yet."""
         if not self._refused or self._permitted:
             return None
-        return (
-            f"{self._refused[0]} is a private address or one of this cluster's own, and this operator's --notify-allow"
-            " does not hold it"
-        )
+        # Not which address it is: what names lead to inside is not for everybody.
+        return f"{self._host} leads to a private address that this operator's --notify-allow does not hold"
 
 
 class _Resolver(AbstractResolver):
@@ -291,6 +291,6 @@ class _Resolver(AbstractResolver):
 
 
 def _look_up(host: str, port: int) -> list[tuple[int, str]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A link-local address of IPv6 with its scope is of no use here: it is not allowed.
     return [(family, str(where[0])) for family, _, _, _, where in found]
