@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from carryon_api import app, config
+from carryon_kube.connection import ConfigError, load
 
 _GRACE_SECONDS = 2
 """For requests that are under way when the process is told to stop; open event streams are cut off after it."""
