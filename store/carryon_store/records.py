@@ -80,6 +80,26 @@ def put_log(store: Store, prefix: str, pod_uid: str, text: str) -> str:
     return key
 
 
+def get_file_digests(store: Store, namespace: str, job: str) -> dict[str, str]:
+    """Uri -> SHA-256 of the files that a job's parameters name, as the operator saw them last; empty where it kept none.
+
+    Raises:
+        StoreError: The bucket does not say.
+    """
+    try:
+        kept = json.loads(store.get(layout.files_key(namespace, job)))
+    except (NotFound, ValueError, RecursionError):
+        return {}
+    if not isinstance(kept, dict):
+        return {}
+    # (etag, digest) of each: what somebody damaged counts as not there.
+    return {
+        uri: content[1]
+        for uri, content in kept.items()
+        if isinstance(content, list) and len(content) == 2 and isinstance(content[1], str)
+    }
+
+
 def _put(store: Store, key: str, content: bytes, content_type: str) -> None:
     with suppress(Conflict):  # The name is a digest of the content: who was first wrote the same.
         store.put(key, content, content_type=content_type, only_if_absent=True)
