@@ -12,16 +12,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
 from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from carryon_core import layout
+from carryon_core.attempts import AttemptRecord
 from carryon_core.done import Done
 from carryon_core.errors import SpecError
 from carryon_core.resolve import ResolvedJob, file_uris, resolve
 from carryon_jobs.errors import NotPossible, OutOfReach, Unknown
 from carryon_jobs.job import Job, standing_of
-from carryon_store import NotFound, Store, StoreError
+from carryon_store import NotFound, Store, StoreError, TooLarge
 from carryon_store.records import get_file_digests
 from carryon_store.units import read_done
 
@@ -30,6 +35,10 @@ UNITS_KEPT: Final = 400_000
 DONE_KEPT: Final = 20_000
 ASK_AGAIN: Final = 60.0
 """Seconds after which a done.json that was read is asked for its ETag."""
+ATTEMPTS_MOST: Final = 20
+"""Attempts of one unit that are shown."""
+ACCOUNT_LONGEST: Final = 64 * 1024
+LISTED_MOST: Final = 1_000
 V = TypeVar("V")
 
 
@@ -133,6 +142,7 @@ class Made:
         self._resolved: Recent[ResolvedJob] = Recent(UNITS_KEPT)
         self._standing: Recent[ResolvedJob] = Recent(UNITS_KEPT)
         self._done: Recent[_Read] = Recent(DONE_KEPT)
+        self._reasons: Recent[tuple[float, str]] = Recent(DONE_KEPT)
 
     def resolved(self, job: Job) -> ResolvedJob:
         """A job's units, with the files that they name as the operator saw them last: none is looked at here.
@@ -226,6 +236,22 @@ class Made:
             raise OutOfReach(str(error)) from None
         return known.done
 
+    def reason(self, store: Store, prefix: str) -> str:
+        """Why the newest attempt at a unit failed, as far as that was kept; looked up once a minute at most."""
+        key = (store.uri, prefix)
+        now = self._clock()
+
+        def find_out() -> tuple[float, str]:
+            kept = [each for each in attempts(store, prefix) if each.account is not None]
+            told = kept[0].account if kept else None
+            return now, "" if told is None else f"{told.reason}: {told.message}"
+
+        known = self._reasons.get(key, find_out)
+        if now - known[0] > ASK_AGAIN:
+            self._reasons.drop(key)
+            known = self._reasons.get(key, find_out)
+        return known[1]
+
     def forget(self, store: Store, prefix: str) -> None:
         """Read a unit's done.json again when it is asked for next: what it names is not there."""
         self._done.drop((store.uri, prefix))
@@ -237,6 +263,68 @@ class Made:
         if not isinstance(done, Done):
             raise NotFound(f"{store.uri}/{prefix}{layout.DONE} does not say anything")
         return _Read(done, etag, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the bucket keeps of an attempt that failed.
+
+    Attributes:
+        written: When that was.
+        account: How it ended; None where that can't be read.
+        log: Whether its last lines are there.
+    """
+
+    pod_uid: str
+    written: datetime
+    account: AttemptRecord | None
+    log: bool
+
+
+def attempts(store: Store, prefix: str, most: int = ATTEMPTS_MOST) -> list[Kept]:
+    """The attempts at a unit that failed, the newest first.
+
+    Raises:
+        OutOfReach: The bucket does not answer, or refuses.
+    """
+    try:
+        found = {info.key: info for info in islice(store.list(layout.attempts_prefix(prefix)), LISTED_MOST)}
+        newest: dict[str, datetime] = {}
+        for key, info in found.items():
+            uid = key.rpartition("/")[2].rpartition(".")[0]
+            newest[uid] = max(info.modified, newest.get(uid, info.modified))
+        uids = sorted(newest, key=lambda uid: newest[uid], reverse=True)[:most]
+        return [
+            Kept(
+                uid,
+                newest[uid],
+                _account(store, prefix, uid) if layout.attempt_key(prefix, uid) in found else None,
+                layout.attempt_log_key(prefix, uid) in found,
+            )
+            for uid in uids
+        ]
+    except StoreError as error:
+        raise OutOfReach(str(error)) from None
+
+
+def _account(store: Store, prefix: str, uid: str) -> AttemptRecord | None:
+    try:
+        return AttemptRecord.model_validate_json(store.get(layout.attempt_key(prefix, uid), max_bytes=ACCOUNT_LONGEST))
+    except (NotFound, TooLarge, ValidationError):
+        return None
+
+
+def previews(store: Store, prefix: str) -> list[str]:
+    """Names of a unit's previews, in order of the sections.
+
+    Raises:
+        OutOfReach: The bucket does not answer, or refuses.
+    """
+    try:
+        keys = [info.key for info in islice(store.list(layout.previews_prefix(prefix)), LISTED_MOST)]
+    except StoreError as error:
+        raise OutOfReach(str(error)) from None
+    return [key.rpartition("/")[2] for key in keys if layout.section_of(key) is not None]
 
 
 def segment(item: str, index: int) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from carryon_core import layout
+from carryon_core.attempts import AttemptRecord
 from carryon_core.messages import Assignment, AssignmentPointer
 from carryon_store.errors import Conflict, NotFound, StoreError, TooLarge
 from carryon_store.protocol import JSON_TYPE, Store
@@ -80,8 +81,20 @@ def put_log(store: Store, prefix: str, pod_uid: str, text: str) -> str:
     return key
 
 
+def put_attempt(store: Store, prefix: str, attempt: AttemptRecord) -> None:
+    """Keep what became of an attempt at a unit.
+
+    Args:
+        store: The bucket.
+        prefix: Of the unit, see `layout.unit_prefix`.
+        attempt: That failed.
+    """
+    content = attempt.model_dump_json(by_alias=True, exclude_none=True).encode()
+    store.put(layout.attempt_key(prefix, attempt.pod_uid), content, content_type=JSON_TYPE)
+
+
 def get_file_digests(store: Store, namespace: str, job: str) -> dict[str, str]:
-    """Uri -> SHA-256 of the files that a job's parameters name, as the operator saw them last; empty where it kept none.
+    """Uri -> SHA-256 of the files that a job's parameters name, as the operator saw them last.
 
     Raises:
         StoreError: The bucket does not say.

@@ -14,6 +14,13 @@ UNKNOWN: Final = "application/octet-stream"
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.IGNORECASE)
 _TEXT: Final = ("text/", "application/json", "application/jsonl")
 SANDBOX: Final = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src 'self'"
+_PREVIEWS: Final = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+}
 _FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]')
 """What no file name may hold, on one system or another."""
 _LONGEST: Final = 180
@@ -25,6 +32,11 @@ def content_type(told: str) -> str:
     if not _TYPE.fullmatch(kind):
         return UNKNOWN
     return f"{kind}; charset=utf-8" if kind.startswith(_TEXT) else kind
+
+
+def kind_of(name: str) -> str:
+    """The MIME type that a preview's name promises."""
+    return _PREVIEWS.get(name.rpartition(".")[2].lower(), UNKNOWN)
 
 
 def guarded(kind: str, *, immutable: bool) -> dict[str, str]:

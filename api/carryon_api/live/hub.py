@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
 from carryon_api.live import sse
 from carryon_api.live.feed import Entry, Feed
 from carryon_api.live.view import Expired, Unanswered, View
+from carryon_api.records import JobRecord
 
 PACE: Final = 0.1
 """Seconds between two batches, at least."""
@@ -38,32 +39,8 @@ JobKey = tuple[str, str]
 log = logging.getLogger(__name__)
 
 
-class Record(Protocol):
-    """A job as the cluster's cache has it."""
-
-    @property
-    def uid(self) -> str:
-        """Of the job."""
-        ...
-
-    @property
-    def namespace(self) -> str:
-        """Of the job."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Of the job."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """Its resourceVersion."""
-        ...
-
-
-Describe = Callable[[Any], dict[str, Any]]
-"""A job's record as JSON."""
+Describe = Callable[[JobRecord], bytes]
+"""A job as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +51,7 @@ class Change:
     namespace: str
     name: str
     version: int
-    record: Record | None
+    record: JobRecord | None
 
 
 @dataclass(eq=False)
@@ -101,6 +78,7 @@ class Page:
     """One open page: where it is.
 
     Attributes:
+        owner: Whose it is.
         reviewed: When its reader's rights were last known.
         next_review: When they are looked at again.
         position: In the feed; None: it is to begin with everything.
@@ -108,6 +86,7 @@ class Page:
     """
 
     view: View
+    owner: Hashable
     reviewed: float
     next_review: float
     position: int | None = None
@@ -123,7 +102,7 @@ class Hub:
         self,
         describe: Describe,
         describe_status: Describe,
-        record_of: Callable[[str, str], Record | None],
+        record_of: Callable[[str, str], JobRecord | None],
         *,
         clock: Callable[[], float],
         ordered: bool = True,
@@ -160,16 +139,20 @@ class Hub:
         """Pages that are open."""
         return len(self._pages)
 
+    def pages_of(self, owner: Hashable) -> int:
+        """Pages that one reader has open."""
+        return sum(page.owner == owner for page in self._pages)
+
     @property
     def watched(self) -> Mapping[JobKey, int]:
         """Jobs that somebody looks at closely, each with a number of its own since somebody began to."""
         return {job: topic.number for job, topic in self._topics.items()}
 
-    def changed(self, record: Record) -> None:
+    def changed(self, record: JobRecord) -> None:
         """A job is new or has another state."""
         self._note(record, gone=False)
 
-    def removed(self, record: Record) -> None:
+    def removed(self, record: JobRecord) -> None:
         """A job is gone."""
         self._note(record, gone=True)
 
@@ -187,7 +170,7 @@ class Hub:
         self._stirred.set()
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams, now and later."""
         self._closing = True
         self._wake()
 
@@ -203,15 +186,16 @@ class Hub:
             # While there is much to do, half of the time is left to those who take it from us.
             await asyncio.sleep(max(PACE, self._clock() - began))
 
-    async def stream(self, view: View, last_id: str = "") -> AsyncGenerator[bytes, None]:
+    async def stream(self, view: View, last_id: str = "", owner: Hashable = None) -> AsyncGenerator[bytes, None]:
         """Everything that one page is told, from the beginning or from its last event's id.
 
         Args:
             view: Reviewed once already.
             last_id: Of the last event that the page got, from this replica or another.
+            owner: Whose page it is.
         """
         now = self._clock()
-        page = Page(view, reviewed=now, next_review=now + REVIEW_SECONDS)
+        page = Page(view, owner, reviewed=now, next_review=now + REVIEW_SECONDS)
         topic = self._enter(page)
         try:
             await self._digest()
@@ -236,7 +220,10 @@ class Hub:
         finally:
             self._leave(page)
 
-    def _note(self, record: Record, *, gone: bool) -> None:
+    def _note(self, record: JobRecord, *, gone: bool) -> None:
+        if self._ordered and not record.version.isdecimal():
+            log.warning("resourceVersions are no numbers here: pages that come back begin again")
+            self._ordered = False
         if self._ordered:
             version = int(record.version)
             # Only what was watched, and not listed, is later than every deletion before the list. A deletion comes
@@ -267,7 +254,7 @@ class Hub:
             self.feed.remove(change.uid, change.version, sse.event("deleted", orjson.dumps(left)))
             return
         try:
-            data = orjson.dumps(self._describe(change.record))
+            data = self._describe(change.record)
             frame = sse.event("job", data)
             self.feed.put(change.uid, change.namespace, change.name, change.version, frame, data)
             topic = self._topics.get((change.namespace, change.name))
@@ -277,8 +264,8 @@ class Hub:
             # One job that nobody foresaw must not keep all others from the pages.
             log.exception("%s/%s can't be shown: going on without it", change.namespace, change.name)
 
-    def _tell_status(self, topic: Topic, record: Record) -> None:
-        topic.status = sse.event("status", orjson.dumps(self._describe_status(record)))
+    def _tell_status(self, topic: Topic, record: JobRecord) -> None:
+        topic.status = sse.event("status", self._describe_status(record))
         topic.status_number += 1
 
     def _enter(self, page: Page) -> Topic | None:
@@ -379,7 +366,7 @@ def _pieces(entries: Sequence[Entry], identity: str) -> list[bytes]:
 
 
 def _snapshot(entries: Sequence[Entry], identity: str) -> Iterator[bytes]:
-    """All jobs as one event, in pieces made as they are taken: pages that come one by one share nothing but the jobs."""
+    """All jobs as one event, in pieces made as they are taken: pages that come at other times share only the jobs."""
     known = f"id: {identity}\n" if identity else ""
     frames = [b'event: snapshot\n%bdata: {"jobs":[' % known.encode()]
     for number, entry in enumerate(entries):

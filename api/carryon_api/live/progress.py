@@ -11,14 +11,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, Protocol, Self
+from typing import Any, Final, NoReturn, Self
 
 import aiohttp
 from pydantic import ValidationError
 
+from carryon_api.records import PodSummary
 from carryon_core import names
 from carryon_core.messages import Progress, UnitProgress
 
@@ -37,35 +38,6 @@ TELL_LONGEST: Final = 0.7
 
 JobKey = tuple[str, str]
 log = logging.getLogger(__name__)
-
-
-class Pod(Protocol):
-    """A pod as the cluster's cache has it."""
-
-    @property
-    def uid(self) -> str:
-        """Of the pod."""
-        ...
-
-    @property
-    def ip(self) -> str:
-        """Its address, "" while it has none."""
-        ...
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage it works at."""
-        ...
-
-    @property
-    def units(self) -> Sequence[str]:
-        """Ids of the items it was given."""
-        ...
-
-    @property
-    def phase(self) -> str:
-        """As Kubernetes calls it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +61,7 @@ class Reading:
     since: tuple[int, float] | None = None
 
 
-def first_reading(pod: Pod) -> Reading:
+def first_reading(pod: PodSummary) -> Reading:
     """Before a pod was asked: with a single unit, it can only be at that one."""
     return Reading(pod.stage, pod.units[0] if len(pod.units) == 1 else "")
 
@@ -163,7 +135,7 @@ class Asker:
         assert self._session is not None
         await self._session.close()
 
-    async def ask(self, pod: Pod) -> Progress | None:
+    async def ask(self, pod: PodSummary) -> Progress | None:
         """What a pod's worker says; None where it says nothing in time, or nothing that makes sense."""
         assert self._session is not None
         address = self.address(pod)
@@ -183,7 +155,7 @@ class Asker:
             log.debug("pod %s says nothing about its progress: %s", pod.uid, error)
             return None
 
-    def address(self, pod: Pod) -> str | None:
+    def address(self, pod: PodSummary) -> str | None:
         """Where a pod's worker answers; None where it can't, or where we do not ask."""
         if pod.phase != "Running":
             return None
@@ -217,7 +189,7 @@ class Poller:
         self,
         asker: Asker,
         watched: Callable[[], Mapping[JobKey, int]],
-        pods_of: Callable[[JobKey], Iterable[Pod]],
+        pods_of: Callable[[JobKey], Iterable[PodSummary]],
         tell: Callable[[JobKey, dict[str, Any]], None],
         *,
         clock: Callable[[], float],
@@ -262,7 +234,7 @@ class Poller:
         asked = self._asked.get(uid)
         return asked.reading if asked is not None and asked.reading.answered else None
 
-    async def _ask(self, pod: Pod, asked: _Asked) -> None:
+    async def _ask(self, pod: PodSummary, asked: _Asked) -> None:
         told = await self._asker.ask(pod)
         asked.reading, asked.task = reading(asked.reading, told), None
 
