@@ -18,12 +18,38 @@ from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.live.service import Live
-from carryon_api.routes import artifacts, events, health, jobs, session, units
+from carryon_api.measuring import Measurements
+from carryon_api.routes import (
+    actions,
+    analytics,
+    artifacts,
+    batch,
+    events,
+    health,
+    jobs,
+    progress,
+    session,
+    units,
+    validating,
+)
+from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
 
 PAGE: Final = Path(__file__).parent / "page"
-_ROUTERS: Final = (session.router, jobs.router, units.router, artifacts.router, events.router, health.router)
+_ROUTERS: Final = (
+    session.router,
+    jobs.router,
+    progress.router,
+    units.router,
+    artifacts.router,
+    events.router,
+    actions.router,
+    batch.router,
+    validating.router,
+    analytics.router,
+    health.router,
+)
 _DESCRIPTION: Final = """\
 GenerationJobs over HTTP: what `kubectl` and `carryon` do, for pages and programs.
 
@@ -78,17 +104,18 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         async with (
             Client(load(), reload=load, qps=200.0, burst=400, agent="carryon-api") as own,
             Cluster(config, own, public) as cluster,
-            Live(cluster, partial(_status_json, cluster)) as live,
         ):
             app.state.cluster = cluster
-            app.state.live = live
-            yield
+            app.state.measurements = Measurements(cluster)
+            async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
+                yield
 
     return lifespan
 
 
-def _status_json(cluster: Cluster, record: JobRecord) -> bytes:
-    return cluster.summaries.json_of(record)
+async def _status_json(cluster: Cluster, measurements: Measurements, record: JobRecord) -> bytes:
+    told = await progress.status_of(record, cluster, measurements)
+    return told.model_dump_json(by_alias=True).encode()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -100,6 +127,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         body = problems.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= body.pop("$defs", {})
         schemas["ProblemBody"] = body
+        schemas["GenerationJob"] = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {

@@ -56,7 +56,7 @@ class Studio:
             raise ValueError("nobody foresaw this")
         return json.dumps({"name": record.name, "version": record.version}).encode()
 
-    def describe_status(self, record: JobRecord) -> bytes:
+    async def describe_status(self, record: JobRecord) -> bytes:
         return json.dumps({"name": record.name, "status": record.version}).encode()
 
     def change(self, name: str, namespace: str = "ns") -> None:
