@@ -14,15 +14,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from carryon_api import problems
-from carryon_api.cluster import Cluster
+from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.config import Config
 from carryon_api.gate import Gate
-from carryon_api.routes import health, jobs, session
+from carryon_api.live.service import Live
+from carryon_api.routes import artifacts, events, health, jobs, session, units
 from carryon_kube import connection
 from carryon_kube.client import Client
 
 PAGE: Final = Path(__file__).parent / "page"
-_ROUTERS: Final = (session.router, jobs.router, health.router)
+_ROUTERS: Final = (session.router, jobs.router, units.router, artifacts.router, events.router, health.router)
 _DESCRIPTION: Final = """\
 GenerationJobs over HTTP: what `kubectl` and `carryon` do, for pages and programs.
 
@@ -77,11 +78,17 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         async with (
             Client(load(), reload=load, qps=200.0, burst=400, agent="carryon-api") as own,
             Cluster(config, own, public) as cluster,
+            Live(cluster, partial(_status_json, cluster)) as live,
         ):
             app.state.cluster = cluster
+            app.state.live = live
             yield
 
     return lifespan
+
+
+def _status_json(cluster: Cluster, record: JobRecord) -> bytes:
+    return cluster.summaries.json_of(record)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
