@@ -15,7 +15,7 @@ let only = null;
 let resting = 0;
 
 const stream = new Stream({
-  onEvent: (event) => take(event, only),
+  onEvent: (event) => (event.type === "expired" ? look() : take(event, only)),
   onState: (state) => update({ stream: { state, since: current().stream.state === state ? current().stream.since : Date.now() } }),
   mayRetry: look,
 });

@@ -32,6 +32,14 @@ export function toJob({ namespace, name }, ...rest) {
   return `#/${["jobs", namespace, name, ...rest].map(encodeURIComponent).join("/")}`;
 }
 
+/**
+ * How an item is named in an address: by its id, or by ~ and its index where the id would be read as something else.
+ * @param {{item: string, index: number}} unit
+ */
+export function itemKey({ item, index }) {
+  return /^~|\/|^\.{1,2}$/.test(item) ? `~${index}` : item;
+}
+
 /** @param {string} part */
 function decoded(part) {
   try {

@@ -58,7 +58,7 @@
  * @typedef {{name: string, url: string, size: number, contentType: string, sha256: string}} Artifact
  *
  * @typedef {{stage: string, item: string, index: number, state: string, reason: string, artifacts: Artifact[],
- *   progress?: Progress}} Unit
+ *   progress?: Partial<Progress> | null}} Unit
  */
 
 export {};

@@ -30,13 +30,13 @@ export function onSignedOut(callback) {
  * One request.
  * @param {string} method
  * @param {string} path Below /api/v1.
- * @param {{json?: unknown, body?: BodyInit, type?: string, signal?: AbortSignal}} [options]
+ * @param {{json?: unknown, body?: BodyInit, type?: string, accept?: string, signal?: AbortSignal}} [options]
  * @returns {Promise<any>} Parsed JSON, text of another type, or null where there is no content.
  * @throws {Problem}
  */
-export async function request(method, path, { json, body, type, signal } = {}) {
+export async function request(method, path, { json, body, type, accept = "application/json", signal } = {}) {
   /** @type {Record<string, string>} */
-  const headers = { Accept: "application/json, application/problem+json" };
+  const headers = { Accept: `${accept}, application/problem+json` };
   if (method !== "GET") headers["X-Carryon"] = "1";
   if (json !== undefined) headers["Content-Type"] = "application/json";
   else if (type) headers["Content-Type"] = type;
@@ -69,6 +69,17 @@ async function problem(answer) {
   } catch {
     return { detail: `the API answered ${answer.status} ${answer.statusText}`.trim() };
   }
+}
+
+/**
+ * A text at an address that the API gave.
+ * @param {string} url Below the API's address.
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>}
+ * @throws {Problem}
+ */
+export async function textOf(url, signal) {
+  return String((await request("GET", url.replace(new RegExp(`^${BASE}`), ""), { signal, accept: "text/plain" })) ?? "");
 }
 
 /** @param {string} path */

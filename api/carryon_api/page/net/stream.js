@@ -1,6 +1,6 @@
 /** The live events, kept open: an EventSource that is opened anew when it ends, and says when nothing can be heard. */
 
-const TYPES = ["snapshot", "job", "deleted", "status", "progress"];
+const TYPES = ["snapshot", "job", "deleted", "status", "progress", "expired"];
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15000;
 

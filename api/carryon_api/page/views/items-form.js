@@ -44,7 +44,7 @@ function ItemList({ list, onChange }) {
     const name = prompt("Name of the parameter, as templates have it: item.NAME");
     if (name && !names.includes(name)) onChange(list.map((item) => ({ ...item, params: { ...item.params, [name]: "" } })));
   };
-  return html`<div class="scrolls"><table class="items"><thead><tr><th scope="col">Id</th>${names.map((name) => html`<th scope="col" key=${name}>${name}</th>`)}<th></th></tr></thead>
+  return html`<div class="scrolls"><table class="items"><thead><tr><th scope="col">Id</th>${names.map((name) => html`<th scope="col" key=${name}>${name}</th>`)}<td></td></tr></thead>
       <tbody>${list.map((item, index) => html`<tr key=${index}>
         <td><input aria-label=${`Id of item ${index + 1}`} value=${item.id} onInput=${(/** @type {any} */ event) => set(index, ["id"], event.target.value)} /></td>
         ${names.map((name) => html`<td key=${name}><${Param} label=${`${name} of ${item.id}`} value=${item.params?.[name]}

@@ -16,7 +16,7 @@ import { toJob } from "../model/route.js";
 import { ago, between, number, span } from "../model/wording.js";
 import { act, asksFirst, stopWaiting } from "../acting.js";
 import { get, jobPath, Problem } from "../net/api.js";
-import { listenTo } from "../session.js";
+import { listen, listenTo } from "../session.js";
 import { take, useStore } from "../state.js";
 
 /** @param {{namespace: string, name: string, unit?: {stage: string, item: string}}} props */
@@ -27,7 +27,8 @@ export function JobView({ namespace, name, unit }) {
   const summary = useStore((state) => state.feed.jobs.get(key));
   const gone = useGone({ namespace, name }, summary !== undefined);
   const [asking, ask] = useState(/** @type {{id: string, unit?: any} | null} */ (null));
-  useEffect(() => listenTo({ namespace, name }), [key]);
+  // Of a job that is not there nothing can be heard.
+  useEffect(() => (gone ? listen(null) : listenTo({ namespace, name })), [key, gone !== ""]);
   if (gone) return html`<${Gone} name=${name} reason=${gone} />`;
   if (!status || !summary) return html`<main id="main" class="page" tabindex="-1"><p class="empty" role="status">Looking at ${name}…</p></main>`;
   // Between two looks at the whole status the short one is the younger.

@@ -1,27 +1,23 @@
 /** The end of a unit's log, followed while it is written. */
 
 import { html, useEffect, useRef, useState } from "../ui/element.js";
-import { jobPath, Problem, request } from "../net/api.js";
+import { Problem, textOf } from "../net/api.js";
 
 const LINES = 200;
 /** Milliseconds between two looks at a log that is being written. */
 const LOOK_EVERY = 3000;
 
-/**
- * @param {{job: any, unit: {stage: string, item: string}, attempt: number | null, live: boolean}} props
- */
-export function Log({ job, unit, attempt, live }) {
+/** @param {{url: string, live: boolean}} props */
+export function Log({ url, live }) {
   const [text, setText] = useState("");
   const [problem, setProblem] = useState("");
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const leave = new AbortController();
     let timer = 0;
-    const query = new URLSearchParams({ tailLines: `${LINES}`, ...(attempt === null ? {} : { attempt: `${attempt}` }) });
     const look = async () => {
       try {
-        const found = await request("GET", `${jobPath(job, "units", unit.stage, unit.item, "log")}?${query}`, { signal: leave.signal });
-        setText(String(found ?? ""));
+        setText(await textOf(`${url}${url.includes("?") ? "&" : "?"}tailLines=${LINES}`, leave.signal));
         setProblem("");
       } catch (error) {
         if (leave.signal.aborted) return;
@@ -35,7 +31,7 @@ export function Log({ job, unit, attempt, live }) {
       clearTimeout(timer);
       leave.abort();
     };
-  }, [unit.stage, unit.item, attempt, live]);
+  }, [url, live]);
   useEffect(() => {
     const { current } = box;
     if (current) current.scrollTop = current.scrollHeight;

@@ -3,7 +3,7 @@
 import { html, useEffect, useId, useRef, useState } from "../ui/element.js";
 import { moved, useWidth } from "./cards.js";
 import { LABELS, STATES, stateAt } from "../model/units.js";
-import { toJob } from "../model/route.js";
+import { itemKey, toJob } from "../model/route.js";
 import { number, step } from "../model/wording.js";
 
 /** Size of a cell by how many there are. */
@@ -34,7 +34,7 @@ export function UnitMap({ job, stage, states, indexes, pages, progress, openItem
     const found = Math.floor(event.offsetY / cell) * columns + column;
     return column < columns && found < indexes.length ? found : null;
   };
-  const open = () => unit && (location.hash = toJob(job, "units", stage.name, unit.item));
+  const open = () => unit && (location.hash = toJob(job, "units", stage.name, itemKey(unit)));
   const key = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();

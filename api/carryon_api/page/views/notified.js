@@ -1,13 +1,24 @@
 /** Where a job sends word, and what came of the last time. */
 
 import { html } from "../ui/element.js";
+import { useManifest } from "./manifest-of.js";
 import { moment } from "../model/wording.js";
 
-/** @param {{job: any}} props */
+/** @type {Record<string, string>} */
+const STATES = { Pending: "on its way", Delivered: "delivered", GivenUp: "given up" };
+
+/** @param {{job: import("../model/types.js").ProcessStatus}} props */
 export function Notified({ job }) {
-  const told = job.notify ?? [];
-  if (!told.length) return null;
+  const manifest = useManifest(job, (known) => known === null || Boolean(known.spec.notify?.length));
+  const hooks = manifest?.spec.notify ?? [];
+  if (!hooks.length) return null;
+  /** @type {any[]} */
+  const told = manifest.status?.notifications ?? [];
   return html`<section class="fact-box"><h2>Notifications</h2><ul class="failures">
-    ${told.map((/** @type {any} */ each, /** @type {number} */ at) => html`<li key=${at}><span class="muted">${each.url ?? `receiver ${at + 1}`}</span>
-      <p>${[each.event, each.state, moment(each.time)].filter(Boolean).join(", ")}</p>${each.message && html`<p class="muted">${each.message}</p>`}</li>`)}</ul></section>`;
+    ${hooks.map((/** @type {any} */ hook, /** @type {number} */ at) => html`<li key=${at}>
+      <span class="artifact-name">${hook.url}</span>
+      ${told.filter((each) => each.hook === at).map((each) => html`<p key=${each.id}>${each.condition}:
+        ${" "}${STATES[each.state] ?? each.state}${each.attempts > 1 ? `, attempt ${each.attempts}` : ""}
+        ${" "}<span class="muted">${[moment(each.attempted ?? each.time), each.result].filter(Boolean).join(", ")}</span></p>`)}
+      ${!told.some((each) => each.hook === at) && html`<p class="muted">nothing sent yet</p>`}</li>`)}</ul></section>`;
 }

@@ -1,27 +1,18 @@
 /** The settings of a job, as it was written. */
 
 import { html, useEffect, useState } from "../ui/element.js";
-import { complain } from "../acting.js";
-import { get, jobPath } from "../net/api.js";
+import { useManifest } from "./manifest-of.js";
 import { toJob } from "../model/route.js";
 import { bare, summary } from "../model/manifest.js";
 
 /** @param {{job: import("../model/types.js").ProcessStatus}} props */
 export function Settings({ job }) {
   const [open, setOpen] = useState(false);
-  const [manifest, setManifest] = useState(/** @type {any} */ (null));
   const [text, setText] = useState("");
-  const version = job.resourceVersion;
+  const manifest = useManifest(job, () => open);
   useEffect(() => {
-    if (!open) return undefined;
-    const leave = new AbortController();
-    get(jobPath(job), leave.signal).then(async (detail) => {
-      const { dump } = await import("../yaml.js");
-      setManifest(detail.object);
-      setText(dump(bare(detail.object)));
-    }).catch((error) => leave.signal.aborted || complain(error));
-    return () => leave.abort();
-  }, [open, version]);
+    if (manifest) import("../yaml.js").then(({ dump }) => setText(dump(bare(manifest))));
+  }, [manifest]);
   return html`<details class="card settings" onToggle=${(/** @type {any} */ event) => setOpen(event.target.open)}>
     <summary><h2>Settings</h2></summary>
     ${manifest && html`<div class="settings-body">

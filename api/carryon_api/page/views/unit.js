@@ -9,7 +9,7 @@ import { toJob } from "../model/route.js";
 import { LABELS } from "../model/units.js";
 import { exactly, moment, step } from "../model/wording.js";
 import { act } from "../acting.js";
-import { get, jobPath, jobUrl, Problem } from "../net/api.js";
+import { get, jobPath, Problem } from "../net/api.js";
 import { useStore } from "../state.js";
 
 /** Milliseconds between two looks at a unit that is at work. */
@@ -31,7 +31,7 @@ export function UnitPanel({ job, unit, onRedo }) {
     return () => removeEventListener("keydown", leave);
   }, []);
   return html`<aside class="panel" aria-label=${`Unit ${unit.stage} ${unit.item}`}>
-    <header><h2 tabindex="-1" ref=${heading}><span class="muted">${unit.stage}</span> ${unit.item}</h2>
+    <header><h2 tabindex="-1" ref=${heading}><span class="muted">${unit.stage}</span> ${detail?.item ?? unit.item}</h2>
       <a class="plain" href=${back} aria-label="Close this unit"><${Icon} name="cross" /></a></header>
     ${problem && html`<p class="error" role="alert">${problem}</p>`}
     ${!detail && !problem && html`<p class="muted" role="status">Looking…</p>`}
@@ -82,13 +82,13 @@ function Detail({ job, detail, onRedo }) {
       ${active && progress?.secondsPerStep ? html` <span class="muted">${exactly(progress.secondsPerStep)} a step</span>` : ""}</p>
     ${detail.reason && html`<p class=${detail.state === "failed" ? "error reason" : "muted reason"}>${detail.reason}</p>`}
     <div class="panel-actions">
-      ${detail.state === "failed" && html`<button class="button small" onClick=${() => act(job, "retry", { units: [`${detail.stage}/${detail.item}`] })}>
+      ${detail.state === "failed" && html`<button class="button small" onClick=${() => act(job, "retry", { units: [`${detail.stage}/${detail.index}`] })}>
         <${Icon} name="retry" /> Retry this unit</button>`}
       ${job.actions.redo?.possible && html`<button class="button small" onClick=${onRedo}><${Icon} name="redo" /> Redo…</button>`}
     </div>
-    ${active && detail.previews?.map((name) => html`<figure class="artifact preview" key=${name}>
-      <img src=${jobUrl(job, ["units", detail.stage, detail.item, "previews", name], { step: progress?.step ?? 0 })} alt=${`Preview of ${detail.item}`} />
-      <figcaption class="muted">preview</figcaption></figure>`)}
+    ${detail.previews?.map((/** @type {any} */ preview) => html`<figure class="artifact preview" key=${preview.name}>
+      <video src=${preview.url} controls muted preload="metadata" playsinline aria-label=${`Preview ${preview.name}`}></video>
+      <figcaption class="muted">a section that is finished, of a clip that is not</figcaption></figure>`)}
     ${detail.artifacts?.map((/** @type {any} */ artifact) => html`<${Artifact} key=${artifact.sha256 || artifact.name} artifact=${artifact} />`)}
     ${facts.length > 0 && html`<dl class="facts">${facts.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`}
     <${Attempts} job=${job} detail=${detail} />`;
@@ -104,28 +104,30 @@ function factsOf(detail) {
   const { timings = {}, resume } = done;
   /** @type {[string, any][]} */
   const facts = [
-    ["Seed", done.seed], ["Made in", timings.generate && exactly(timings.generate)], ["Loaded in", timings.load && exactly(timings.load)],
+    ["Seed", detail.seed], ["Made in", timings.generate && exactly(timings.generate)], ["Loaded in", timings.load && exactly(timings.load)],
     ["Went on from step", resume?.step || undefined], ["Work saved", resume?.saved ? exactly(resume.saved) : undefined],
-    ["Device", done.device], ["Attempt", done.attempt], ["Finished", moment(done.finished)],
+    ["Computed on", done.device], ["Attempt", done.attempt], ["Finished", moment(done.finished)], ["Outcome", done.outcome === "generated" ? "" : done.outcome],
     ["Model", done.models?.map((/** @type {any} */ each) => each.model).join(", ")],
   ];
-  return facts.filter(([, value]) => value !== undefined && value !== "" && value !== null && value !== 0);
+  for (const [name, value] of Object.entries(detail.params ?? {})) facts.push([name, typeof value === "string" ? value : JSON.stringify(value)]);
+  return facts.filter(([name, value]) => value !== undefined && value !== "" && value !== null && (value !== 0 || name === "Seed"));
 }
 
 /** @param {{job: any, detail: any}} props */
 function Attempts({ job, detail }) {
+  /** @type {any[]} The newest first. */
   const attempts = detail.attempts ?? [];
-  const [chosen, choose] = useState(/** @type {number | null} */ (null));
-  if (!attempts.length && detail.state !== "active") return null;
-  const last = attempts.at(-1)?.attempt ?? null;
-  const shown = chosen ?? last;
+  const [chosen, choose] = useState(/** @type {string | null} */ (null));
+  if (!attempts.length) return null;
+  const shown = attempts.find((each) => each.podUid === chosen) ?? attempts.find((each) => each.log) ?? attempts[0];
   return html`<section class="attempts"><h3>Attempts</h3>
-    <ol>${attempts.map((/** @type {any} */ each) => html`<li key=${each.attempt}>
-      <button type="button" class="attempt" aria-pressed=${shown === each.attempt ? "true" : "false"} onClick=${() => choose(each.attempt)}>
-        <strong>${each.attempt}</strong> <span>${each.state ?? each.outcome ?? ""}</span>
-        <span class="muted">${moment(each.started ?? each.since)}</span>
+    <ol>${attempts.map((each) => html`<li key=${each.podUid}>
+      <button type="button" class="attempt" aria-pressed=${shown === each ? "true" : "false"} onClick=${() => choose(each.podUid)}>
+        <strong>${each.attempt ?? "?"}</strong> <span>${each.reason ? "failed" : each.state}</span>
+        <span class="muted">${moment(each.finished ?? each.started)}</span>
         ${each.reason && html`<span class="attempt-why">${each.reason}${each.message ? `: ${each.message}` : ""}</span>`}
       </button></li>`)}</ol>
-    <${Log} job=${job} unit=${detail} attempt=${shown} live=${detail.state === "active" && (shown === last || shown === null)} />
+    ${shown.log ? html`<${Log} key=${shown.podUid} url=${shown.log} live=${shown.state === "running"} />`
+      : html`<p class="muted">No log: logs are kept of attempts that are at work or failed.</p>`}
   </section>`;
 }
