@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -18,12 +19,39 @@ from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.live.service import Live
-from carryon_api.routes import artifacts, events, health, jobs, session, units
+from carryon_api.measuring import Measurements
+from carryon_api.progress import process_status
+from carryon_api.routes import (
+    actions,
+    analytics,
+    artifacts,
+    batch,
+    events,
+    health,
+    jobs,
+    progress,
+    session,
+    units,
+    validating,
+)
+from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
 
 PAGE: Final = Path(__file__).parent / "page"
-_ROUTERS: Final = (session.router, jobs.router, units.router, artifacts.router, events.router, health.router)
+_ROUTERS: Final = (
+    session.router,
+    jobs.router,
+    progress.router,
+    actions.router,
+    batch.router,
+    validating.router,
+    analytics.router,
+    units.router,
+    artifacts.router,
+    events.router,
+    health.router,
+)
 _DESCRIPTION: Final = """\
 GenerationJobs over HTTP: what `kubectl` and `carryon` do, for pages and programs.
 
@@ -82,13 +110,15 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         ):
             app.state.cluster = cluster
             app.state.live = live
+            app.state.measurements = Measurements(cluster)
             yield
 
     return lifespan
 
 
 def _status_json(cluster: Cluster, record: JobRecord) -> bytes:
-    return cluster.summaries.json_of(record)
+    status = process_status(record, cluster.summaries.of(record), cluster.pods_of(record.uid), {}, {}, time.time())
+    return status.model_dump_json(by_alias=True).encode()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -100,6 +130,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         body = problems.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= body.pop("$defs", {})
         schemas["ProblemBody"] = body
+        schemas["GenerationJob"] = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {
