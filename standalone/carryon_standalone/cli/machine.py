@@ -23,6 +23,7 @@ def up(
 ) -> None:
     """Start the control plane of this machine; Ctrl-C stops it."""
     from carryon_standalone import launch
+    from carryon_standalone.cli import paging
     from carryon_standalone.cli.running import spinner
     from carryon_standalone.home import Home
     from carryon_standalone.supervisor import Options
@@ -33,6 +34,9 @@ def up(
             started = launch.ensure_running(home, options)
         typer.echo(f"the control plane in {home.root} {'is up' if started else 'was up already'}")
         typer.echo(f"export KUBECONFIG={home.kubeconfig}")
+        address = paging.address(home)
+        if address is not None:
+            typer.echo(f"page: {address} (`{home.command('page')}` opens it, and signs in)")
         return
     import asyncio
 
@@ -59,9 +63,29 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr)
 
 
+def page(
+    data: Data = None,
+    show: Annotated[bool, typer.Option("--print", help="Print the address that signs in, and open nothing.")] = False,
+) -> None:
+    """Open the page of this machine's control plane in the browser, signed in."""
+    from carryon_standalone.cli import paging
+    from carryon_standalone.home import Home
+
+    home = Home.of(data)
+    if show:
+        typer.echo(paging.signing_in(home))
+        return
+    address = paging.open_page(home)
+    typer.echo(f"the page is open at {address}")
+
+
 def _welcome(ready: Ready) -> None:
+    from carryon_standalone.cli import paging
+
+    page = f"  page        {paging.signing_in(ready.home)}\n" if ready.page is not None else ""
     typer.echo(
         f"\nCarryon is up at {ready.server}\n"
+        f"{page}"
         f"  artifacts   {ready.output}\n"
         f"  logs        {ready.home.logs}\n\n"
         f"  export KUBECONFIG={ready.home.kubeconfig}\n"
@@ -70,4 +94,4 @@ def _welcome(ready: Ready) -> None:
     )
 
 
-COMMANDS: Final[tuple[Callable[..., Any], ...]] = (up, down)
+COMMANDS: Final[tuple[Callable[..., Any], ...]] = (up, down, page)
