@@ -21,7 +21,7 @@ from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus
 from carryon_jobs.errors import NotPossible, OutOfReach
 from carryon_jobs.view import JobView
-from carryon_store import Credentials, NotFound, Store, StoreError, open_store, place_of
+from carryon_store import Credentials, NotFound, Store, StoreError, Stores, place_of
 from carryon_store.records import get_items
 
 READERS: Final = 16
@@ -120,7 +120,7 @@ class Job:
     @cached_property
     def store(self) -> Store | None:
         """Its bucket; None while nobody knows where it is."""
-        return None if self.config is None else open_store(self.config, self.keys)
+        return None if self.config is None else self._stores.open(self.config, self.keys)
 
     def resolved(self, spec: JobSpec | None = None) -> ResolvedJob:
         """Its units, by its own spec or by another.
@@ -150,19 +150,32 @@ class Job:
             made = stand(resolved, done)
         return made
 
+    def place(self, uri: str) -> tuple[Store, str]:
+        """Where a file lies that a param names: its store, and the key in it.
+
+        Raises:
+            JobError: Nobody knows where its own bucket is.
+            StoreError: The uri names no object.
+        """
+        if self.config is None:
+            raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
+        config, key = place_of(uri, self.config)
+        return self._stores.open(config, self.keys), key
+
+    @cached_property
+    def _stores(self) -> Stores:
+        return Stores()
+
     def _digests(self, spec: JobSpec) -> dict[str, str | None]:
         """SHA-256 of the files that params name, None where one is not there."""
         uris = sorted(file_uris(self.view.namespace, self.view.name, spec, self.rows))
         if not uris:
             return {}
-        config = self.config
-        if config is None:
-            raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
 
         def digest(uri: str) -> str | None:
-            place, key = place_of(uri, config)
+            store, key = self.place(uri)
             try:
-                return open_store(place, self.keys).sha256(key)
+                return store.sha256(key)
             except NotFound:
                 return None
 
