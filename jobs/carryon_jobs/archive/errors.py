@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carryon_jobs.errors import BadRequest, JobError
+from carryon_jobs.errors import BadRequest, JobError, OutOfReach
 
 
 class BadArchive(JobError):
@@ -35,3 +35,7 @@ class NeedsSecrets(BadRequest):
     def __init__(self, message: str, secrets: dict[str, str]) -> None:
         super().__init__(message)
         self.secrets = secrets
+
+
+class Unanswered(OutOfReach):
+    """An API server gave no answer: what was asked may have been done all the same."""

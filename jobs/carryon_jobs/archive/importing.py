@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import groupby, islice
 from typing import Any, Final, Protocol
 
 from carryon_core import layout
-from carryon_core.done import Done, Outcome
+from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
 from carryon_core.resolve import ResolvedJob, file_uris, resolve
 from carryon_core.spec import JOB_NAME_LONGEST, JobSpec
@@ -27,32 +23,27 @@ from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_jobs.archive import members, moving
 from carryon_jobs.archive.checking import Archive
 from carryon_jobs.archive.documents import Object
-from carryon_jobs.archive.errors import BadArchive, NameTaken
-from carryon_jobs.archive.holdings import look
-from carryon_jobs.archive.members import Kind, StageSummary
+from carryon_jobs.archive.errors import BadArchive, NameTaken, Unanswered
+from carryon_jobs.archive.holdings import Holdings, look
+from carryon_jobs.archive.members import StageSummary
 from carryon_jobs.archive.moving import ANNOTATION_IMPORT, Place
+from carryon_jobs.archive.placing import Contents, Placing
 from carryon_jobs.archive.previewing import Preview, preview
-from carryon_jobs.archive.reading import Member
 from carryon_jobs.errors import NotPossible, OutOfReach
-from carryon_store import JSON_TYPE, Slice, Store, StoreError
+from carryon_store import Store, StoreError
 
-_WRITERS: Final = 8
-_BATCH: Final = 64
-"""Units that are written before others are looked at."""
 _NAMES_TRIED: Final = 100
-_OCTETS: Final = "application/octet-stream"
-_TYPES: Final[Mapping[Kind, str]] = {
-    Kind.FIELDS: JSON_TYPE,
-    Kind.SEGMENT: _OCTETS,
-    Kind.SNAPSHOT: "application/x-tar",
-}
 
 
 class Cluster(Protocol):
     """What an import asks of an API server. Blocking."""
 
     def find(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """The job of that name, None if there is none."""
+        """The job of that name, None if there is none.
+
+        Raises:
+            Unanswered: The API server does not answer.
+        """
         ...
 
     def create(self, job: Object, *, dry_run: bool) -> Mapping[str, Any]:
@@ -60,6 +51,7 @@ class Cluster(Protocol):
 
         Raises:
             NameTaken: There is one of that name.
+            Unanswered: Nobody knows what came of it.
         """
         ...
 
@@ -70,20 +62,14 @@ class Plan:
 
     Attributes:
         job: The job as it will be created.
-        units: Folders of units in the archive -> prefix of the unit in the bucket, of those that count there.
-        inputs: SHA-256 of a file in the archive -> the key that it gets.
-        table: Key and content of the job's own items, where they come from data.
-        kept: Digests of files that stay where they are, because a template makes their names.
+        contents: What goes into the bucket.
     """
 
     archive: Archive = field(repr=False)
     place: Place
     store: Store = field(repr=False)
     job: Object = field(repr=False)
-    units: Mapping[str, str] = field(repr=False)
-    inputs: Mapping[str, str] = field(repr=False)
-    table: tuple[str, bytes] | None = field(repr=False)
-    kept: Mapping[str, str] = field(repr=False)
+    contents: Contents = field(repr=False)
     preview: Preview
 
 
@@ -145,20 +131,23 @@ def plan(
             job, spec, resolved, table = other
             left = _left(place, spec, resolved, archive)
     try:
-        standing = _standing(store, resolved, archive)
+        there = look(store, resolved)
         _check_pins(archive, place, store)
     except StoreError as error:
         raise OutOfReach(f"the bucket can't be looked at: {error}") from None
+    standing = _standing(resolved, archive, there)
     units = _units(standing, archive)
     return Plan(
         archive=archive,
         place=place,
         store=store,
         job=job,
-        units=units,
-        inputs={line.sha256: moving.input_key(place, uri, line.sha256) for uri, line in archive.inputs.items()},
-        table=table,
-        kept={uri: archive.inputs[uri].sha256 for uri in left},
+        contents=Contents(
+            units={folder: prefix for folder, prefix in units.items() if prefix not in there.done},
+            inputs=_inputs(archive, place),
+            table=table,
+            kept={uri: archive.inputs[uri].sha256 for uri in left},
+        ),
         preview=_preview(archive, place, standing, units, left, products),
     )
 
@@ -174,14 +163,14 @@ def carry_out(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
         OutOfReach: The bucket does not take it; what was written is removed again.
     """
     cluster.create(plan.job, dry_run=True)
-    writing = _Writing(plan)
+    placing = Placing(plan.archive.reader, plan.contents, plan.place, plan.store)
     try:
-        writing.write()
+        placing.write()
         return _create(plan, cluster)
-    except Lost:
+    except Unanswered:
         raise
     except BaseException as error:
-        left = writing.undo()
+        left = placing.undo()
         if isinstance(error, StoreError):
             raise OutOfReach(f"the bucket does not take it: {error}{left}") from error
         if left:
@@ -189,26 +178,23 @@ def carry_out(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
         raise
 
 
-class Lost(OutOfReach):
-    """Nobody knows whether the job was created."""
-
-
 def _create(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
+    name = plan.place.name
     try:
         return cluster.create(plan.job, dry_run=False)
-    except Exception as error:
+    except Unanswered as error:
         # The answer may have been lost, and not the request.
-        mark = plan.job["metadata"]["annotations"][ANNOTATION_IMPORT]
         try:
-            found = cluster.find(plan.place.namespace, plan.place.name)
-        except Exception:
-            raise Lost(
-                f"nobody knows whether {plan.place.name} was created: {error}; look for it, and import it again if it is"
-                " not there: what is in the bucket already is not sent again"
+            found = cluster.find(plan.place.namespace, name)
+        except Unanswered:
+            raise Unanswered(
+                f"nobody knows whether {name} was created: {error}; look for it, and import it again if it is not"
+                " there: what is in the bucket already is not sent again"
             ) from error
+        mark = plan.job["metadata"]["annotations"][ANNOTATION_IMPORT]
         if found is not None and (found["metadata"].get("annotations") or {}).get(ANNOTATION_IMPORT) == mark:
             return found
-        raise
+        raise OutOfReach(f"{name} could not be created: {error}") from error
 
 
 def taken(place: Place, cluster: Cluster) -> NameTaken:
@@ -228,102 +214,6 @@ def taken(place: Place, cluster: Cluster) -> NameTaken:
     )
 
 
-class _Writing:
-    """What is put into the bucket, and what of it is new."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._store = plan.store
-        self._reader = plan.archive.reader
-        self._lock = threading.Lock()
-        self._new: list[str] = []
-        self._present: dict[str, int] = {}
-
-    def write(self) -> None:
-        """Put everything there that is not.
-
-        Raises:
-            StoreError: The bucket does not take it.
-        """
-        self._present = {info.key: info.size for info in self._store.list(self._plan.place.prefix)}
-        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="import") as writers:
-            tasks = self._tasks()
-            while batch := list(islice(tasks, _BATCH)):
-                for done in writers.map(lambda task: task(), batch):
-                    del done
-        if self._plan.table is not None:
-            key, content = self._plan.table
-            self._put(key, content, "application/jsonl")
-        if self._plan.kept:
-            self._keep_digests()
-
-    def undo(self) -> str:
-        """Remove what is new; what is to be said where that fails."""
-        try:
-            for key in self._new:
-                self._store.delete(key)
-        except StoreError as error:
-            where = f"{self._store.uri}/{self._plan.place.prefix}"
-            return f"; what was written below {where} could not be removed: {error}"
-        return ""
-
-    def _tasks(self) -> Iterator[Callable[[], None]]:
-        """What is to be written: single files, and units as a whole."""
-
-        def unit(member: Member) -> str:
-            found = members.unit_member(member.name)
-            return found.unit if found is not None else ""
-
-        for folder, group in groupby(self._reader.members(), key=unit):
-            if folder in self._plan.units:
-                yield partial(self._unit, self._plan.units[folder], list(group))
-            elif not folder:
-                for member in group:
-                    digest, pin = members.file_digest(member.name), members.pin_name(member.name)
-                    if digest is not None:
-                        yield partial(self._put_member, self._plan.inputs[digest], member, _OCTETS)
-                    elif pin is not None:
-                        prefix = layout.models_prefix(self._plan.place.namespace, self._plan.place.name)
-                        yield partial(self._put_member, prefix + pin, member, JSON_TYPE)
-
-    def _unit(self, prefix: str, group: list[Member]) -> None:
-        """A unit: all it has, and at last done.json; none of it where there is one already."""
-        if prefix + layout.DONE in self._present:
-            return
-        parts = {found.name: (found, member) for member in group if (found := members.unit_member(member.name))}
-        types: dict[str, str] = {}
-        if layout.DONE in parts:
-            content = self._reader.document(parts[layout.DONE][1], members.DONE_LARGEST)
-            types = {each.key: each.content_type for each in Done.model_validate_json(content).artifacts}
-        for name, (found, member) in parts.items():
-            if found.kind is not Kind.DONE:
-                self._put_member(prefix + name, member, types.get(name) or _TYPES.get(found.kind, _OCTETS))
-        if layout.DONE in parts:
-            self._put(prefix + layout.DONE, content, JSON_TYPE)
-
-    def _put_member(self, key: str, member: Member, content_type: str) -> None:
-        part = self._reader.part(member)
-        body = part if part is not None else self._reader.document(member, members.DONE_LARGEST)
-        self._put(key, body, content_type)
-
-    def _put(self, key: str, body: bytes | Slice, content_type: str) -> None:
-        size = body.size if isinstance(body, Slice) else len(body)
-        if self._present.get(key) == size:
-            return
-        if key not in self._present:
-            with self._lock:
-                self._new.append(key)
-        self._store.put(key, body, content_type=content_type)
-
-    def _keep_digests(self) -> None:
-        """Write down what files hold that stay where they are, in case they can't be had where the job goes."""
-        key = layout.files_key(self._plan.place.namespace, self._plan.place.name)
-        known = {uri: ["", sha256] for uri, sha256 in self._plan.kept.items()}
-        if key not in self._present:
-            self._new.append(key)
-        self._store.put(key, json.dumps(known).encode(), content_type=JSON_TYPE)
-
-
 def _table(archive: Archive, place: Place, uris: Mapping[str, str], *, texts: bool) -> tuple[str, bytes] | None:
     """Key and content of the items, where they come from data."""
     if archive.spec.items.from_ is None:
@@ -331,6 +221,14 @@ def _table(archive: Archive, place: Place, uris: Mapping[str, str], *, texts: bo
     rows = [(item, moving.with_uris(params, uris, texts=texts)) for item, params in archive.rows]
     content = moving.table(rows)
     return moving.items_key(place, hashlib.sha256(content).hexdigest()), content
+
+
+def _inputs(archive: Archive, place: Place) -> dict[str, tuple[str, ...]]:
+    """SHA-256 of each file -> the keys that it gets: one content may have had several names."""
+    made: dict[str, set[str]] = {}
+    for uri, line in archive.inputs.items():
+        made.setdefault(line.sha256, set()).add(moving.input_key(place, uri, line.sha256))
+    return {digest: tuple(sorted(keys)) for digest, keys in made.items()}
 
 
 def _left(place: Place, spec: JobSpec, resolved: ResolvedJob, archive: Archive) -> list[str]:
@@ -349,9 +247,8 @@ def _same(one: ResolvedJob, other: ResolvedJob) -> bool:
     )
 
 
-def _standing(store: Store, resolved: ResolvedJob, archive: Archive) -> Standing:
+def _standing(resolved: ResolvedJob, archive: Archive, there: Holdings) -> Standing:
     """The job, with what the archive brings and what lies there already, from an earlier job of its name."""
-    there = look(store, resolved)
     known = {facts.fingerprint: facts.unit for facts in there.done.values()}
     known |= {fingerprint: DoneUnit(outcome) for fingerprint, outcome in archive.done.values()}
     return stand(resolved, known)
@@ -386,8 +283,8 @@ def _check_pins(archive: Archive, place: Place, store: Store) -> None:
             theirs = {}
         if not isinstance(theirs, dict) or theirs.get("commit") != ours["commit"]:
             raise NotPossible(
-                f"{store.uri}/{place.prefix} is of an earlier job of that name, for which model {ours['model']} is another"
-                " commit: give this one another name"
+                f"{store.uri}/{place.prefix} is of an earlier job of that name, for which model {ours['model']} is"
+                " another commit: give this one another name"
             )
 
 
@@ -408,8 +305,8 @@ def _preview(
         )
     if left:
         notes.append(
-            f"{len(left)} files are named by templates and stay where they are, such as {min(left)}: units that are still"
-            " to be made of them must be able to read them there"
+            f"{len(left)} files are named by templates and stay where they are, such as {min(left)}: units that are"
+            " still to be made of them must be able to read them there"
         )
     kept = [folder for folder in archive.kept if folder in units]
     stages = []
