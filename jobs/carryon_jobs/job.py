@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -19,6 +19,7 @@ from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus
+from carryon_jobs.destinations import Rules, data_place, destination
 from carryon_jobs.errors import NotPossible, OutOfReach
 from carryon_jobs.view import JobView
 from carryon_store import Credentials, NotFound, Store, StoreError, Stores, place_of
@@ -39,10 +40,14 @@ class Job:
     Attributes:
         raw: As the API server gives it.
         secrets: Reads Secrets of its namespace, for the keys of its bucket.
+        rules: Which buckets may be opened here; None: whichever it names, as is right for its owner's own command.
+        stores: Opens buckets; one for many jobs shares its connections between them.
     """
 
     raw: Mapping[str, Any]
     secrets: Secrets
+    rules: Rules | None = None
+    stores: Stores = field(default_factory=Stores)
 
     @cached_property
     def view(self) -> JobView:
@@ -54,7 +59,7 @@ class Job:
         """Its spec.
 
         Raises:
-            CommandError: It is of another version of Carryon.
+            JobError: It is of another version of Carryon.
         """
         return _parsed(JobSpec, self.raw["spec"], self.view.name)
 
@@ -111,7 +116,18 @@ class Job:
 
     @cached_property
     def config(self) -> StoreConfig | None:
-        """Where its bucket is; None while nobody knows."""
+        """Where its bucket is; None while nobody knows.
+
+        Raises:
+            NotPossible: It may not be opened here.
+        """
+        if self.rules is not None:
+            if self.spec.output is None and self.view.output is None:
+                return None
+            try:
+                return destination(self.view.namespace, self.spec, self.status.resolved.output, self.rules)
+            except SpecError as error:
+                raise NotPossible(f"{self.view.name}: {error.message}") from None
         if self.spec.output is not None:
             output = self.spec.output
             return StoreConfig(uri=output.uri, endpoint=output.endpoint, region=output.region)
@@ -120,7 +136,7 @@ class Job:
     @cached_property
     def store(self) -> Store | None:
         """Its bucket; None while nobody knows where it is."""
-        return None if self.config is None else self._stores.open(self.config, self.keys)
+        return None if self.config is None else self.stores.open(self.config, self.keys)
 
     def resolved(self, spec: JobSpec | None = None) -> ResolvedJob:
         """Its units, by its own spec or by another.
@@ -128,11 +144,27 @@ class Job:
         Raises:
             CommandError: It can't be resolved.
         """
-        spec = spec or self.spec
+        if spec is None:
+            return self._own_units
+        return self._resolve(spec)
+
+    @cached_property
+    def _own_units(self) -> ResolvedJob:
+        return self._resolve(self.spec)
+
+    def _resolve(self, spec: JobSpec) -> ResolvedJob:
         try:
             return resolve(self.view.namespace, self.view.name, spec, self.rows, self._digests(spec))
         except SpecError as error:
             raise NotPossible(f"{self.view.name} can't be carried out as written: {error.message}") from None
+
+    def inherit(self, earlier: Job) -> None:
+        """Take over what was worked out for the job as it was earlier, where nothing it depends on has changed."""
+        if _wanted(self.raw) != _wanted(earlier.raw):
+            return
+        for name in ("spec", "ids", "rows", "_own_units"):
+            if name in earlier.__dict__:
+                self.__dict__[name] = earlier.__dict__[name]
 
     @cached_property
     def standing(self) -> Standing:
@@ -159,12 +191,8 @@ class Job:
         """
         if self.config is None:
             raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
-        config, key = place_of(uri, self.config)
-        return self._stores.open(config, self.keys), key
-
-    @cached_property
-    def _stores(self) -> Stores:
-        return Stores()
+        config, key = self._place(uri, self.config)
+        return self.stores.open(config, self.keys), key
 
     def _digests(self, spec: JobSpec) -> dict[str, str | None]:
         """SHA-256 of the files that params name, None where one is not there."""
@@ -184,6 +212,21 @@ class Job:
                 return dict(zip(uris, readers.map(digest, uris), strict=True))
         except StoreError as error:
             raise OutOfReach(f"files of {self.view.name} can't be looked at: {error}") from None
+
+    def _place(self, uri: str, config: StoreConfig) -> tuple[StoreConfig, str]:
+        if self.rules is None:
+            return place_of(uri, config)
+        try:
+            return data_place("a file parameter", uri, self.view.namespace, self.spec, config, self.rules)
+        except SpecError as error:
+            raise NotPossible(f"{self.view.name}: {error.message}") from None
+
+
+def _wanted(raw: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a job's units depend on: its spec, its items and its input files."""
+    items = (raw.get("status") or {}).get("items") or {}
+    metadata = raw["metadata"]
+    return metadata["uid"], metadata.get("generation"), items.get("digest"), items.get("variant")
 
 
 def _parsed(kind: type[M], value: Mapping[str, Any], name: str) -> M:

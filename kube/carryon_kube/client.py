@@ -7,8 +7,9 @@ instead: bounded connections, a bounded rate of writes, retries only where a req
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
@@ -38,6 +40,7 @@ _ATTEMPTS: Final = 4
 _LONGEST_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
+_APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class Client:
         burst: int = 100,
         silence: float = SILENCE_SECONDS,
         agent: str = "carryon-operator",
+        connector: aiohttp.TCPConnector | None = None,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -85,11 +90,15 @@ class Client:
             burst: Writes that may follow each other at once.
             silence: Seconds without a byte after which a watch is given up.
             agent: Who we are, for the server's audit log.
+            connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
+            headers: Sent with every request, such as whom we act for.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
         self._agent = agent
-        self._connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
+        self._headers = tuple(headers)
+        self._own_connector = connector is None
+        self._connector = connector or connector_of(connection)
         self._authorization = Authorization(connection, reload or (lambda: connection))
         self._session = self.session()
         self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
@@ -101,7 +110,7 @@ class Client:
             connector=self._connector,
             connector_owner=False,
             middlewares=(self._authorization,),
-            headers={"User-Agent": self._agent, "Accept": _JSON},
+            headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
         )
@@ -110,8 +119,21 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def acting_as(self, headers: Iterable[tuple[str, str]]) -> Client:
+        """A client with the same rights and connections that sends further headers, such as whom it acts for."""
+        made = copy.copy(self)
+        made._headers = (*self._headers, *headers)
+        made._own_connector = False
+        made._session = made.session()
+        return made
+
+    async def close(self) -> None:
+        """Close the connections, but for those that are shared."""
         await self._session.close()
-        await self._connector.close()
+        if self._own_connector:
+            await self._connector.close()
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
         """An object."""
@@ -157,14 +179,69 @@ class Client:
         async with await self._open("GET", resource.path(namespace), params=params, limits=limits) as response:
             yield _events(response)
 
-    async def create(self, resource: Resource, body: Mapping[str, Any], *, namespace: str | None = None) -> Body:
+    async def create(
+        self,
+        resource: Resource,
+        body: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        strict: bool = False,
+        dry_run: bool = False,
+        manager: str = "",
+    ) -> Body:
         """Create an object; as it was stored.
+
+        Args:
+            resource: Its kind.
+            body: The object.
+            namespace: Where to.
+            strict: Refuse fields that its kind does not have, instead of dropping them.
+            dry_run: Only have it checked, with all that a server does before it stores anything.
+            manager: Who the fields belong to, instead of the first part of our agent's name.
 
         Raises:
             AlreadyExists: There is one of that name: perhaps this one, if the answer to the first attempt was lost.
         """
         named = "name" in body.get("metadata", {})
-        return await self._json("POST", resource.path(namespace), body=body, repeatable=named)
+        params = _write_params(strict=strict, dry_run=dry_run, manager=manager)
+        return await self._json("POST", resource.path(namespace), params=params, body=body, repeatable=named)
+
+    async def update(
+        self,
+        resource: Resource,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        strict: bool = False,
+    ) -> Body:
+        """Put a whole object in the place of the one that is there; as it was stored.
+
+        Raises:
+            Conflict: The object has another resourceVersion than `body`.
+        """
+        return await self._json("PUT", resource.path(namespace, name), params=_write_params(strict=strict), body=body)
+
+    async def apply(
+        self,
+        resource: Resource,
+        name: str,
+        body: Mapping[str, Any],
+        *,
+        namespace: str | None = None,
+        manager: str,
+        strict: bool = False,
+        dry_run: bool = False,
+    ) -> Body:
+        """Server-side apply, also of fields that others own; as it was stored, or would be (see `create`)."""
+        return await self._json(
+            "PATCH",
+            resource.path(namespace, name),
+            params={**_write_params(strict=strict, dry_run=dry_run, manager=manager), "force": "true"},
+            body=body,
+            content_type=_APPLY_PATCH,
+            repeatable=True,
+        )
 
     async def patch(
         self,
@@ -280,6 +357,19 @@ class Client:
                 async with response:
                     raise from_answer(response.status, await response.read(), response.headers)
         return response
+
+
+def connector_of(connection: Connection) -> aiohttp.TCPConnector:
+    """Connections to a server, inside a running event loop."""
+    return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
+
+
+def _write_params(*, strict: bool = False, dry_run: bool = False, manager: str = "") -> dict[str, str]:
+    return {
+        **({"fieldValidation": "Strict"} if strict else {}),
+        **({"dryRun": "All"} if dry_run else {}),
+        **({"fieldManager": manager} if manager else {}),
+    }
 
 
 @contextmanager

@@ -42,12 +42,13 @@ class Connection:
     proxy: str | None = None
 
 
-def load(kubeconfig: str | None = None) -> Connection:
+def load(kubeconfig: str | None = None, *, credentials: bool = True) -> Connection:
     """The connection as configured now. Blocking: reads files, and may run a credential plugin.
 
     Args:
         kubeconfig: Path, or several with the system's separator, as in KUBECONFIG. Without it: the pod's service
             account, or else ~/.kube/config.
+        credentials: False leaves them out, a client certificate too: for requests that others answer for.
 
     Raises:
         ConfigError: None of them can be used.
@@ -59,6 +60,8 @@ def load(kubeconfig: str | None = None) -> Connection:
             loaders.load_incluster_config(client_configuration=configuration)
         else:
             loaders.load_kube_config(kubeconfig, client_configuration=configuration, persist_config=False)
+        if not credentials:
+            configuration.cert_file = configuration.key_file = None
         tls = _tls(configuration)
     except (kubernetes.config.ConfigException, yaml.YAMLError, OSError, ValueError) as error:
         wrong = " ".join(str(error).split()).rstrip(".")
@@ -67,7 +70,9 @@ def load(kubeconfig: str | None = None) -> Connection:
         ) from error
     # The loaders keep the line break that a token file may end with, and HTTP refuses it.
     header = (configuration.get_api_key_with_prefix("BearerToken") or "").strip()
-    return Connection(configuration.host.rstrip("/"), tls, header or None, configuration.proxy)
+    return Connection(
+        configuration.host.rstrip("/"), tls, header if header and credentials else None, configuration.proxy
+    )
 
 
 def _tls(configuration: Any) -> ssl.SSLContext | bool:

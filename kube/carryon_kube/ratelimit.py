@@ -29,10 +29,26 @@ class TokenBucket:
         Returns:
             Seconds until it may be used.
         """
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1.0
-        self._at = now
+        self._fill()
+        self._tokens -= 1.0
         return max(0.0, -self._tokens / self._rate)
+
+    def take(self) -> float:
+        """Take a token if there is one now.
+
+        Returns:
+            0, or the seconds until there will be one: none was taken then.
+        """
+        self._fill()
+        if self._tokens < 1.0:
+            return (1.0 - self._tokens) / self._rate
+        self._tokens -= 1.0
+        return 0.0
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
 
 
 class Backoff:

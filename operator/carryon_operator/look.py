@@ -16,11 +16,11 @@ from carryon_core.messages import StoreConfig
 from carryon_core.resolve import ResolvedJob, file_uris, items_digest, items_text, parse_items, resolve
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
+from carryon_jobs.destinations import data_place
 from carryon_operator.bucket import BucketMemory, lost, made_units
 from carryon_operator.config import Config
 from carryon_operator.files import FileMemory
 from carryon_operator.items import INVALID, REFUSALS, Following, ObjectSource, Source, SourceError, unconfirmed
-from carryon_operator.output import data_place
 from carryon_operator.plan.model import Observation
 from carryon_store import Credentials, NotFound, Store, Stores
 from carryon_store.records import get_items, put_items

@@ -19,6 +19,7 @@ from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus, Phase, StageStatus
+from carryon_jobs.destinations import check_token, credentials, destination
 from carryon_kube.client import Client
 from carryon_kube.errors import ApiError, NotFound
 from carryon_kube.resources import CONFIG_MAPS, SECRETS
@@ -27,7 +28,6 @@ from carryon_operator.config import Config
 from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
-from carryon_operator.output import check_token, credentials, destination
 from carryon_operator.plan.model import Observation, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest

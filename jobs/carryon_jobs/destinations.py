@@ -1,4 +1,8 @@
-"""Where a job's artifacts go and its data may come from: what it names, within what this operator allows."""
+"""Where a job's artifacts go and its data may come from: what it names, within what is allowed here.
+
+Operator and API both ask here before they open what a job names: neither may be made to talk, with its own rights or
+from its own place in the network, to what the author of a job can't reach.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from typing import Final
+from pathlib import PurePosixPath
+from typing import Final, Protocol
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.model_sources import TokenSecret
 from carryon_core.spec import JobSpec
-from carryon_operator.config import Config
 from carryon_store import Credentials, StoreError, place_of
 from carryon_store.opening import folder_of
 
@@ -30,7 +34,23 @@ _METADATA_ADDRESSES: Final = tuple(
 """Of AWS and its kin, by IPv6, of its pod identities, and of Alibaba Cloud."""
 
 
-def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, config: Config) -> StoreConfig:
+class Rules(Protocol):
+    """What an installation allows: settings of operator and API."""
+
+    @property
+    def default_store(self) -> StoreConfig | None:
+        """Where artifacts of jobs go that name no output; None refuses such jobs."""
+
+    @property
+    def file_root(self) -> PurePosixPath | None:
+        """Folder that file:// uris must lie in; None refuses them."""
+
+    @property
+    def ambient_credentials(self) -> bool:
+        """Whether jobs that name no Secret may name any bucket, not only their part of the default store."""
+
+
+def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, rules: Rules) -> StoreConfig:
     """The store of a job.
 
     Args:
@@ -38,16 +58,16 @@ def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, config:
         spec: Of the job.
         resolved_uri: What was filled in before for a job that names no output: it stays fixed. It comes from status,
             which others may write too, so it is looked at like any other.
-        config: Of this operator.
+        rules: Of this installation.
 
     Raises:
         SpecError: The job names no store and there is no default, or one that is not allowed here.
     """
-    output, default = spec.output, config.default_store
+    output, default = spec.output, rules.default_store
     if output is not None:
         uri = output.uri.rstrip("/") if output.uri != "file:///" else output.uri
         store = StoreConfig(uri=uri, endpoint=output.endpoint, region=output.region)
-        _check("spec.output.uri", store, config, namespace, has_keys=output.credentials_secret is not None)
+        _check("spec.output.uri", store, rules, namespace, has_keys=output.credentials_secret is not None)
         return store
     if default is None:
         raise SpecError(
@@ -57,12 +77,12 @@ def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, config:
     if not resolved_uri or resolved_uri == default.uri:
         return default
     store = default.model_copy(update={"uri": resolved_uri})
-    _check("status.resolved.output", store, config, namespace, has_keys=False)
+    _check("status.resolved.output", store, rules, namespace, has_keys=False)
     return store
 
 
 def data_place(
-    field: str, uri: str, namespace: str, spec: JobSpec, output: StoreConfig, config: Config
+    field: str, uri: str, namespace: str, spec: JobSpec, output: StoreConfig, rules: Rules
 ) -> tuple[StoreConfig, str]:
     """Where data lies that a job is made from, such as its items or a photo: the store, and the key in it.
 
@@ -72,7 +92,7 @@ def data_place(
         namespace: Of the job.
         spec: Of the job.
         output: Its store, at whose endpoint and with whose keys buckets are read.
-        config: Of this operator.
+        rules: Of this installation.
 
     Raises:
         SpecError: It names no object, or one that this job may not read.
@@ -83,11 +103,11 @@ def data_place(
         raise SpecError("InvalidSource", f"{field}: {error}") from None
     has_keys = spec.output is not None and spec.output.credentials_secret is not None
     if store.uri.startswith("file:"):
-        _check_folder(field, uri, config, "reads", "SourceNotAllowed")
-    elif config.file_root is None and not has_keys and not config.ambient_credentials:
-        within = _within_default(StoreConfig(uri=uri, endpoint=store.endpoint), config)
+        _check_folder(field, uri, rules, "reads", "SourceNotAllowed")
+    elif rules.file_root is None and not has_keys and not rules.ambient_credentials:
+        within = _within_default(StoreConfig(uri=uri, endpoint=store.endpoint), rules)
         if within is None or len(within) < 2 or within[0] != namespace:
-            default = config.default_store
+            default = rules.default_store
             where = "nowhere" if default is None else f"only {_below(default, namespace)}"
             raise SpecError(
                 "SourceNotAllowed",
@@ -135,15 +155,15 @@ def check_token(secret: Mapping[str, bytes], wanted: TokenSecret) -> None:
         )
 
 
-def _check(field: str, store: StoreConfig, config: Config, namespace: str, *, has_keys: bool) -> None:
+def _check(field: str, store: StoreConfig, rules: Rules, namespace: str, *, has_keys: bool) -> None:
     if store.uri.startswith("file:"):
-        _check_folder(field, store.uri, config, "writes", "OutputNotAllowed")
-    elif config.file_root is None and not _is_own_part(store, config, namespace):
+        _check_folder(field, store.uri, rules, "writes", "OutputNotAllowed")
+    elif rules.file_root is None and not _is_own_part(store, rules, namespace):
         # A job must make the operator talk neither to what only the operator may talk to, nor with its rights.
         if store.endpoint is not None:
             _check_endpoint(store.endpoint)
-        if not has_keys and not config.ambient_credentials:
-            default = config.default_store
+        if not has_keys and not rules.ambient_credentials:
+            default = rules.default_store
             where = "nowhere" if default is None else f"only to {default.uri} itself or {_below(default, namespace)}"
             raise SpecError(
                 "OutputNotAllowed",
@@ -153,8 +173,8 @@ def _check(field: str, store: StoreConfig, config: Config, namespace: str, *, ha
             )
 
 
-def _check_folder(field: str, uri: str, config: Config, does: str, reason: str) -> None:
-    if config.file_root is None:
+def _check_folder(field: str, uri: str, rules: Rules, does: str, reason: str) -> None:
+    if rules.file_root is None:
         raise SpecError(
             reason,
             f"{field} is {uri}, but this operator keeps nothing in folders: use s3://bucket/prefix",
@@ -163,25 +183,25 @@ def _check_folder(field: str, uri: str, config: Config, does: str, reason: str) 
         folder = folder_of(uri)
     except StoreError as error:
         raise SpecError("InvalidOutput", f"{field}: {error}") from None
-    if not folder.is_relative_to(config.file_root):
+    if not folder.is_relative_to(rules.file_root):
         raise SpecError(
             reason,
-            f"{field} is {uri}, but this operator {does} only below {config.file_root}: choose a folder there",
+            f"{field} is {uri}, but this operator {does} only below {rules.file_root}: choose a folder there",
         )
 
 
-def _is_own_part(store: StoreConfig, config: Config, namespace: str) -> bool:
+def _is_own_part(store: StoreConfig, rules: Rules, namespace: str) -> bool:
     """Whether a job's prefix in a store, {uri}/{namespace}/{job}, lies in this namespace's part of the default store.
 
     Were any uri below the default store allowed, one that ends in another namespace's name would lead into its jobs.
     """
-    within = _within_default(store, config)
+    within = _within_default(store, rules)
     return within is not None and [*within, namespace][0] == namespace
 
 
-def _within_default(store: StoreConfig, config: Config) -> list[str] | None:
+def _within_default(store: StoreConfig, rules: Rules) -> list[str] | None:
     """Segments by which a place lies below the default store, None if it does not."""
-    default = config.default_store
+    default = rules.default_store
     if default is None or (store.endpoint or "").rstrip("/") != (default.endpoint or "").rstrip("/"):
         return None
     parts = store.uri.rstrip("/").split("/")

@@ -14,8 +14,8 @@ from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.model_sources import TokenSecret
 from carryon_core.spec import JobSpec
+from carryon_jobs.destinations import check_token, credentials, data_place, destination
 from carryon_operator.config import Config
-from carryon_operator.output import check_token, credentials, data_place, destination
 from carryon_store import StoreError
 from carryon_store.opening import folder_of, open_store
 

@@ -1,0 +1,1 @@
+"""The status API and the page: GenerationJobs over HTTP, for people and programs without kubectl."""
