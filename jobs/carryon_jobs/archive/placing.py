@@ -36,8 +36,8 @@ class Contents:
     """What is to be put there.
 
     Attributes:
-        units: Folders of units in the archive -> prefix of the unit in the bucket, of those that count there and are not
-            done there already.
+        units: Folders of units in the archive -> prefix of the unit in the bucket, of those that count there and are
+            not done there already.
         inputs: SHA-256 of a file in the archive -> the keys that it gets.
         table: Key and content of the job's own items, where they come from data.
         kept: Uri -> digest of files that stay where they are, because a template makes their names.
