@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import tarfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -20,14 +19,12 @@ from carryon_core.done import Artifact, Done, Outcome
 from carryon_core.messages import ModelPin, StoreConfig
 from carryon_core.resolve import ResolvedJob, resolve
 from carryon_core.spec import JobSpec
-from carryon_core.standing import DoneUnit, stand
-from carryon_jobs.archive import checking, exporting, importing, members, previewing
-from carryon_jobs.archive.errors import BadArchive, Incomplete, NameTaken, NeedsSecrets
+from carryon_jobs.archive import checking, exporting, importing
+from carryon_jobs.archive.errors import NameTaken
 from carryon_jobs.archive.moving import Place
-from carryon_jobs.errors import JobError, OutOfReach
 from carryon_jobs.job import Job
-from carryon_store import Full, Store, Stores
-from carryon_store.units import File, publish, read_done
+from carryon_store import Store, Stores
+from carryon_store.units import File, publish
 from carryon_worker.journal.segments import Blob, Call, Header, encode
 from carryon_worker.journal.segments import Kind as CallKind
 
@@ -77,7 +74,9 @@ def raw(spec: dict[str, Any], config: StoreConfig, name: str = "reel") -> dict[s
 def film(photo: str | None = None) -> dict[str, Any]:
     """Four scenes: an image of each, a clip of each, one reel of all clips."""
     params = {"photo": {"file": photo}} if photo else {}
-    items = [{"id": item, "params": {"prompt": f"prompt of {item}", **params}} for item in ("dunes", "a/b", "..", "sea")]
+    items = [
+        {"id": item, "params": {"prompt": f"prompt of {item}", **params}} for item in ("dunes", "a/b", "..", "sea")
+    ]
 
     def stage(name: str, *args: str, **more: Any) -> dict[str, Any]:
         return {"name": name, "generate": {"command": {"args": ["true", *args]}}, **more}
@@ -135,9 +134,7 @@ def journal(store: Store, prefix: str, *, calls: int = 4, device: str = A100) ->
         ]
         header = Header(fingerprint="ab" * 32, number=number, previous=previous, first=number * calls, calls=made)
         content, previous = encode(header, [[Blob("F32", (2,), b"12345678")] for _ in made])
-        store.put(
-            layout.segment_key(prefix, WORKER, "pod-1", number), content, content_type="application/octet-stream"
-        )
+        store.put(layout.segment_key(prefix, WORKER, "pod-1", number), content, content_type="application/octet-stream")
 
 
 def checkpoint(store: Store, prefix: str) -> None:
@@ -200,7 +197,9 @@ def keys(store: Store, prefix: str = "") -> list[str]:
     return [info.key for info in store.list(prefix)]
 
 
-def brought(path: Path, config: StoreConfig, cluster: FakeCluster, name: str = "reel", **options: Any) -> importing.Plan:
+def brought(
+    path: Path, config: StoreConfig, cluster: FakeCluster, name: str = "reel", **options: Any
+) -> importing.Plan:
     """Import an archive."""
     with opened(path) as archive:
         place = Place("other", name, config)
