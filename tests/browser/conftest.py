@@ -25,9 +25,9 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_plane(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
-    """Started once for a module, and only where there is a browser to look at it."""
+    """Started once, and only where there is a browser to look at it."""
     environment = {"CARRYON_ITEMS_INTERVAL": "1s", "CARRYON_VERIFY_INTERVAL": "3s"}
     made = Plane(tmp_path_factory.mktemp("browser") / "plane", environment=environment).start()
     yield made
@@ -36,7 +36,7 @@ def shared_plane(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def plane(shared_plane: Plane) -> Iterator[Plane]:
-    """The module's control plane; jobs that a test leaves are removed with all that runs of them."""
+    """The control plane; jobs that a test leaves are removed with all that runs of them."""
     yield shared_plane
     for job in shared_plane.request("GET", JOBS)["items"]:
         try:

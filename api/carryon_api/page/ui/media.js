@@ -32,11 +32,11 @@ export function Thumbnail({ unit }) {
 export function Artifact({ artifact }) {
   const kind = kindOf(artifact.contentType);
   return html`<figure class="artifact">
-    ${kind === "image" && html`<a href=${artifact.url} target="_blank" rel="noopener"><img src=${artifact.url} alt=${artifact.name} /></a>`}
+    ${kind === "image" && html`<img src=${artifact.url} alt=${artifact.name} />`}
     ${kind === "video" && html`<video src=${artifact.url} controls preload="metadata" playsinline aria-label=${artifact.name}></video>`}
     ${kind === "audio" && html`<audio src=${artifact.url} controls preload="metadata" aria-label=${artifact.name}></audio>`}
     ${kind === "text" && html`<${TextBeginning} artifact=${artifact} />`}
-    <figcaption><${Icon} name="file" /><span class="artifact-name">${artifact.name}</span>
+    <figcaption><${Icon} name="file" /><a class="artifact-name" href=${artifact.url} target="_blank" rel="noopener">${artifact.name}</a>
       <span class="muted">${size(artifact.size)}</span>
       <a class="button small" href=${withDownload(artifact.url)} download=${artifact.name} aria-label=${`Download ${artifact.name}`}>
         <${Icon} name="download" /></a></figcaption>
