@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -20,7 +19,6 @@ from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.live.service import Live
 from carryon_api.measuring import Measurements
-from carryon_api.progress import process_status
 from carryon_api.routes import (
     actions,
     analytics,
@@ -43,13 +41,13 @@ _ROUTERS: Final = (
     session.router,
     jobs.router,
     progress.router,
+    units.router,
+    artifacts.router,
+    events.router,
     actions.router,
     batch.router,
     validating.router,
     analytics.router,
-    units.router,
-    artifacts.router,
-    events.router,
     health.router,
 )
 _DESCRIPTION: Final = """\
@@ -106,19 +104,18 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         async with (
             Client(load(), reload=load, qps=200.0, burst=400, agent="carryon-api") as own,
             Cluster(config, own, public) as cluster,
-            Live(cluster, partial(_status_json, cluster)) as live,
         ):
             app.state.cluster = cluster
-            app.state.live = live
             app.state.measurements = Measurements(cluster)
-            yield
+            async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
+                yield
 
     return lifespan
 
 
-def _status_json(cluster: Cluster, record: JobRecord) -> bytes:
-    status = process_status(record, cluster.summaries.of(record), cluster.pods_of(record.uid), {}, {}, time.time())
-    return status.model_dump_json(by_alias=True).encode()
+async def _status_json(cluster: Cluster, measurements: Measurements, record: JobRecord) -> bytes:
+    told = await progress.status_of(record, cluster, measurements)
+    return told.model_dump_json(by_alias=True).encode()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

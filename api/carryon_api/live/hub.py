@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 Describe = Callable[[JobRecord], bytes]
 """A job as JSON."""
+DescribeAtLength = Callable[[JobRecord], Awaitable[bytes]]
+"""The same, where something may have to be looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Topic:
         pages: How many.
         status: Its event, empty where there is none yet; `status_number` counts its changes.
         progress: The same of what its workers say.
+        record: Of which `describing` is to make the next status.
     """
 
     number: int
@@ -71,6 +74,8 @@ class Topic:
     status_number: int = 0
     progress: bytes = b""
     progress_number: int = 0
+    record: JobRecord | None = None
+    describing: asyncio.Task[None] | None = None
 
 
 @dataclass(eq=False)
@@ -101,7 +106,7 @@ class Hub:
     def __init__(
         self,
         describe: Describe,
-        describe_status: Describe,
+        describe_status: DescribeAtLength,
         record_of: Callable[[str, str], JobRecord | None],
         *,
         clock: Callable[[], float],
@@ -265,8 +270,22 @@ class Hub:
             log.exception("%s/%s can't be shown: going on without it", change.namespace, change.name)
 
     def _tell_status(self, topic: Topic, record: JobRecord) -> None:
-        topic.status = sse.event("status", self._describe_status(record))
-        topic.status_number += 1
+        topic.record = record
+        if topic.describing is None:
+            topic.describing = asyncio.create_task(self._describe_topic(topic))
+
+    async def _describe_topic(self, topic: Topic) -> None:
+        """Make the status of one job, again as long as it changes meanwhile: nobody else waits for what it looks up."""
+        try:
+            while topic.record is not None:
+                record, topic.record = topic.record, None
+                topic.status = sse.event("status", await self._describe_status(record))
+                topic.status_number += 1
+                self._stirred.set()
+        except Exception:
+            log.exception("the status of a job can't be shown: going on without it")
+        finally:
+            topic.describing = None
 
     def _enter(self, page: Page) -> Topic | None:
         self._pages.add(page)
@@ -289,6 +308,8 @@ class Hub:
         topic.pages -= 1
         if not topic.pages:
             del self._topics[job]
+            if topic.describing is not None:
+                topic.describing.cancel()
 
     def _wake(self) -> None:
         for page in self._pages:

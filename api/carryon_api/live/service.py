@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
@@ -32,7 +32,7 @@ class Live:
         readers: Threads that read artifacts for answers.
     """
 
-    def __init__(self, cluster: Cluster, describe_status: Callable[[JobRecord], bytes]) -> None:
+    def __init__(self, cluster: Cluster, describe_status: Callable[[JobRecord], Awaitable[bytes]]) -> None:
         """Prepare, inside a running event loop.
 
         Args:
