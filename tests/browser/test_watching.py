@@ -11,6 +11,7 @@ from browser.visitor import Visit
 from plane import Plane
 from reels import reel
 
+
 def test_a_reel_grows_from_nothing_to_15_of_15_before_ones_eyes_without_a_reload(plane: Plane, visit: Visit) -> None:
     visitor = visit()
     plane.apply(reel("reel", script=PICTURE, unitsPerPod=5))

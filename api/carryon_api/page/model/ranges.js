@@ -11,11 +11,9 @@
 export function parse(text) {
   if (!text) return [];
   return text.split(",").map((part) => {
-    const [first, last = first] = part.split("-").map(Number);
-    if (!Number.isInteger(first) || !Number.isInteger(last) || last < first) {
-      throw new RangeError(`"${part}" is no range of indexes`);
-    }
-    return [first, last];
+    const [, first, last = first] = /^(\d+)(?:-(\d+))?$/.exec(part) ?? [];
+    if (first === undefined || Number(last) < Number(first)) throw new RangeError(`"${part}" is no range of indexes`);
+    return [Number(first), Number(last)];
   });
 }
 
