@@ -66,7 +66,8 @@ def test_what_is_no_index_set_is_no_empty_one(window: Page, text: str) -> None:
 
 def test_each_unit_has_one_state_and_skipped_ones_are_not_shown_as_done(window: Page) -> None:
     ranges = {"succeeded": "0-3", "skipped": "3", "failed": "5", "active": "6-7", "waitingForApproval": "8"}
-    code = "(s => [[...m.paint(s)].map(code => m.STATES[code]), m.tally(m.paint(s)), [...m.chosen(m.paint(s), 'active')]])(given[0])"
+    seen = "[[...s].map(code => m.STATES[code]), m.tally(s), [...m.chosen(s, 'active')]]"
+    code = f"(s => {seen})(m.paint(given[0]))"
     states, counts, active = run(window, "units", code, {"total": 10, "ranges": ranges})
     assert states == [
         *["done"] * 3,

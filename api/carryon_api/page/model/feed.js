@@ -70,7 +70,7 @@ function withJob(feed, job) {
   const key = keyOf(job);
   const known = feed.jobs.get(key);
   // Another job of the same name is another job: nothing of the old one holds for it.
-  const clean = known && known.uid !== job.uid ? without(feed, job) : feed;
+  const clean = known && known.uid !== job.uid ? without(feed, named(key)) : feed;
   return { ...clean, jobs: new Map(clean.jobs).set(key, job) };
 }
 
