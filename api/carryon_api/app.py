@@ -18,7 +18,8 @@ from carryon_api.cluster import Cluster
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.measuring import Measurements
-from carryon_api.routes import actions, analytics, batch, health, jobs, progress, session, validating
+from carryon_api.routes import actions, analytics, archives, batch, health, jobs, progress, session, validating
+from carryon_api.spooling import Spool
 from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
@@ -29,6 +30,7 @@ _ROUTERS: Final = (
     jobs.router,
     progress.router,
     actions.router,
+    archives.router,
     batch.router,
     validating.router,
     analytics.router,
@@ -61,6 +63,7 @@ def create(config: Config) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.config = config
+    app.state.spool = Spool(config.spool)
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
