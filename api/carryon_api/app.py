@@ -18,6 +18,7 @@ from carryon_api.cluster import Cluster
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.measuring import Measurements
+from carryon_api.metrics import Metrics
 from carryon_api.routes import actions, analytics, archives, batch, health, jobs, progress, session, validating
 from carryon_api.spooling import Spool
 from carryon_core import crd
@@ -63,6 +64,7 @@ def create(config: Config) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.config = config
+    app.state.metrics = Metrics()
     app.state.spool = Spool(config.spool)
     problems.install(app)
     for router in _ROUTERS:
@@ -70,7 +72,7 @@ def create(config: Config) -> FastAPI:
     if PAGE.is_dir():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
-    app.add_middleware(Gate, config=config)
+    app.add_middleware(Gate, config=config, metrics=app.state.metrics)
     if config.cors_origins:
         # Without credentials: pages of others show a token of their own, never our cookie.
         app.add_middleware(
@@ -94,6 +96,7 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         ):
             app.state.cluster = cluster
             app.state.measurements = Measurements(cluster)
+            app.state.metrics.watch_jobs(lambda: float(sum(1 for _ in cluster.jobs())))
             yield
 
     return lifespan

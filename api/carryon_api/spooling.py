@@ -48,7 +48,7 @@ class Spool:
             ) from None
         try:
             try:
-                file = await anyio.to_thread.run_sync(partial(tempfile.TemporaryFile, dir=self._folder))
+                file = await anyio.to_thread.run_sync(partial(tempfile.TemporaryFile, "w+b", dir=self._folder))
             except OSError as error:
                 raise _no_room(error) from None
             try:
