@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -48,7 +47,7 @@ class Spool:
             ) from None
         try:
             try:
-                file = await anyio.to_thread.run_sync(partial(tempfile.TemporaryFile, "w+b", dir=self._folder))
+                file = await anyio.to_thread.run_sync(_unnamed, self._folder)
             except OSError as error:
                 raise _no_room(error) from None
             try:
@@ -59,6 +58,10 @@ class Spool:
                     await anyio.to_thread.run_sync(file.close)
         finally:
             self._room.release_on_behalf_of(request)
+
+
+def _unnamed(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile("w+b", dir=folder)
 
 
 async def beginning(request: Request, most: int) -> bytes:
