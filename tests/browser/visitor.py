@@ -119,7 +119,8 @@ class Visitor:
                 if (now && now !== seen.at(-1)) seen.push(now);
               };
               look();
-              new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
+              const all = { subtree: true, childList: true, characterData: true };
+              new MutationObserver(look).observe(document.body, all);
             }"""
         )
 
