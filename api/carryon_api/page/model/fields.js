@@ -18,7 +18,7 @@ export const GROUPS = [
     { path: ["spec", "seed"], label: "Seed", kind: "number", unset: "0" },
     { path: ["spec", "checkpoint", "policy"], label: "Checkpoints", kind: "choice", choices: ["Off", "Low", "Medium", "High"], unset: "Medium",
       hint: "work a killed pod may lose: 60 s, 15 s, 5 s" },
-    { path: ["spec", "suspend"], label: "Create it suspended", kind: "switch" },
+    { path: ["spec", "suspend"], label: "Suspended: for dropping input files on its editor before it starts", kind: "switch" },
   ] },
   { title: "When something fails", fields: [
     { path: ["spec", "retry", "perUnit"], label: "Attempts a unit", kind: "number", unset: "3" },

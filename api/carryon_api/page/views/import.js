@@ -5,7 +5,7 @@ import { chooseArchive, DropZone } from "../ui/drop.js";
 import { Icon } from "../ui/icons.js";
 import { summary } from "../model/manifest.js";
 import { toJob } from "../model/route.js";
-import { size } from "../model/wording.js";
+import { counted, moment, number, size } from "../model/wording.js";
 import { complain } from "../acting.js";
 import { Problem, request } from "../net/api.js";
 import { upload } from "../net/upload.js";
@@ -48,8 +48,9 @@ export function ImportView() {
 function Preview({ file, seen }) {
   const canCreate = useStore((state) => state.session.canCreate) ?? {};
   const namespaces = Object.keys(canCreate).filter((name) => canCreate[name]).sort();
-  const [name, setName] = useState(seen.name ?? seen.job?.metadata?.name ?? "");
+  const [name, setName] = useState(seen.name);
   const [namespace, setNamespace] = useState(namespaces.includes(seen.namespace) ? seen.namespace : namespaces[0] ?? "default");
+  const [secrets, setSecrets] = useState(/** @type {Record<string, string>} */ (Object.fromEntries(Object.keys(seen.secrets).map((each) => [each, each]))));
   const [start, setStart] = useState(false);
   const [share, setShare] = useState(/** @type {number | null} */ (null));
   const ids = useId("import");
@@ -58,10 +59,11 @@ function Preview({ file, seen }) {
     setShare(0);
     try {
       const query = new URLSearchParams({ name, start: String(start) });
+      for (const [old, replacement] of Object.entries(secrets)) query.append("secret", `${old}=${replacement}`);
       const made = await upload("POST", `/namespaces/${encodeURIComponent(namespace)}/archives?${query}`, file, setShare);
-      toast("done", made.message);
+      toast("done", `Imported: ${made.message}`);
       update({ archive: null });
-      location.hash = toJob({ namespace, name: made.job?.name ?? made.job ?? name });
+      location.hash = toJob(made.job);
     } catch (error) {
       setShare(null);
       complain(error);
@@ -69,13 +71,16 @@ function Preview({ file, seen }) {
   };
   return html`<form class="card form-card preview-card" onSubmit=${send}>
     <h2>${file.name} <span class="muted">${size(file.size)}</span></h2>
-    ${seen.message && html`<p class="preview-said">${seen.message}</p>`}
-    ${seen.job?.spec && html`<dl class="facts">${summary(seen.job).map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>`}
+    <p class="preview-said">${seen.message}</p>
+    <${Contents} seen=${seen} />
     <div class="fields"><div class="field"><label for=${`${ids}-name`}>Name</label>
         <input id=${`${ids}-name`} required maxlength="40" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></div>
       <div class="field"><label for=${`${ids}-namespace`}>Namespace</label>
         <select id=${`${ids}-namespace`} value=${namespace} onChange=${(/** @type {any} */ event) => setNamespace(event.target.value)}>
-          ${(namespaces.length ? namespaces : ["default"]).map((each) => html`<option value=${each}>${each}</option>`)}</select></div></div>
+          ${(namespaces.length ? namespaces : ["default"]).map((each) => html`<option value=${each}>${each}</option>`)}</select></div>
+      ${Object.entries(seen.secrets).map(([old, field]) => html`<div class="field" key=${old}><label for=${`${ids}-${old}`}>Secret in the place of ${old}</label>
+        <input id=${`${ids}-${old}`} required value=${secrets[old]} onInput=${(/** @type {any} */ event) => setSecrets({ ...secrets, [old]: event.target.value })} />
+        <p class="field-hint">${field}</p></div>`)}</div>
     <label class="tick"><input type="checkbox" checked=${start} onChange=${(/** @type {any} */ event) => setStart(event.target.checked)} />
       <span>Start it at once<span class="muted">Otherwise it is suspended until you resume it.</span></span></label>
     <div class="dialog-actions">
@@ -83,4 +88,20 @@ function Preview({ file, seen }) {
       <button class="button go solid" disabled=${share !== null}>${share === null ? "Import" : share < 1 ? `Sending ${Math.round(share * 100)} %` : "Checking…"}</button></div>
     ${share !== null && html`<progress max="1" value=${share} aria-label="Upload of the archive"></progress>`}
   </form>`;
+}
+
+/** What is in it, as far as its first bytes tell. @param {{seen: any}} props */
+function Contents({ seen }) {
+  /** @type {[string, string][]} */
+  const facts = [
+    ["From", seen.origin], ["Exported", moment(seen.created)],
+    ...seen.stages.map((/** @type {any} */ stage) => [`Stage ${stage.name}`, `${number(stage.done)} of ${counted(stage.total, "unit")} done`]),
+    ...(seen.job?.spec ? summary(seen.job) : []),
+  ];
+  return html`<dl class="facts">${facts.filter(([label]) => label !== "Stages").map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>
+    ${seen.halfDone.length > 0 && html`<div><h3>Half done</h3><ul class="half-done">${seen.halfDone.map((/** @type {any} */ each) => html`<li key=${`${each.stage}/${each.item}`}>
+      <span class="swatch active"></span> ${each.stage} ${each.item}
+      ${each.step !== null && html` <span class="muted">goes on at step ${each.step}${each.steps ? `/${each.steps}` : ""}</span>`}
+      ${each.usable === false && html` <span class="failed-text">not on this GPU: begins anew</span>`}</li>`)}</ul></div>`}
+    ${seen.notes.length > 0 && html`<ul class="notes">${seen.notes.map((/** @type {string} */ each) => html`<li key=${each}>${each}</li>`)}</ul>`}`;
 }
