@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow certify bench lint format generate verify lock clean
+.PHONY: help demo test test-slow chromium certify bench lint format generate verify lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -23,14 +23,23 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## Render a reel of 15 clips on this machine; Ctrl-C any time, the same command carries on.
 	@$(BIN)/python examples/demo.py
 
-test: $(READY) ## Run the tests: no cluster, no Docker, no GPU.
+test: $(READY) chromium ## Run the tests: no cluster, no Docker, no GPU.
 	$(BIN)/python -m pytest -m "not slow and not radosgw" -n 2 --dist loadfile
 
-test-slow: $(READY) ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
+test-slow: $(READY) chromium ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
 	$(BIN)/python -m pytest -m slow --ignore tests/component/worker
 	$(BIN)/python -m pytest -m slow tests/component/worker -n 2 --dist load
 	tests/radosgw.sh $(BIN)/python -m pytest -m radosgw
 	cd tests && $(CURDIR)/$(BIN)/python -m certification
+
+# The page is tested in a browser: one on PATH, else Debian's. Where neither can be had those tests are skipped, and say so.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing Chromium for the tests of the page"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null \
+			|| echo "Chromium can't be installed: the tests of the page are skipped"; \
+	fi
 
 certify: $(READY) ## Certify the tiny pipelines of all families anew, and write docs/reference/certified.md.
 	@cd tests && $(CURDIR)/$(BIN)/python -m certification --page $(CURDIR)/docs/reference/certified.md

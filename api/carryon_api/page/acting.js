@@ -1,0 +1,127 @@
+/** What buttons do: send one request, say what came of it, and go on where something has to be waited for. */
+
+import { LOSING, isPausing, isStill } from "./model/controls.js";
+import { keyOf } from "./model/feed.js";
+import { jobPath, jobUrl, Problem, request } from "./net/api.js";
+import { current, subscribe, toast, update } from "./state.js";
+
+/** @typedef {{namespace: string, name: string}} Named */
+
+/**
+ * Ask for an action, and say what came of it.
+ * @param {Named} job
+ * @param {string} action
+ * @param {unknown} [body]
+ * @returns {Promise<boolean>} Whether it was taken.
+ */
+export async function act(job, action, body = {}) {
+  return sending(job, action, async () => {
+    const path = action === "delete" ? jobPath(job) : jobPath(job, action);
+    const answer = await request(action === "delete" ? "DELETE" : "POST", path, action === "delete" ? {} : { json: body });
+    const said = answer?.message || (action === "delete" ? `${job.name} is being deleted` : `${job.name}: ${action} asked for`);
+    toast(answer?.already ? "note" : "done", said);
+  });
+}
+
+/**
+ * Do something for a job while its control shows that it is under way; a problem becomes a toast.
+ * @param {Named} job
+ * @param {string} action
+ * @param {() => Promise<void>} work
+ * @returns {Promise<boolean>} Whether it went well.
+ */
+export async function sending(job, action, work) {
+  mark(job, action, true);
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    complain(error);
+    return false;
+  } finally {
+    mark(job, action, false);
+  }
+}
+
+/**
+ * Say what went wrong, in the API's own sentence.
+ * @param {unknown} error
+ */
+export function complain(error) {
+  if (!(error instanceof Problem)) throw error;
+  if (error.status !== 401) toast("problem", error.message, error.action);
+}
+
+/**
+ * @param {Named} job
+ * @param {string} action
+ * @param {boolean} on
+ */
+function mark(job, action, on) {
+  const key = keyOf(job);
+  const actions = new Set(current().sending.get(key));
+  if (on) actions.add(action);
+  else actions.delete(action);
+  update({ sending: new Map(current().sending).set(key, actions) });
+}
+
+/**
+ * Export a job: its archive is downloaded at once if nothing is at work, else as soon as it is suspended.
+ * @param {import("./model/types.js").JobSummary} job
+ * @param {Record<string, boolean>} query artifacts, checkpoints
+ */
+export async function exportJob(job, query) {
+  if (isStill(job)) {
+    download(jobUrl(job, ["archive"], query), `${job.name}.carryon`);
+    toast("done", `the download of ${job.name}.carryon has started`);
+    return;
+  }
+  waitFor(job, query);
+  if (!isPausing(job) && !(await act(job, "pause"))) stopWaiting(keyOf(job));
+}
+
+/**
+ * @param {Named} job
+ * @param {Record<string, boolean>} query
+ */
+function waitFor(job, query) {
+  update({ exporting: new Map(current().exporting).set(keyOf(job), { query }) });
+}
+
+/** @param {string} key */
+export function stopWaiting(key) {
+  const exporting = new Map(current().exporting);
+  exporting.delete(key);
+  update({ exporting });
+}
+
+/** Start the downloads that were waited for, as their jobs come to rest. */
+export function watchExports() {
+  return subscribe(({ exporting, feed }) => {
+    for (const [key, { query }] of exporting) {
+      const job = feed.jobs.get(key);
+      if (job && !isStill(job)) continue;
+      stopWaiting(key);
+      if (job) void exportJob(job, query);
+      else toast("problem", `${key} is gone: there is nothing to export`);
+    }
+  });
+}
+
+/**
+ * Let the browser download an address.
+ * @param {string} url
+ * @param {string} [name] What the file is called where the answer does not say.
+ */
+export function download(url, name = "") {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.hidden = true;
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+/** Whether an action asks first. */
+export const asksFirst = (/** @type {string} */ action) => LOSING.has(action);

@@ -1,0 +1,46 @@
+/** The one place that knows which library renders. Everything put into a template becomes text: nothing is markup. */
+
+import { html, render, useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback } from "../vendor/preact-htm.js";
+
+export { html, render, useState, useEffect, useLayoutEffect, useMemo, useRef, useCallback };
+
+let last = 0;
+
+/**
+ * An id that no other element of the page has.
+ * @param {string} of
+ */
+export function useId(of) {
+  return useMemo(() => `${of}-${(last += 1)}`, []);
+}
+
+/**
+ * The time, looked at again every so many milliseconds.
+ * @param {number} [every]
+ */
+export function useNow(every = 1000) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return now;
+}
+
+/**
+ * Names of classes that hold.
+ * @param {Record<string, unknown>} given
+ */
+export function classes(given) {
+  return Object.keys(given).filter((name) => name && given[name]).join(" ");
+}
+
+/**
+ * Sets the title of the window while a view is shown.
+ * @param {string} title
+ */
+export function useTitle(title) {
+  useEffect(() => {
+    document.title = title ? `${title} · Carryon` : "Carryon";
+  }, [title]);
+}

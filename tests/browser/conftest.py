@@ -1,0 +1,70 @@
+"""A control plane with real workers, and browsers that look at it. A window that reported an error fails its test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from browser import chromium
+from browser.visitor import Visit, Visitor
+from plane import JOBS, ApiError, Plane, until
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = chromium.found()
+    if path is None:
+        pytest.skip(chromium.MISSING)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=chromium.switches())
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def shared_plane(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """Started once, and only where there is a browser to look at it."""
+    environment = {"CARRYON_ITEMS_INTERVAL": "1s", "CARRYON_VERIFY_INTERVAL": "3s"}
+    made = Plane(tmp_path_factory.mktemp("browser") / "plane", environment=environment).start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def plane(shared_plane: Plane) -> Iterator[Plane]:
+    """The control plane; jobs that a test leaves are removed with all that runs of them."""
+    yield shared_plane
+    for job in shared_plane.request("GET", JOBS)["items"]:
+        try:
+            shared_plane.delete(job["metadata"]["name"])
+        except ApiError as error:
+            if error.code != 404:
+                raise
+    until(lambda: shared_plane.request("GET", JOBS)["items"] == [] and shared_plane.pods() == [], 60)
+
+
+@pytest.fixture
+def visit(browser: Browser, plane: Plane) -> Iterator[Visit]:
+    """Opens browsers of their own, signed in; arguments as of Playwright's new_context."""
+    visitors: list[Visitor] = []
+
+    def come(*, signed_in: bool = True, **options: Any) -> Visitor:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
+        made = Visitor(plane, context, context.new_page())
+        visitors.append(made)
+        return made.sign_in() if signed_in else made
+
+    yield come
+    for each in visitors:
+        each.context.close()
+    assert [wrong for each in visitors for wrong in each.wrong] == []
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that the programs of a test wait for."""
+    return tmp_path / "gate"

@@ -1,0 +1,68 @@
+"""Who is not known sees nothing; who no longer is keeps what is on the screen, and is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from browser.pictures import held_from
+from browser.visitor import Visit
+from carryon_standalone.home import Home
+from plane import Plane
+from reels import reel
+
+
+def test_a_stranger_sees_a_form_and_a_wrong_token_is_refused_in_words(plane: Plane, visit: Visit) -> None:
+    plane.apply(reel("secret", clips=1))
+    visitor = visit(signed_in=False)
+    visitor.page.goto(visitor.origin)
+    expect(visitor.page.get_by_role("heading", name="Sign in to Carryon")).to_be_visible()
+    assert visitor.serious_barriers() == []
+    visitor.page.get_by_label("Token").fill("not-a-token")
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("alert").filter(has_text="token")).to_be_visible()
+    assert "secret" not in visitor.page.content()
+    visitor.page.get_by_label("Token").fill(Home.of(plane.data).token.read_text().strip())
+    visitor.page.get_by_role("button", name="Sign in").click()
+    expect(visitor.page.get_by_role("link", name="secret")).to_be_visible()
+    token = Home.of(plane.data).token.read_text().strip()
+    kept = visitor.page.evaluate("() => [document.cookie, JSON.stringify(localStorage), location.href].join()")
+    assert token not in kept
+
+
+def test_the_token_in_the_address_is_gone_from_it_once_it_was_used(plane: Plane, visit: Visit) -> None:
+    visitor = visit()
+    assert "token" not in visitor.page.url
+
+
+def test_whoever_is_signed_out_keeps_what_they_see_and_can_sign_in_again(
+    plane: Plane, visit: Visit, gate: Path
+) -> None:
+    plane.apply(reel("long", clips=2, script=held_from(1, gate)))
+    visitor = visit().open("long")
+    visitor.sees_progress("1/2")
+    visitor.context.clear_cookies()
+    visitor.press("pause")
+    banner = visitor.page.get_by_role("alert").filter(has_text="You are signed out")
+    expect(banner).to_be_visible()
+    visitor.sees_progress("1/2")
+    assert not plane.get("long")["spec"].get("suspend")
+    banner.get_by_role("button", name="Sign in again").click()
+    visitor.page.get_by_label("Token").fill(Home.of(plane.data).token.read_text().strip())
+    visitor.page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(banner).to_have_count(0)
+    gate.touch()
+    visitor.sees_progress("2/2")
+
+
+def test_a_server_that_is_away_is_said_and_comes_back_by_itself(plane: Plane, visit: Visit, gate: Path) -> None:
+    plane.apply(reel("long", clips=2, script=held_from(1, gate)))
+    visitor = visit().open("long")
+    visitor.sees_progress("1/2")
+    plane.component("api").kill()
+    banner = visitor.page.get_by_role("alert").filter(has_text="Live updates are interrupted")
+    expect(banner).to_be_visible(timeout=10_000)
+    gate.touch()
+    visitor.sees_progress("2/2", timeout=60)
+    expect(banner).to_have_count(0)
