@@ -17,12 +17,23 @@ from carryon_api import problems
 from carryon_api.cluster import Cluster
 from carryon_api.config import Config
 from carryon_api.gate import Gate
-from carryon_api.routes import health, jobs, session
+from carryon_api.measuring import Measurements
+from carryon_api.routes import actions, analytics, batch, health, jobs, progress, session, validating
+from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
 
 PAGE: Final = Path(__file__).parent / "page"
-_ROUTERS: Final = (session.router, jobs.router, health.router)
+_ROUTERS: Final = (
+    session.router,
+    jobs.router,
+    progress.router,
+    actions.router,
+    batch.router,
+    validating.router,
+    analytics.router,
+    health.router,
+)
 _DESCRIPTION: Final = """\
 GenerationJobs over HTTP: what `kubectl` and `carryon` do, for pages and programs.
 
@@ -79,6 +90,7 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
             Cluster(config, own, public) as cluster,
         ):
             app.state.cluster = cluster
+            app.state.measurements = Measurements(cluster)
             yield
 
     return lifespan
@@ -93,6 +105,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         body = problems.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= body.pop("$defs", {})
         schemas["ProblemBody"] = body
+        schemas["GenerationJob"] = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {

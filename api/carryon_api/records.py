@@ -33,8 +33,9 @@ class JobRecord:
         return cls(
             namespace=metadata["namespace"],
             name=metadata["name"],
-            uid=metadata["uid"],
-            version=metadata["resourceVersion"],
+            # A dry run has neither.
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
             raw={**raw, "metadata": metadata},
         )
 

@@ -356,14 +356,6 @@ def test_a_rebound_host_name_is_refused(server: Any) -> None:
     assert server.request("GET", "/api", Host="localhost:1").status == 200
 
 
-def test_reviews_answer_for_the_one_token(server: Any) -> None:
-    path = "/apis/authentication.k8s.io/v1/tokenreviews"
-    assert server.create(path, {"spec": {"token": "a-token"}})["status"]["user"]["groups"][0] == "system:masters"
-    assert server.create(path, {"spec": {"token": "other"}})["status"]["authenticated"] is False
-    review = server.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {"user": "x"}})
-    assert review["status"]["allowed"] is True
-
-
 def test_old_clients_get_the_old_discovery(server: Any) -> None:
     assert server.get("/api")["versions"] == ["v1"]
     groups = {each["name"] for each in server.get("/apis", Accept="*/*")["groups"]}

@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 
-from carryon_api.access import CallerOf, ClusterOf, ReadableJob
+from carryon_api import carrying, manifests
+from carryon_api.access import CallerOf, ClusterOf, ReadableJob, require
+from carryon_api.access.dependencies import NamePath, NamespacePath
+from carryon_api.carrying import Done
 from carryon_api.listing import Filter, page
 from carryon_api.problems import Problem, responses
 from carryon_api.records import JobRecord
 from carryon_api.reviews import Access
 from carryon_api.routes.session import visible_namespaces
 from carryon_api.shapes import Shape
-from carryon_api.summaries import JobSummary
+from carryon_api.summaries import JobSummary, summary
 from carryon_core import names
+from carryon_kube.resources import GENERATION_JOBS
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
 ONE: Final = "/namespaces/{namespace}/jobs/{name}"
+MANAGER: Final = "carryon"
+"""Owner of the fields of jobs that are made here, as of those that the command makes."""
+_EXAMPLE: Final = {
+    "apiVersion": names.API_VERSION,
+    "kind": names.KIND,
+    "metadata": {"name": "reel-42"},
+    "spec": {
+        "items": {"count": 15},
+        "stages": [{"name": "clip", "generate": {"command": {"args": ["python", "clip.py"]}}}],
+    },
+}
+MANIFEST: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"$ref": "#/components/schemas/GenerationJob"}, "example": _EXAMPLE}
+            for kind in (manifests.JSON, manifests.YAML)
+        },
+    }
+}
+"""What OpenAPI says of a body that is a manifest."""
 
 
 class JobList(Shape):
@@ -69,14 +95,76 @@ async def get_job(job: ReadableJob, cluster: ClusterOf) -> JobDetail:
     fresh = await cluster.fresh(job.namespace, job.name)
     if fresh is None:
         raise Problem("not-found", f'there is no job "{job.name}" in namespace "{job.namespace}"')
-    return detail(cluster, fresh)
+    return detail(fresh)
 
 
-def detail(cluster: ClusterOf, job: JobRecord) -> JobDetail:
+@router.post(
+    "/namespaces/{namespace}/jobs",
+    status_code=201,
+    dependencies=[Depends(require("create"))],
+    responses=responses(400, 404, 409, 415, 422),
+    openapi_extra=MANIFEST,
+)
+async def create_job(
+    request: Request,
+    caller: CallerOf,
+    cluster: ClusterOf,
+    namespace: NamespacePath,
+    dry_run: Annotated[bool, Query(alias="dryRun", description="Only have Kubernetes check it.")] = False,
+) -> JobDetail:
+    """Make a job from a manifest. An exported one will do: what belonged to the other job is left out."""
+    manifest = manifests.fresh(manifests.placed(await manifests.read(request), namespace))
+    manifests.named(manifest)
+    made = await cluster.as_caller(caller).create(
+        GENERATION_JOBS, manifest, namespace=namespace, strict=True, dry_run=dry_run, manager=MANAGER
+    )
+    return detail(JobRecord.of(made))
+
+
+@router.put(
+    ONE,
+    dependencies=[Depends(require("update"))],
+    responses=responses(400, 404, 409, 415, 422),
+    openapi_extra=MANIFEST,
+)
+async def edit_job(
+    request: Request, caller: CallerOf, cluster: ClusterOf, namespace: NamespacePath, name: NamePath
+) -> JobDetail:
+    """Put a whole manifest in the place of the one that is there: what it changes is made anew, all else is kept.
+
+    It holds the resourceVersion that it was made from, so that what somebody else changed meanwhile is not lost.
+    """
+    manifest = manifests.placed(await manifests.read(request), namespace)
+    if manifests.named(manifest) != name:
+        raise wrong("metadata.name", f"is {manifest['metadata']['name']}: a job keeps its name")
+    if not manifest["metadata"].get("resourceVersion"):
+        raise wrong("metadata.resourceVersion", "is missing: begin with the manifest as GET shows it")
+    made = await cluster.as_caller(caller).update(GENERATION_JOBS, name, manifest, namespace=namespace, strict=True)
+    return detail(JobRecord.of(made))
+
+
+@router.delete(
+    ONE,
+    status_code=202,
+    dependencies=[Depends(require("delete"))],
+    responses=responses(404, 409, 422),
+    tags=["actions"],
+)
+async def delete_job(caller: CallerOf, cluster: ClusterOf, namespace: NamespacePath, name: NamePath) -> Done:
+    """Delete a job. Its pods stop; its artifacts stay unless output.onDelete says otherwise."""
+    return await carrying.delete(cluster, caller, namespace, name)
+
+
+def detail(job: JobRecord) -> JobDetail:
     """The detail of a job."""
     shown = {"apiVersion": names.API_VERSION, "kind": names.KIND, **job.raw}
-    summary = cluster.summaries.of(job)
-    return JobDetail(**{name: getattr(summary, name) for name in JobSummary.model_fields}, object=shown)
+    made = summary(job, time.time())
+    return JobDetail(**{name: getattr(made, name) for name in JobSummary.model_fields}, object=shown)
+
+
+def wrong(field: str, message: str) -> Problem:
+    """422 for one field."""
+    return Problem("invalid", f"{field} {message}", errors=[{"field": field, "message": message}])
 
 
 def known(cluster: ClusterOf) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import random
 from collections.abc import AsyncIterator
@@ -15,9 +14,9 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
-from carryon_standalone.apiserver import discovery, logs, openapi, patch, selectors, tables, watch
-from carryon_standalone.apiserver import metadata as meta
+from carryon_standalone.apiserver import access, discovery, logs, openapi, patch, reviews, selectors, tables, watch
 from carryon_standalone.apiserver import requests as ask
+from carryon_standalone.apiserver.access import Authority, User
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import (
     ApiError,
@@ -27,7 +26,6 @@ from carryon_standalone.apiserver.errors import (
     method_not_allowed,
     not_found,
     too_large_version,
-    unauthorized,
     unsupported_media_type,
 )
 from carryon_standalone.apiserver.negotiation import (
@@ -43,7 +41,6 @@ from carryon_standalone.apiserver.negotiation import (
     load_patch,
     load_yaml,
 )
-from carryon_standalone.apiserver.ownership import Author, record
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.requests import Query, Target
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -65,7 +62,6 @@ _VERBS_OF_OBJECTS: Final = {"PUT": "update", "PATCH": "patch", "DELETE": "delete
 _VERBS_OF_COLLECTIONS: Final = {"POST": "create", "DELETE": "deletecollection"}
 _HEALTH: Final = ("healthz", "livez", "readyz")
 _WATCH_SECONDS: Final = 1800.0
-_USER: Final = {"username": "carryon:admin", "groups": ["system:masters", "system:authenticated"]}
 _LOOPBACK: Final = ("localhost", "::1")
 
 
@@ -78,7 +74,7 @@ class Api:
     writes: Writes
     deletion: Deletion
     pods: PodActions
-    token: str
+    authority: Authority
     logs_folder: Path
     streams: set[asyncio.Task[Any]]
 
@@ -107,7 +103,7 @@ class Api:
             return json(discovery.VERSION)
         if path.split("/")[1] in _HEALTH:
             return web.Response(text="ok", headers=HEADERS)
-        self._authenticate(request)
+        user = access.authenticate(self.authority, request.headers, request.headers.getall("Impersonate-Group", []))
         parts = [part for part in path.split("/") if part]
         if parts and parts[0] == "openapi":
             return self._openapi(request, parts)
@@ -117,12 +113,7 @@ class Api:
             raise PageNotFound
         if len(parts) <= (2 if parts[0] == "api" else 3):
             return self._discovery(request, parts)
-        return await self._object(request, ask.target_of(self.registry, parts))
-
-    def _authenticate(self, request: web.BaseRequest) -> None:
-        token = _token_of(request.headers.get("Authorization", ""))
-        if not hmac.compare_digest(token.encode(), self.token.encode()):
-            raise unauthorized()
+        return await self._object(request, ask.target_of(self.registry, parts), user)
 
     def _discovery(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
         if request.method != "GET":
@@ -154,10 +145,12 @@ class Api:
             raise PageNotFound
         return cached(request, document, JSON)
 
-    async def _object(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
+    async def _object(self, request: web.BaseRequest, target: Target, user: User) -> web.StreamResponse:
         method, query = request.method, request.query
+        wanted = access.attributes_of(method, target, ask.is_true(query, "watch"))
+        access.authorize(self.authority, user, wanted)
         if target.resource.virtual:
-            return await self._review(request, target)
+            return await self._review(request, target, user)
         if target.subresource in ("log", "binding", "eviction"):
             return await self._pod_subresource(request, target)
         if method in ("GET", "HEAD"):
@@ -355,31 +348,12 @@ class Api:
 
         return await self._stream(request, logs.read(path, options, ended), "text/plain")
 
-    async def _review(self, request: web.BaseRequest, target: Target) -> web.Response:
-        """Access reviews: the one token of the machine may do everything."""
+    async def _review(self, request: web.BaseRequest, target: Target, user: User) -> web.Response:
         if request.method != "POST" or target.name:
             raise method_not_allowed()
-        resource = target.resource
-        value = decode(await request.read(), request.headers.get("Content-Type", ""), resource.kind)
-        value = {**value, "apiVersion": resource.api_version, "kind": resource.kind}
-        value["metadata"] = {**(value.get("metadata") or {})}
-        if resource.kind == "TokenReview":
-            token = str((value.get("spec") or {}).get("token") or "")
-            known = hmac.compare_digest(token.encode(), self.token.encode())
-            value["status"] = {"authenticated": True, "user": _USER} if known else {"authenticated": False, "user": {}}
-        elif resource.kind == "SelfSubjectReview":
-            value["status"] = {"userInfo": _USER}
-        else:
-            value.pop("status", None)
-            manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
-            record(None, value, {}, Author(manager, "", resource.api_version, meta.now()))
-            value["status"] = {"allowed": True}
-        return json(value, 201)
-
-
-def _token_of(authorization: str) -> str:
-    scheme, _, credentials = authorization.partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else ""
+        value = decode(await request.read(), request.headers.get("Content-Type", ""), target.resource.kind)
+        manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
+        return json(reviews.answered(self.authority, user, target, value, manager), 201)
 
 
 def _check_host(request: web.BaseRequest) -> None:

@@ -17,6 +17,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from carryon_standalone.apiserver.access import Authority, OneToken
 from carryon_standalone.apiserver.app import Api
 from carryon_standalone.apiserver.catalog import BUILTINS
 from carryon_standalone.apiserver.controllers import (
@@ -42,11 +43,12 @@ class Config:
 
     Args:
         data: Folder of the database; one server at a time.
-        token: The bearer token of everyone who may do anything.
+        token: The bearer token of the machine's owner, who may do everything.
         logs: Folder with the logs of pods.
         host: Loopback address to listen on.
         port: Port; 0 picks a free one.
         tls: PEM of certificate and key; None serves plain http, over which kubectl sends no token.
+        authority: Knows users and what they may, instead of that one token.
     """
 
     data: Path
@@ -55,6 +57,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 0
     tls: Path | None = None
+    authority: Authority | None = None
 
 
 def _fields_of(kind: str, value: Object) -> Fields:
@@ -85,7 +88,8 @@ async def running(config: Config) -> AsyncIterator[str]:
         namespaces := NamespaceController(store, registry, writes, deletion),
     )
     streams: set[asyncio.Task[object]] = set()
-    api = Api(store, registry, writes, deletion, PodActions(store, deletion), config.token, config.logs, streams)
+    authority = config.authority or OneToken(config.token)
+    api = Api(store, registry, writes, deletion, PodActions(store, deletion), authority, config.logs, streams)
     runner = web.ServerRunner(
         web.Server(api.handle, request_factory=_request, handler_cancellation=True, access_log=None),
         shutdown_timeout=_SHUTDOWN_SECONDS,

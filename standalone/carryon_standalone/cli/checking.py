@@ -12,19 +12,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from pydantic import ValidationError
-
 from carryon_core import crd
-from carryon_core import findings as blank
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, file_uris, resolve
+from carryon_core.resolve import ResolvedJob, file_uris
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
+from carryon_jobs import checking
+from carryon_jobs.checking import Finding, Rows, note, warning
+from carryon_jobs.checking import error as refusal
 from carryon_standalone.cli.cluster import Cluster, NotFound, Refused
 from carryon_standalone.cli.errors import CommandError
 from carryon_store import StoreError
@@ -36,23 +34,6 @@ _CHECK_SECONDS: Final = 300.0
 _WARNED: Final = ("truncated",)
 """What the worker finds that is done all the same."""
 Job: TypeAlias = dict[str, Any]
-Rows: TypeAlias = Sequence[tuple[str, Mapping[str, Any]]]
-
-
-class Severity(StrEnum):
-    """How bad it is."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "not checked"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to say about a job."""
-
-    severity: Severity
-    message: str
 
 
 Connect: TypeAlias = Callable[[], Cluster]
@@ -70,47 +51,35 @@ def findings(job: Job, namespace: str | None, connect: Connect) -> Iterator[Find
     given = copy.deepcopy(job)
     found = _by_schema(job)
     if found:
-        yield from (_error(each) for each in found)
+        yield from (refusal(each) for each in found)
         return
     cluster, absent = _reach(connect)
     where = job["metadata"].get("namespace") or namespace or (cluster.namespace if cluster else "default")
     if cluster is not None:
         yield from _dry_run(given, where, cluster)
     else:
-        yield _note(f"by an API server, only by the rules of this version: {absent}")
-    try:
-        spec = JobSpec.model_validate(job["spec"])
-    except ValidationError as error:
-        # Kubernetes takes a few texts for times that are none.
-        yield from (_error(f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}") for each in error.errors())
+        yield note(f"by an API server, only by the rules of this version: {absent}")
+    spec = checking.parsed(job["spec"])
+    if not isinstance(spec, JobSpec):
+        yield from (refusal(f"{each.field}: {each.message}") for each in spec)
         return
     try:
         rows, unread = _rows(spec, where, cluster)
         if unread:
-            yield _note(unread)
+            yield note(unread)
             return
         name = job["metadata"]["name"]
         digests = {uri: _digest(uri) for uri in file_uris(where, name, spec, rows)}
-        resolved = resolve(where, name, spec, rows, digests)
     except SpecError as error:
-        yield _error(error.message)
+        yield refusal(error.message)
         return
-    yield from (_warning(each) for each in resolved.warnings)
+    resolved = checking.resolved(where, name, spec, rows, digests)
+    if isinstance(resolved, Finding):
+        yield resolved
+        return
+    yield from checking.of_units(resolved)
     yield from _files(digests)
-    yield from (_warning(each.message) for each in blank.findings(resolved))
     yield from _by_worker(resolved)
-
-
-def _error(message: str) -> Finding:
-    return Finding(Severity.ERROR, message)
-
-
-def _warning(message: str) -> Finding:
-    return Finding(Severity.WARNING, message)
-
-
-def _note(message: str) -> Finding:
-    return Finding(Severity.NOTE, message)
 
 
 def _by_schema(job: Job) -> Sequence[str]:
@@ -142,11 +111,11 @@ def _dry_run(job: Job, namespace: str, cluster: Cluster) -> Iterator[Finding]:
     try:
         cluster.apply(placed, dry_run=True)
     except Refused as error:
-        yield from (_error(f"the API server would refuse it: {cause}") for cause in error.causes)
+        yield from (refusal(f"the API server would refuse it: {cause}") for cause in error.causes)
     except NotFound as error:
-        yield _error(f"the API server would refuse it: {error}")
+        yield refusal(f"the API server would refuse it: {error}")
     except CommandError as error:
-        yield _note(f"by the API server: {error}")
+        yield note(f"by the API server: {error}")
 
 
 def _rows(spec: JobSpec, namespace: str, cluster: Cluster | None) -> tuple[Rows | None, str]:
@@ -166,9 +135,7 @@ def _rows(spec: JobSpec, namespace: str, cluster: Cluster | None) -> tuple[Rows 
             content = cluster.config_map(wanted.name, namespace)
         except NotFound as error:
             raise SpecError("ItemsNotFound", f"items.from: {error}") from None
-        if wanted.key not in content:
-            raise SpecError("ItemsNotFound", f'items.from: ConfigMap "{wanted.name}" has no key {wanted.key}: add it')
-        return parse_rows(str(content[wanted.key]).encode(), source), ""
+        return checking.rows_of(source, wanted.name, content), ""
     uri = source.uri or ""
     if not uri.startswith("file://"):
         return None, f"units, because the operator reads {uri} with the job's own keys: try `carryon try`"
@@ -199,10 +166,10 @@ def _local(uri: str) -> Path:
 def _files(digests: Mapping[str, str | None]) -> Iterator[Finding]:
     for uri, digest in sorted(digests.items()):
         if digest is None and uri.startswith("file://"):
-            yield _warning(f"{uri} is not there: the units that name it would fail (InputMissing)")
+            yield warning(f"{uri} is not there: the units that name it would fail (InputMissing)")
     elsewhere = sum(not uri.startswith("file://") for uri in digests)
     if elsewhere:
-        yield _note(f"whether {elsewhere} files in buckets are there, which the operator reads with the job's own keys")
+        yield note(f"whether {elsewhere} files in buckets are there, which the operator reads with the job's own keys")
 
 
 def _by_worker(resolved: ResolvedJob) -> Iterator[Finding]:
@@ -219,15 +186,15 @@ def _by_worker(resolved: ResolvedJob) -> Iterator[Finding]:
         )
         answer = json.loads(ran.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        yield _note("parameters and lengths of texts, because no worker is installed beside this command")
+        yield note("parameters and lengths of texts, because no worker is installed beside this command")
         return
     for each in answer["findings"]:
-        made = _warning if each["problem"] in _WARNED else _error
+        made = warning if each["problem"] in _WARNED else refusal
         yield made(f'stage "{each["stage"]}": {each["parameter"]}: {each["message"]} ({_listed(each)})')
-    yield from (_note(f'stage "{each["stage"]}": {each["message"]}') for each in answer.get("unchecked", ()))
+    yield from (note(f'stage "{each["stage"]}": {each["message"]}') for each in answer.get("unchecked", ()))
     for stage in resolved.stages:
         if len(stage.units) > UNITS_CHECKED:
-            yield _note(f'stage "{stage.name}": parameters of {len(stage.units) - UNITS_CHECKED} more units')
+            yield note(f'stage "{stage.name}": parameters of {len(stage.units) - UNITS_CHECKED} more units')
 
 
 def _listed(found: Mapping[str, Any]) -> str:

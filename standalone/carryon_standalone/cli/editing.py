@@ -149,6 +149,7 @@ def _edited(cluster: Cluster, raw: Mapping[str, Any], editor: Sequence[str], pat
 
 def _checked(cluster: Cluster, raw: Mapping[str, Any], text: str) -> tuple[Manifest | None, Sequence[str]]:
     """The manifest that a text holds, or what is wrong with it."""
+    from carryon_jobs.checking import Severity
     from carryon_standalone.cli import checking, manifests
 
     try:
@@ -160,10 +161,10 @@ def _checked(cluster: Cluster, raw: Mapping[str, Any], text: str) -> tuple[Manif
     except CommandError as error:
         return None, str(error).splitlines()
     found = list(checking.findings(copy.deepcopy(edited), cluster.namespace, lambda: cluster))
-    problems = [each.message for each in found if each.severity is checking.Severity.ERROR]
+    problems = [each.message for each in found if each.severity is Severity.ERROR]
     if not problems:
         for each in found:
-            if each.severity is checking.Severity.WARNING:
+            if each.severity is Severity.WARNING:
                 typer.echo(f"warning: {each.message}", err=True)
     return (None, problems) if problems else (edited, ())
 

@@ -99,8 +99,8 @@ def validate(
 
     Exit code: 0 when nothing is wrong, warnings aside; 1 otherwise.
     """
+    from carryon_jobs.checking import Severity
     from carryon_standalone.cli import checking, manifests
-    from carryon_standalone.cli.checking import Severity
 
     found = [
         (str(path), job["metadata"]["name"], finding)

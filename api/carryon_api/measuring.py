@@ -1,0 +1,121 @@
+"""What has to be looked up in a job's bucket to say how far it is; read seldom, and never waited for long."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from carryon_api.cluster import Cluster
+from carryon_api.records import JobRecord
+from carryon_core.ranges import IndexSet
+from carryon_jobs import timing, units
+from carryon_jobs.errors import JobError
+from carryon_jobs.job import Job
+
+PATIENCE: Final = 2.0
+"""Seconds that an answer waits for what is looked up: it goes on and is there for the next one."""
+_KEPT: Final = 1024
+_AGAIN_AFTER: Final = 30.0
+"""Seconds until a bucket that could not be read is asked again."""
+_GROWTH: Final = 1.25
+"""A stage is measured again once so many times as many of its units are done."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was looked up.
+
+    Attributes:
+        means: Stage -> seconds that one of its units takes.
+        counts: Stage -> units that were done at that time.
+        approvals: Stage -> units that wait for a person's word.
+    """
+
+    generation: int = 0
+    version: str = ""
+    means: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    approvals: Mapping[str, IndexSet] = field(default_factory=dict)
+
+
+class Measurements:
+    """Measurements of jobs, one at a time for each."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Start with none, inside a running event loop."""
+        self._cluster = cluster
+        self._kept: OrderedDict[str, Measured] = OrderedDict()
+        self._running: dict[str, asyncio.Task[Measured]] = {}
+        self._not_before: dict[str, float] = {}
+        self._clock = asyncio.get_running_loop().time
+
+    async def of(self, record: JobRecord) -> Measured:
+        """What is known of a job, at most `PATIENCE` seconds after it was asked for."""
+        known = self._kept.get(record.uid, Measured())
+        if not _due(record, known) or self._not_before.get(record.uid, 0.0) > self._clock():
+            return known
+        task = self._running.get(record.uid)
+        if task is None:
+            task = self._running[record.uid] = asyncio.create_task(self._measure(record, known))
+            task.add_done_callback(lambda _: self._running.pop(record.uid, None))
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        return task.result() if done else known
+
+    async def _measure(self, record: JobRecord, known: Measured) -> Measured:
+        try:
+            job = await self._cluster.outside(record)
+            made = await self._cluster.in_thread(lambda: measure(job, known))
+        except JobError as error:
+            # The status is told all the same: without an estimate.
+            log.info("%s can't be measured: %s", record.key, error)
+            self._not_before[record.uid] = self._clock() + _AGAIN_AFTER
+            return known
+        self._not_before.pop(record.uid, None)
+        self._kept[record.uid] = made
+        self._kept.move_to_end(record.uid)
+        while len(self._kept) > _KEPT:
+            gone, _ = self._kept.popitem(last=False)
+            self._not_before.pop(gone, None)
+        return made
+
+
+def _done(record: JobRecord) -> dict[str, int]:
+    return {
+        stage["name"]: len(IndexSet.parse(stage.get("succeeded") or "")) for stage in record.status.get("stages") or ()
+    }
+
+
+def _asks(record: JobRecord) -> bool:
+    return any(stage.get("approval") for stage in (record.raw.get("spec") or {}).get("stages") or ())
+
+
+def _due(record: JobRecord, known: Measured) -> bool:
+    if known.generation != record.raw["metadata"].get("generation", 0):
+        return True
+    if _asks(record) and known.version != record.version:
+        return True
+    return any(count and count >= _GROWTH * known.counts.get(stage, 0) for stage, count in _done(record).items())
+
+
+def measure(job: Job, known: Measured) -> Measured:
+    """Look up what is due. Blocking.
+
+    Raises:
+        JobError: The spec can't be resolved, or the bucket not read.
+    """
+    generation = job.raw["metadata"].get("generation", 0)
+    means, counts = dict(known.means), dict(known.counts)
+    for stage in job.view.stages:
+        if stage.done and (generation != known.generation or stage.done >= _GROWTH * counts.get(stage.name, 0)):
+            mean = timing.measured(job, stage.name)
+            counts[stage.name] = stage.done
+            if mean is not None:
+                means[stage.name] = mean
+    version = job.raw["metadata"]["resourceVersion"]
+    return Measured(generation, version, means, counts, units.awaiting_approval(job))

@@ -1,0 +1,35 @@
+"""What came of the jobs that exist."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from carryon_api.access import CallerOf, ClusterOf
+from carryon_api.access.dependencies import NAME
+from carryon_api.analytics import Analytics, analytics
+from carryon_api.problems import responses
+from carryon_api.reviews import Access
+from carryon_api.routes.jobs import known
+from carryon_api.routes.session import visible_namespaces
+
+router = APIRouter(prefix="/api/v1", tags=["progress"])
+
+
+@router.get("/analytics", responses=responses(422))
+async def get_analytics(
+    caller: CallerOf,
+    cluster: ClusterOf,
+    namespace: Annotated[
+        str | None, Query(description="Only of this namespace.", pattern=NAME, max_length=63, examples=["default"])
+    ] = None,
+) -> Analytics:
+    """Success rate, retries by cause, time per stage and work saved by resuming, over the jobs that exist."""
+    known(cluster)
+    if namespace is not None:
+        await cluster.reviews.demand(caller, Access("list", namespace))
+        allowed = {namespace}
+    else:
+        allowed = set(await visible_namespaces(caller, cluster))
+    return analytics(job for job in cluster.jobs() if job.namespace in allowed)

@@ -1,0 +1,147 @@
+"""Reviews: answers and refusals as Kubernetes 1.36 gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from carryon_standalone.apiserver.access import Attributes, OneToken, User
+from status_site import ADMIN, API, EDITOR, JOBS, STRANGER, VIEWER, Site, job
+
+TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
+ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+OWN = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+LOCAL = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+CREATE_PODS = {"verb": "create", "resource": "pods", "namespace": "default"}
+
+
+def test_the_owners_token_is_known_and_no_other(server: Any) -> None:
+    known = server.create(TOKENS, {"spec": {"token": "a-token"}})["status"]
+    assert known["authenticated"] is True
+    assert known["user"] == {"username": "carryon:admin", "groups": ["system:masters", "system:authenticated"]}
+    assert known["audiences"] == ["https://kubernetes.default.svc.cluster.local"]
+    # As a real server has it: what is false is left out.
+    assert server.create(TOKENS, {"spec": {"token": "other"}})["status"] == {
+        "user": {},
+        "error": "invalid bearer token",
+    }
+
+
+def test_a_token_is_not_good_for_another_audience(server: Any) -> None:
+    review = {"spec": {"token": "a-token", "audiences": ["vault"]}}
+    assert "authenticated" not in server.create(TOKENS, review)["status"]
+
+
+def test_a_token_review_without_token_is_refused(server: Any) -> None:
+    answer = server.request("POST", TOKENS, {"spec": {}})
+    assert (answer.status, answer.message) == (400, "token is required for TokenReview in authentication")
+
+
+@pytest.mark.parametrize("path", [ACCESS, OWN])
+def test_the_owner_may_do_everything(server: Any, path: str) -> None:
+    spec = {"user": "carryon:admin", "resourceAttributes": CREATE_PODS}
+    assert server.create(path, {"spec": spec})["status"] == {"allowed": True}
+
+
+def test_nobody_else_may_do_anything(server: Any) -> None:
+    spec = {"user": "somebody", "groups": ["system:authenticated"], "resourceAttributes": CREATE_PODS}
+    assert server.create(ACCESS, {"spec": spec})["status"] == {"allowed": False}
+    masters = {"groups": ["system:masters"], "nonResourceAttributes": {"verb": "get", "path": "/metrics"}}
+    assert server.create(ACCESS, {"spec": masters})["status"] == {"allowed": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "spec", "message"),
+    [
+        (OWN, {}, "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+        (ACCESS, {"resourceAttributes": CREATE_PODS}, "at least one of user or group must be specified"),
+        (
+            ACCESS,
+            {"user": "x", "resourceAttributes": CREATE_PODS, "nonResourceAttributes": {"path": "/", "verb": "get"}},
+            "cannot be specified in combination with resourceAttributes",
+        ),
+        (
+            LOCAL,
+            {"user": "x", "resourceAttributes": {**CREATE_PODS, "namespace": "other"}},
+            "must match metadata.namespace",
+        ),
+        (LOCAL, {"user": "x", "nonResourceAttributes": {"path": "/"}}, "disallowed on this kind of request"),
+    ],
+)
+def test_a_review_that_can_not_be_answered_is_refused(server: Any, path: str, spec: Any, message: str) -> None:
+    answer = server.request("POST", path, {"spec": spec})
+    assert answer.status == 422
+    assert message in answer.message
+
+
+def test_nonsense_is_no_failure_of_the_server(server: Any) -> None:
+    for path in (TOKENS, ACCESS, OWN):
+        for spec in ({"token": 7}, {"user": []}, {"resourceAttributes": "x"}, {"groups": {"a": 1}}, 3):
+            answer = server.request("POST", path, {"spec": spec})
+            assert answer.status in (400, 422), answer.body
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with Site(tmp_path_factory.mktemp("site")) as made:
+        made.kube("POST", JOBS, job())
+        yield made
+
+
+def ask(site: Site, token: str, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+    kind = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else {}
+    given = {"Authorization": f"Bearer {token}", **kind, **headers}
+    return httpx.request(method, site.server + path, json=body, headers=given)
+
+
+def test_a_server_with_several_users_refuses_what_rules_do_not_allow(site: Site) -> None:
+    assert ask(site, VIEWER, "GET", f"{JOBS}/reel").status_code == 200
+    refused = ask(site, VIEWER, "PATCH", f"{JOBS}/reel", {"spec": {"suspend": True}})
+    assert refused.status_code == 403
+    assert refused.json()["message"] == (
+        'generationjobs.carryon.dev "reel" is forbidden: User "viewer" cannot patch resource "generationjobs" in API'
+        ' group "carryon.dev" in the namespace "default"'
+    )
+    assert ask(site, STRANGER, "GET", JOBS).status_code == 403
+    assert ask(site, EDITOR, "DELETE", JOBS).status_code == 403
+    assert ask(site, "nobody", "GET", JOBS).status_code == 401
+
+
+def test_one_who_may_impersonate_has_the_rights_of_the_other(site: Site) -> None:
+    as_viewer = {"Impersonate-User": VIEWER}
+    assert ask(site, API, "GET", f"{JOBS}/reel", **as_viewer).status_code == 200
+    refused = ask(site, API, "PATCH", f"{JOBS}/reel", {"spec": {}}, **as_viewer)
+    assert 'User "viewer" cannot patch' in refused.json()["message"]
+    assert ask(site, EDITOR, "GET", f"{JOBS}/reel", **{"Impersonate-User": ADMIN}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "verb"),
+    [
+        ("GET", JOBS, "list"),
+        ("GET", f"{JOBS}?watch=true", "watch"),
+        ("GET", f"{JOBS}/reel", "get"),
+        ("POST", JOBS, "create"),
+        ("PUT", f"{JOBS}/reel", "update"),
+        ("PATCH", f"{JOBS}/reel/status", "patch"),
+        ("DELETE", JOBS, "deletecollection"),
+    ],
+)
+def test_requests_are_known_by_their_verbs(site: Site, method: str, path: str, verb: str) -> None:
+    assert f"cannot {verb} resource" in ask(site, STRANGER, method, path, {}).json()["message"]
+
+
+def test_the_owners_token_opens_everything() -> None:
+    one = OneToken("t")
+    assert one.user_of("t") == one.owner
+    assert one.user_of("") is None
+    assert one.allows(one.owner, Attributes("delete", resource="nodes"))
+    assert not one.allows(User("x", ("system:authenticated",)), Attributes("get", resource="pods"))
+
+
+def test_logs_have_a_right_of_their_own(site: Site, tmp_path: Path) -> None:
+    answer = ask(site, EDITOR, "GET", "/api/v1/namespaces/elsewhere/pods/x/log")
+    assert 'cannot get resource "pods/log"' in answer.json()["message"]
