@@ -27,7 +27,7 @@ from botocore.config import Config
 
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
-from carryon_store.local import arriving, open_body
+from carryon_store.local import Body, arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key, check_prefix
 from carryon_store.s3_errors import FAILURES, Contended, Unsupported, is_bare_404, store_error
 
@@ -156,7 +156,7 @@ class S3Store:
         """Where the root is."""
         return f"s3://{self._bucket}/{self._base}".rstrip("/")
 
-    def put(self, key: str, body: bytes | Path, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
         """See `Store.put`; `modified` is by this machine's clock for what goes in one request."""
         with open_body(body) as source:
             size = source.seek(0, os.SEEK_END)

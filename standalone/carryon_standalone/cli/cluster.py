@@ -13,6 +13,7 @@ import urllib3
 from kubernetes.client import ApiException
 
 from carryon_core import names
+from carryon_core.gpus import PRODUCT_LABEL
 from carryon_standalone.cli.errors import CommandError
 from carryon_standalone.cli.target import Target
 
@@ -210,6 +211,15 @@ class Cluster:
         )
         data: Object = json.loads(answer.data).get("data") or {}
         return data
+
+    def gpu_products(self) -> frozenset[str] | None:
+        """What GPUs its nodes have, as these are labelled; None where that can't be told."""
+        try:
+            answer = self._core.list_node(_request_timeout=_TIMEOUT, _preload_content=False)
+        except (ApiException, urllib3.exceptions.HTTPError):
+            return None
+        labels = [node["metadata"].get("labels") or {} for node in json.loads(answer.data)["items"]]
+        return frozenset(each[PRODUCT_LABEL] for each in labels if PRODUCT_LABEL in each)
 
     @_explained
     def config_map(self, name: str, namespace: str | None = None) -> Object:
