@@ -204,7 +204,8 @@ _SPEC: Final = Fields(
             {"list": count, "count": number, "from": Fields({"format": WORD, "uri": scheme, "first": number})}
         ),
         "stages": Each(_STAGE),
-        "overrides": count,
+        "overrides": Each(Fields({"stage": NAME})),
+        "models": given,
         "approved": Each(count, re.compile(r"[a-z0-9-]{1,20}")),
         "parallelism": number,
         "unitsPerPod": number,

@@ -68,6 +68,7 @@ _ASSIGNED: Final = re.compile(r"-{0,2}[A-Za-z_][\w.-]*=(?P<value>.+)", re.DOTALL
 _ADDRESS: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:(?P<user>[^@]*)@)?[^/?#]*(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL
 )
+_STOPS: Final = " \t\r\n,.;:|"
 _SEGMENT: Final = 8
 """Characters of a segment of an address that may be a key."""
 
@@ -226,7 +227,7 @@ class View:
         begins: list[int] = []
         ends: list[int] = []
         for each, begin, end in zip(self.text, self.begins, self.ends, strict=True):
-            small = " " if each.isspace() else each.lower()
+            small = " " if each.isspace() else each.casefold()
             if small == " " and made and made[-1] == " ":
                 ends[-1] = end
                 continue
@@ -299,7 +300,8 @@ def _forms(texts: Iterable[str]) -> Iterator[str]:
     """What to look for: texts whole, by their lines, and templates by what stands between their expressions."""
     for text in texts:
         pieces = [text, *text.splitlines(), *re.split(r"\{\{.*?\}\}|\{%.*?%\}", text, flags=re.DOTALL)]
-        for piece in dict.fromkeys(each.strip() for each in pieces):
+        stripped = (form for each in pieces for form in (each.strip(), each.strip(_STOPS)))
+        for piece in dict.fromkeys(stripped):
             if len(piece) < SHORTEST:
                 continue
             yield piece
@@ -313,7 +315,7 @@ def _forms(texts: Iterable[str]) -> Iterator[str]:
 
 def _folded(text: str) -> str:
     """A text as `View.folded` has it, without the places; letter by letter, for a sigma depends on its neighbours."""
-    return " ".join("".join(map(str.lower, text)).split())
+    return " ".join("".join(map(str.casefold, text)).split())
 
 
 def _lookalikes(text: str) -> Iterator[tuple[int, int]]:

@@ -121,7 +121,8 @@ def pack(job: Job, evidence: Evidence) -> bytes:
     problems = list(evidence.problems)
     rows: Sequence[tuple[str, Mapping[str, Any]]] | None = ()
     try:
-        rows = job.rows or ()
+        from_data = ((job.raw.get("spec") or {}).get("items") or {}).get("from") is not None
+        rows = (job.rows or ()) if from_data else ()
     except (JobError, StoreError) as error:
         # Without them nobody knows what has to be taken out of texts.
         problems.append(f"the items of the job: {error}")
