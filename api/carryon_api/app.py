@@ -29,6 +29,7 @@ from carryon_api.routes import (
     jobs,
     progress,
     session,
+    support,
     units,
     validating,
 )
@@ -48,6 +49,7 @@ _ROUTERS: Final = (
     batch.router,
     validating.router,
     analytics.router,
+    support.router,
     health.router,
 )
 _DESCRIPTION: Final = """\

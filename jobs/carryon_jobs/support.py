@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -114,6 +115,26 @@ def secrets_of(job: Raw) -> list[str]:
 
     look(job.get("spec"), "spec")
     return list(found)
+
+
+def about(event: Raw, uids: Collection[str], name: str) -> bool:
+    """Whether an Event is about a job or a pod of it, one that is gone among them.
+
+    Args:
+        event: As the API server has it.
+        uids: Of the job and the pods that are there.
+        name: Of the job.
+    """
+    subject = event.get("involvedObject") or {}
+    gone = subject.get("kind") == "Pod" and re.fullmatch(
+        rf"{re.escape(name)}-[0-9a-f]{{10}}-[0-9]+", subject.get("name") or ""
+    )
+    return subject.get("uid") in uids or bool(gone)
+
+
+def wrote(pod: Raw) -> bool:
+    """Whether a pod can have a log by now."""
+    return (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")
 
 
 def pack(job: Job, evidence: Evidence) -> bytes:
