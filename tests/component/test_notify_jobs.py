@@ -264,16 +264,25 @@ async def test_a_receiver_that_hangs_holds_up_no_reconcile(tmp_path: Path, recei
         await answered(w)
 
 
-async def test_a_job_that_waits_for_something_else_is_told_of_all_the_same(tmp_path: Path, receiver: Receiver) -> None:
+@pytest.mark.parametrize("trouble", ["waits for a pod", "cannot be written"])
+async def test_a_job_that_is_held_up_by_something_else_is_told_of_all_the_same(
+    tmp_path: Path, receiver: Receiver, trouble: str
+) -> None:
     async with suspended(tmp_path, {"url": receiver.url()}) as w:
         receiver.stop()
         await w.reconcile()
         await answered(w)
         await w.reconcile()
         receiver.start()
-        w.expectations.expect_create(w.server.objects[f"generationjobs/{KEY}"]["metadata"]["uid"], "unseen")
         w.now += 10
-        assert await w.reconciler.reconcile(KEY) is not None
+        if trouble == "waits for a pod":
+            w.expectations.expect_create(w.server.objects[f"generationjobs/{KEY}"]["metadata"]["uid"], "unseen")
+            assert await w.reconciler.reconcile(KEY) is not None
+        else:
+            w.write(output={"uri": (tmp_path / "out").as_uri(), "onDelete": "Delete"})
+            w.server.faults.append(Fault(500, "PATCH"))
+            with pytest.raises(ApiError):
+                await w.reconciler.reconcile(KEY)
         await answered(w)
         assert len(receiver.received) == 1
 
