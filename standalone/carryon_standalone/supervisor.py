@@ -252,7 +252,7 @@ async def _live(
             tell(f"there is no page, because {missing} is not installed: `pip install 'carryon[api]'` brings it")
         try:
             await keep(_node(home, server, settings.gpus, api), 1).start()
-            await keep(_operator(home, output, settings.page, await api.has_gpus()), 2).start()
+            await keep(_operator(home, output, settings.page, missing is None, await api.has_gpus()), 2).start()
             for each in starting:
                 await each
         finally:
@@ -307,7 +307,7 @@ def _node(home: Home, server: str, gpus: int | None, api: Api) -> Component:
     )
 
 
-def _operator(home: Home, output: Path, page: int, has_gpus: bool) -> Component:
+def _operator(home: Home, output: Path, page: int, has_page: bool, has_gpus: bool) -> Component:
     health = f"{credentials.ADDRESS}:{_free_port(None, besides=page)}"
     return Component(
         name="operator",
@@ -316,6 +316,7 @@ def _operator(home: Home, output: Path, page: int, has_gpus: bool) -> Component:
             # On one's own machine a job may write where its owner may: there is nobody to keep apart.
             *("--default-store", output.as_uri(), "--file-root", "/"),
             *("--worker-image", WORKER_IMAGE, "--health", health),
+            *(("--page-url", page_at(page)) if has_page else ()),
             *(("--default-resources", json.dumps(_ONE_GPU)) if has_gpus else ()),
         ),
         environment={
