@@ -32,7 +32,7 @@ ANYTHING: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
-            kind: {"schema": {"type": "object", "additionalProperties": True}, "example": EXAMPLE}
+            kind: {"schema": {"description": "A manifest."}, "example": EXAMPLE}
             for kind in (manifests.JSON, manifests.YAML)
         },
     }
