@@ -14,12 +14,27 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from carryon_api import problems
-from carryon_api.cluster import Cluster
+from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.config import Config
 from carryon_api.gate import Gate
+from carryon_api.live.service import Live
 from carryon_api.measuring import Measurements
 from carryon_api.metrics import Metrics
-from carryon_api.routes import actions, analytics, archives, batch, health, jobs, progress, session, validating
+from carryon_api.routes import (
+    actions,
+    analytics,
+    archives,
+    artifacts,
+    batch,
+    events,
+    health,
+    jobs,
+    progress,
+    session,
+    support,
+    units,
+    validating,
+)
 from carryon_api.spooling import Spool
 from carryon_core import crd
 from carryon_kube import connection
@@ -30,11 +45,15 @@ _ROUTERS: Final = (
     session.router,
     jobs.router,
     progress.router,
+    units.router,
+    artifacts.router,
+    events.router,
     actions.router,
     archives.router,
     batch.router,
     validating.router,
     analytics.router,
+    support.router,
     health.router,
 )
 _DESCRIPTION: Final = """\
@@ -97,9 +116,15 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
             app.state.cluster = cluster
             app.state.measurements = Measurements(cluster)
             app.state.metrics.watch_jobs(lambda: float(sum(1 for _ in cluster.jobs())))
-            yield
+            async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
+                yield
 
     return lifespan
+
+
+async def _status_json(cluster: Cluster, measurements: Measurements, record: JobRecord) -> bytes:
+    told = await progress.status_of(record, cluster, measurements)
+    return told.model_dump_json(by_alias=True).encode()
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -92,7 +92,8 @@ class PodSummary:
             namespace=metadata["namespace"],
             name=metadata["name"],
             uid=metadata["uid"],
-            ip=status.get("podIP") or "",
+            # On the node's own network, something else may answer at our port.
+            ip="" if (raw.get("spec") or {}).get("hostNetwork") else status.get("podIP") or "",
             job_uid=_owner(metadata),
             stage=labels.get(names.LABEL_STAGE, ""),
             units=_texts(annotations.get(names.ANNOTATION_UNITS)),

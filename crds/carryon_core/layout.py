@@ -93,6 +93,11 @@ def attempt_log_key(unit_prefix: str, pod_uid: str) -> str:
     return f"{attempts_prefix(unit_prefix)}{pod_uid}.log"
 
 
+def attempt_key(unit_prefix: str, pod_uid: str) -> str:
+    """Key of what became of an attempt at a unit that failed."""
+    return f"{attempts_prefix(unit_prefix)}{pod_uid}.json"
+
+
 def journal_prefix(unit_prefix: str, worker: str = "") -> str:
     """Prefix of a unit's journals; with the first 12 digits of a worker fingerprint, of those that hold for it."""
     return f"{unit_prefix}{JOURNAL}{worker[:WORKER_DIGITS]}/" if worker else unit_prefix + JOURNAL

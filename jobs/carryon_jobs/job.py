@@ -169,18 +169,7 @@ class Job:
     @cached_property
     def standing(self) -> Standing:
         """Its units with their fingerprints, as far as what status calls done goes."""
-        resolved = self.resolved()
-        done: dict[str, DoneUnit] = {}
-        made = stand(resolved, done)
-        # A unit that gathers has its fingerprint once those before it are known to be done, and so on downwards.
-        for stage in sorted(resolved.stages, key=lambda stage: stage.depth):
-            view = self.view.stages[stage.index]
-            skipped = IndexSet.parse(view.skipped)
-            for index in IndexSet.parse(view.succeeded):
-                if index < len(stage.units) and (fingerprint := made.job.unit(stage.index, index).fingerprint):
-                    done[fingerprint] = DoneUnit(Outcome.SKIPPED if index in skipped else Outcome.GENERATED)
-            made = stand(resolved, done)
-        return made
+        return standing_of(self.resolved(), self.view)
 
     def place(self, uri: str) -> tuple[Store, str]:
         """Where a file lies that a param names: its store, and the key in it.
@@ -227,6 +216,21 @@ def _wanted(raw: Mapping[str, Any]) -> tuple[Any, ...]:
     items = (raw.get("status") or {}).get("items") or {}
     metadata = raw["metadata"]
     return metadata["uid"], metadata.get("generation"), items.get("digest"), items.get("variant")
+
+
+def standing_of(resolved: ResolvedJob, view: JobView) -> Standing:
+    """A job's units with their fingerprints, as far as what status calls done goes."""
+    done: dict[str, DoneUnit] = {}
+    made = stand(resolved, done)
+    # A unit that gathers has its fingerprint once those before it are known to be done, and so on downwards.
+    for stage in sorted(resolved.stages, key=lambda stage: stage.depth):
+        seen = view.stages[stage.index]
+        skipped = IndexSet.parse(seen.skipped)
+        for index in IndexSet.parse(seen.succeeded):
+            if index < len(stage.units) and (fingerprint := made.job.unit(stage.index, index).fingerprint):
+                done[fingerprint] = DoneUnit(Outcome.SKIPPED if index in skipped else Outcome.GENERATED)
+        made = stand(resolved, done)
+    return made
 
 
 def _parsed(kind: type[M], value: Mapping[str, Any], name: str) -> M:

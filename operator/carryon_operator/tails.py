@@ -1,4 +1,4 @@
-"""The last lines that failed attempts logged, kept in the bucket: their pods are about to go.
+"""Why attempts failed and the last lines they logged, kept in the bucket: their pods are about to go.
 
 A log that can't be read is no reason to wait: kubelets of lost nodes never answer. It is just not there then.
 """
@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from carryon_core import layout, names
+from carryon_core.attempts import AttemptRecord
+from carryon_core.status import MESSAGE_LONGEST
 from carryon_kube.client import Client
 from carryon_kube.errors import ApiError
+from carryon_operator.plan.conditions import rfc3339
 from carryon_operator.plan.model import PodRecord
+from carryon_operator.plan.verdicts import judge
 from carryon_store import Store
-from carryon_store.records import put_log
+from carryon_store.records import put_attempt, put_log
 
 LINES: Final = 200
 BYTES: Final = 64 * 1024
 AT_ONCE: Final = 16
 """Logs that are read at the same time, and held in memory."""
+UNITS_MOST: Final = 8
+"""Units of one pod that get an account and its log."""
 LONGEST: Final = 10.0
 """Seconds that a batch of logs may take."""
 
@@ -30,11 +36,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The end of one attempt's log, and the unit it belongs to."""
+    """What stays of one pod that failed.
 
-    prefix: str
-    pod_uid: str
+    Attributes:
+        text: The end of its log, "" where there is none.
+        accounts: Prefix in the bucket -> how the attempt at that unit ended, for each unit that it failed.
+    """
+
     text: str
+    accounts: tuple[tuple[str, AttemptRecord], ...]
 
 
 def batches(pods: Sequence[PodRecord]) -> Iterable[Sequence[PodRecord]]:
@@ -52,10 +62,10 @@ async def read(
         client: Of the API server.
         job: Name of the pods' job.
         pods: That ended.
-        done: Fingerprints of units that are done: a tail goes to the first unit of its pod that is not.
+        done: Fingerprints of units that are done.
         longest: Seconds.
     """
-    tasks = {asyncio.create_task(_tail(client, job, pod, done)): pod for pod in pods}
+    tasks = {asyncio.create_task(_tail(client, pod)): pod for pod in pods}
     try:
         _, late = await asyncio.wait(tasks, timeout=longest)
     finally:
@@ -63,8 +73,12 @@ async def read(
             task.cancel()
     for task in late:
         log.warning("%s/%s: log not kept: it took longer than %.0f s", tasks[task].namespace, tasks[task].name, longest)
-    found = [task.result() for task in tasks if task not in late]
-    return [tail for tail in found if tail is not None]
+    # Why they failed is known from the pods themselves, whether their logs can be read or not.
+    return [
+        Tail("" if task in late else task.result(), accounts)
+        for task, pod in tasks.items()
+        if (accounts := accounts_of(job, pod, done))
+    ]
 
 
 def keep(store: Store, tails: Iterable[Tail]) -> None:
@@ -74,19 +88,48 @@ def keep(store: Store, tails: Iterable[Tail]) -> None:
         StoreError: It did not work; those before are kept.
     """
     for tail in tails:
-        put_log(store, tail.prefix, tail.pod_uid, tail.text)
+        for prefix, account in tail.accounts:
+            if tail.text:
+                put_log(store, prefix, account.pod_uid, tail.text)
+            put_attempt(store, prefix, account)
 
 
-async def _tail(client: Client, job: str, pod: PodRecord, done: Container[str]) -> Tail | None:
+def accounts_of(job: str, pod: PodRecord, done: Container[str]) -> tuple[tuple[str, AttemptRecord], ...]:
+    """How the attempts of a pod that failed ended: unit prefix -> record, of the first few units.
+
+    Args:
+        job: Name of the pod's job.
+        pod: That ended.
+        done: Fingerprints of units that are done.
+    """
+    fingerprints = dict(zip(pod.units, pod.fingerprints, strict=True))
+    failures = judge(pod, {item for item, fingerprint in fingerprints.items() if fingerprint in done}).failures
+    return tuple(
+        (
+            layout.unit_prefix(pod.namespace, job, pod.stage, failure.item, fingerprints[failure.item]),
+            AttemptRecord(
+                pod=pod.name,
+                pod_uid=pod.uid,
+                stage=pod.stage,
+                item=failure.item,
+                attempt=pod.attempt,
+                reason=failure.reason,
+                message=failure.message[:MESSAGE_LONGEST],
+                exit_code=pod.exit_code,
+                started=None if pod.started is None else rfc3339(pod.started),
+                finished=None if pod.finished is None else rfc3339(pod.finished),
+                image=pod.image,
+            ),
+        )
+        for failure in failures[:UNITS_MOST]
+    )
+
+
+async def _tail(client: Client, pod: PodRecord) -> str:
     try:
-        text = await client.pod_log(
+        return await client.pod_log(
             pod.name, namespace=pod.namespace, container=names.CONTAINER, tail_lines=LINES, limit_bytes=BYTES
         )
     except ApiError as error:
         log.warning("%s/%s: log not kept: %s", pod.namespace, pod.name, error)
-        return None
-    if not text:
-        return None
-    given = list(zip(pod.units, pod.fingerprints, strict=True))
-    item, fingerprint = next((each for each in given if each[1] not in done), given[0])
-    return Tail(layout.unit_prefix(pod.namespace, job, pod.stage, item, fingerprint), pod.uid, text)
+        return ""

@@ -35,6 +35,7 @@ WORKER_IMAGE: Final = "carryon-worker"
 """Name that stands for the worker installed beside this program."""
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _JOBS: Final = f"/apis/{names.API_VERSION}/{names.PLURAL}"
+_PAGE_NEEDS: Final = ("carryon_api", "fastapi", "uvicorn")
 _GPU: Final = "nvidia.com/gpu"
 _ONE_GPU: Final = {"limits": {_GPU: "1"}}
 _POLL: Final = 0.05
@@ -203,9 +204,7 @@ def page_at(port: int) -> str:
 
 def page_missing() -> str | None:
     """What of the page's server is not installed; None where nothing is."""
-    return next(
-        (name for name in ("carryon_api", "fastapi", "uvicorn") if importlib.util.find_spec(name) is None), None
-    )
+    return next((name for name in _PAGE_NEEDS if importlib.util.find_spec(name) is None), None)
 
 
 def _free_port(preferred: int | None, besides: int | None = None) -> int:
@@ -331,6 +330,8 @@ def _page(home: Home, port: int, output: Path) -> Component:
             "carryon_api",
             *("--listen", credentials.ADDRESS, "--port", str(port), "--standalone", "true"),
             *("--default-store", output.as_uri(), "--file-root", "/"),
+            # Where there is room for jobs there is room for their archives.
+            *("--spool", str(home.root)),
         ),
         environment={"KUBECONFIG": str(home.kubeconfig)},
         log=home.logs / "api.log",

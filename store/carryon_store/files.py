@@ -103,6 +103,10 @@ class FileStore:
                 left -= len(piece)
                 yield piece
 
+    def presign(self, key: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """See `Store.presign`: folders have no addresses."""
+        return None
+
     def sha256(self, key: str) -> str:
         """See `Store.sha256`."""
         with self._errors(key), self._open(key) as content:

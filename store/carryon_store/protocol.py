@@ -101,6 +101,22 @@ class Store(Protocol):
         """
         ...
 
+    def presign(self, key: str, *, seconds: int, content_type: str, disposition: str) -> str | None:
+        """An address under which anybody may read an object for a while; None where a store has no such thing.
+
+        Nothing is asked of the store: whether the object is there shows when the address is used.
+
+        Args:
+            key: Of the object.
+            seconds: How long the address is good, at most a week; less where the credentials end earlier.
+            content_type: MIME type that the answer is to have.
+            disposition: The answer's Content-Disposition.
+
+        Raises:
+            Denied: There are no credentials to sign with.
+        """
+        ...
+
     def sha256(self, key: str) -> str:
         """SHA-256 of an object of any size, 64 hex digits; it is read, in pieces, and kept nowhere.
 

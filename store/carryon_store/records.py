@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from carryon_core import layout
+from carryon_core.attempts import AttemptRecord
 from carryon_core.messages import Assignment, AssignmentPointer
 from carryon_store.errors import Conflict, NotFound, StoreError, TooLarge
 from carryon_store.protocol import JSON_TYPE, Store
@@ -78,6 +79,38 @@ def put_log(store: Store, prefix: str, pod_uid: str, text: str) -> str:
     key = layout.attempt_log_key(prefix, pod_uid)
     store.put(key, text.encode("utf-8", "replace"), content_type="text/plain; charset=utf-8")
     return key
+
+
+def put_attempt(store: Store, prefix: str, attempt: AttemptRecord) -> None:
+    """Keep what became of an attempt at a unit.
+
+    Args:
+        store: The bucket.
+        prefix: Of the unit, see `layout.unit_prefix`.
+        attempt: That failed.
+    """
+    content = attempt.model_dump_json(by_alias=True, exclude_none=True).encode()
+    store.put(layout.attempt_key(prefix, attempt.pod_uid), content, content_type=JSON_TYPE)
+
+
+def get_file_digests(store: Store, namespace: str, job: str) -> dict[str, str]:
+    """Uri -> SHA-256 of the files that a job's parameters name, as the operator saw them last.
+
+    Raises:
+        StoreError: The bucket does not say.
+    """
+    try:
+        kept = json.loads(store.get(layout.files_key(namespace, job)))
+    except (NotFound, ValueError, RecursionError):
+        return {}
+    if not isinstance(kept, dict):
+        return {}
+    # (etag, digest) of each: what somebody damaged counts as not there.
+    return {
+        uri: content[1]
+        for uri, content in kept.items()
+        if isinstance(content, list) and len(content) == 2 and isinstance(content[1], str)
+    }
 
 
 def _put(store: Store, key: str, content: bytes, content_type: str) -> None:

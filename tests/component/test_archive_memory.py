@@ -17,9 +17,9 @@ from carryon_store import Stores
 from carryon_store.units import File, publish
 
 MIB = 1 << 20
-SIZES = (1 * MIB, 200 * MIB)
-ROOM = 150 * MIB
-"""Of which 64 MiB are parts that S3 is sent at the same time."""
+SIZES = (1 * MIB, 300 * MIB)
+ROOM = {"file": 64 * MIB, "s3": 256 * MIB}
+"""By the scheme of the store: S3 is sent four parts of 16 MiB at the same time, each of which is in memory twice."""
 MEASURED = """
 import json, sys
 from carryon_core.messages import StoreConfig
@@ -47,7 +47,7 @@ print(int(peak) * 1024)
 
 
 @pytest.mark.slow
-def test_a_film_that_is_two_hundred_times_as_large_takes_no_more_memory(
+def test_a_film_that_is_three_hundred_times_as_large_takes_no_more_memory(
     store_config: StoreConfig, stores: Stores, tmp_path: Path
 ) -> None:
     peaks = []
@@ -78,5 +78,6 @@ def test_a_film_that_is_two_hundred_times_as_large_takes_no_more_memory(
         assert len(there) == 2
         path.unlink()
         peaks.append(int(ran.stdout))
-    print(f"peak memory: {', '.join(f'{peak / MIB:.0f} MiB' for peak in peaks)}; promised: at most {ROOM // MIB} more")
-    assert peaks[1] - peaks[0] < ROOM
+    room = ROOM[store_config.uri.partition(":")[0]]
+    print(f"peak memory: {', '.join(f'{peak / MIB:.0f} MiB' for peak in peaks)}; promised: at most {room // MIB} more")
+    assert peaks[1] - peaks[0] < room

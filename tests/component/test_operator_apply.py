@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from carryon_core import layout
+from carryon_core.attempts import AttemptRecord
 from carryon_kube.errors import Conflict
 from fake_apiserver import Fault
 from reconciling import KEY, World, world
@@ -41,6 +42,19 @@ async def test_a_log_is_kept_with_the_first_unit_of_its_pod_that_is_not_done(tmp
         await w.seen(*w.end(log="no memory left\n"))
         await w.reconcile()
         assert kept_logs(tmp_path / "out") == {"0": "no memory left\n"}
+
+
+async def test_why_an_attempt_failed_is_kept_beside_its_log(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(retry={"perUnit": 2})
+        await w.reconcile()
+        await w.seen(*w.end("1", code=14, log="waiting\n"))
+        await w.reconcile()
+        (path,) = (tmp_path / "out").glob("default/reel/clip/1/*/attempts/*.json")
+        account = AttemptRecord.model_validate_json(path.read_text())
+        assert (account.item, account.attempt, account.exit_code) == ("1", 1, 14)
+        assert (account.reason, account.pod_uid) == ("Stalled", path.stem)
+        assert path.with_suffix(".log").read_text() == "waiting\n"
 
 
 @pytest.mark.parametrize("answer", [404, 400, 500])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from carryon_core import layout
@@ -89,6 +91,46 @@ def test_a_part_of_another_object_than_was_listed_is_refused(store: Store) -> No
     store.delete("a")
     with pytest.raises(NotFound, match="a does not exist"):
         list(store.read(info, 3))
+
+
+def test_a_signed_address_gives_a_part_of_the_object_to_whoever_has_no_keys(store: Store) -> None:
+    body = os.urandom(1000)
+    for key in ("clip 1/50%.mp4", "ünïcode/~.mp4"):
+        store.put(key, body, content_type=OCTETS)
+        address = store.presign(
+            key, seconds=60, content_type="video/mp4", disposition="attachment; filename*=UTF-8''f%C3%BCr%20dich.mp4"
+        )
+        if store.uri.startswith("file://"):
+            assert address is None
+            continue
+        assert address is not None
+        part = httpx.get(address, headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, body[10:20])
+        assert part.headers["Content-Type"] == "video/mp4"
+        assert part.headers["Content-Disposition"].endswith("f%C3%BCr%20dich.mp4")
+        assert part.headers["ETag"].strip('"') == store.head(key).etag
+
+
+@pytest.mark.radosgw
+def test_a_signed_address_ends(stores: Stores, radosgw_config: StoreConfig) -> None:
+    store = stores.open(radosgw_config)
+    put(store, "a")
+    address = store.presign("a", seconds=1, content_type=OCTETS, disposition="inline")
+    assert address is not None
+    deadline = time.monotonic() + 10
+    while httpx.get(address).status_code != 403:
+        assert time.monotonic() < deadline, "the address is still good"
+        time.sleep(0.2)
+
+
+def test_nothing_is_signed_without_keys(
+    moto_config: StoreConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(Denied, match="no usable credentials"):
+        Stores().open(moto_config).presign("a", seconds=60, content_type=OCTETS, disposition="inline")
 
 
 def test_a_put_replaces_and_changes_the_etag(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""Finished files, as browsers want them: whole or in part."""

@@ -1,0 +1,90 @@
+"""Objects of buckets as answers: read piece by piece in threads, and only as long as somebody takes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from carryon_store import ObjectInfo, Store, StoreError
+
+READING_MOST: Final = 32
+"""Pieces that are read at the same time, of all answers: each is up to 1 MiB of memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Broken(Exception):
+    """An answer that can't be finished: what was promised of it is not there any more."""
+
+
+class Reading:
+    """A part of an object that is being read. Close it, whatever becomes of it."""
+
+    def __init__(self, pieces: Iterator[bytes], limiter: anyio.CapacityLimiter, name: str) -> None:
+        """Begin; nothing is read yet.
+
+        Args:
+            pieces: See `Store.read`: blocks between them.
+            limiter: Of the threads.
+            name: Of the object, for the log.
+        """
+        self._pieces = pieces
+        self._limiter = limiter
+        self._name = name
+        self._first: bytes | None = None
+
+    async def start(self) -> None:
+        """Read the first piece, as long as an error can still be answered.
+
+        Raises:
+            StoreError: It can't be read.
+        """
+        self._first = await self._next()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """All pieces; whoever stops early stops the reading."""
+        piece = self._first
+        try:
+            while piece is not None:
+                yield piece
+                piece = await self._next()
+        except StoreError as error:
+            # The client sees that it got less than was promised, and asks for the rest.
+            log.warning("%s breaks off: %s", self._name, error)
+            raise Broken(str(error)) from error
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection or file."""
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(close, limiter=self._limiter)
+
+    async def _next(self) -> bytes | None:
+        # Not abandoned when the client leaves: two threads must not be at one generator.
+        return await anyio.to_thread.run_sync(next, self._pieces, None, limiter=self._limiter)
+
+
+def read(store: Store, info: ObjectInfo, offset: int, length: int, limiter: anyio.CapacityLimiter) -> Reading:
+    """A part of an object, to be read."""
+    return Reading(store.read(info, offset, length), limiter, f"{store.uri}/{info.key}")
+
+
+class PartResponse(StreamingResponse):
+    """An answer that is cut off without a traceback where its object breaks off: the client notices by the length."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        except Broken:
+            # What was sent is less than Content-Length says: the server closes the connection.
+            return

@@ -1,0 +1,1 @@
+"""Live events, and how far the units at work are."""

@@ -1,0 +1,88 @@
+"""Live events of one replica: the hub and who feeds it, for as long as the API runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, Final, Self
+
+import anyio
+
+from carryon_api.artifacts.streaming import READING_MOST
+from carryon_api.cluster import Cluster, JobRecord
+from carryon_api.live.hub import Hub, JobKey
+from carryon_api.live.progress import Asker, Poller
+from carryon_api.records import PodSummary
+from carryon_jobs.made import Made
+
+STREAMS_MOST: Final = 1_000
+"""Pages that are open at the same time, of all readers; `STREAMS_OF_ONE` of one of them."""
+STREAMS_OF_ONE: Final = 200
+
+
+class Live:
+    """Use as an async context manager, beside the cluster's.
+
+    Attributes:
+        hub: Where pages are told.
+        asker: Asks a worker how far it is.
+        poller: Asks all that somebody watches.
+        made: What is known of buckets.
+        readers: Threads that read artifacts for answers.
+    """
+
+    def __init__(self, cluster: Cluster, describe_status: Callable[[JobRecord], Awaitable[bytes]]) -> None:
+        """Prepare, inside a running event loop.
+
+        Args:
+            cluster: Whose changes are told.
+            describe_status: What `status` events hold, as JSON.
+        """
+        clock = asyncio.get_running_loop().time
+        self._cluster = cluster
+        # Several watches are not in step with each other: which came first can't be told from their versions.
+        ordered = len(cluster.config.namespaces) <= 1
+        self.hub: Final = Hub(cluster.summaries.json_of, describe_status, cluster.job, clock=clock, ordered=ordered)
+        self.asker: Final = Asker(loopback=cluster.config.standalone)
+        self.poller: Final = Poller(
+            self.asker, lambda: self.hub.watched, self._pods_of, self.hub.progressed, clock=clock
+        )
+        self.made: Final = Made()
+        self.readers: Final = anyio.CapacityLimiter(READING_MOST)
+        self._running = AsyncExitStack()
+        self._tasks: list[asyncio.Task[Any]] = []
+        cluster.subscribe(self._changed)
+
+    async def __aenter__(self) -> Self:
+        await self._running.enter_async_context(self.asker)
+        self._tasks = [asyncio.create_task(each) for each in (self.hub.run(), self.poller.run(), self._follow())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.hub.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._running.aclose()
+
+    def broken(self) -> bool:
+        """Whether nothing is told any more, which a restart cures."""
+        return any(task.done() and not task.cancelled() and task.exception() is not None for task in self._tasks)
+
+    async def _follow(self) -> None:
+        await self._cluster.synced()
+        self.hub.following()
+
+    def _changed(self, old: JobRecord | None, new: JobRecord | None) -> None:
+        if new is not None:
+            self.hub.changed(new)
+        elif old is not None:
+            self.hub.removed(old)
+
+    def _pods_of(self, job: JobKey) -> list[PodSummary]:
+        """Pods of a job in its own namespace: elsewhere, whoever made them had no business naming it as their owner."""
+        record = self._cluster.job(*job)
+        if record is None:
+            return []
+        return [pod for pod in self._cluster.pods_of(record.uid) if pod.namespace == job[0]]
