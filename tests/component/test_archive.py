@@ -263,6 +263,16 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     assert "bucket-keys" not in made
 
 
+@pytest.mark.parametrize("name", ["../elsewhere/reel", "a/b", "Reel", "x" * 41, "", "reel\n"])
+def test_a_job_whose_name_is_none_gets_nowhere(name: str, tmp_path: Path, file_config: StoreConfig) -> None:
+    store = Stores().open(file_config)
+    path = exported(half_made(store, file_config, tmp_path), tmp_path / "reel.carryon")
+    before = keys(store)
+    with pytest.raises(BadRequest, match="is no name for a job"):
+        brought(path, file_config, FakeCluster(), name)
+    assert keys(store) == before
+
+
 def test_what_an_api_server_refuses_leaves_nothing_behind(
     store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
@@ -307,6 +317,12 @@ def test_an_answer_that_was_lost_is_looked_for_before_anything_is_removed(
     planned = brought(path, elsewhere, cluster)
     assert planned.preview.done == 6
     assert len(cluster.jobs) == 1
+
+    # A client that asks again hears that there is a job of that name: its own.
+    cluster = FakeCluster()
+    cluster.when_created, cluster.created_all_the_same = NameTaken("there is one", ""), True
+    assert brought(path, elsewhere, cluster, "again").preview.done == 6
+    assert [key for key in keys(there) if key.startswith("other/again/")]
 
     cluster = FakeCluster()
     cluster.when_created = Unanswered("the connection broke off")
