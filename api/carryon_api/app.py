@@ -19,6 +19,7 @@ from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.live.service import Live
 from carryon_api.measuring import Measurements
+from carryon_api.metrics import Metrics
 from carryon_api.routes import (
     actions,
     analytics,
@@ -79,13 +80,14 @@ def create(config: Config) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.config = config
+    app.state.metrics = Metrics()
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
     if PAGE.is_dir():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
-    app.add_middleware(Gate, config=config)
+    app.add_middleware(Gate, config=config, metrics=app.state.metrics)
     if config.cors_origins:
         # Without credentials: pages of others show a token of their own, never our cookie.
         app.add_middleware(
@@ -109,6 +111,7 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
         ):
             app.state.cluster = cluster
             app.state.measurements = Measurements(cluster)
+            app.state.metrics.watch_jobs(lambda: float(sum(1 for _ in cluster.jobs())))
             async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
                 yield
 

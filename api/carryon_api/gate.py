@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from carryon_api.access import sessions
 from carryon_api.config import MEBIBYTE, Config
+from carryon_api.metrics import Metrics
 from carryon_api.problems import Problem, too_many
 from carryon_api.reviews import digest
 from carryon_kube.ratelimit import TokenBucket
@@ -23,21 +24,26 @@ _UPLOADS: Final = re.compile(r"/api/v1/(archives/inspect|namespaces/[^/]+/archiv
 _FREE: Final = ("/livez", "/readyz")
 """Asked by the kubelet, and answered without any work."""
 _CALLERS: Final = 10_000
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Gate:
     """ASGI middleware: refuses what is too much or goes to another name, and adds security headers to all answers."""
 
-    def __init__(self, app: ASGIApp, config: Config, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, config: Config, metrics: Metrics, clock: Callable[[], float] | None = None
+    ) -> None:
         """Prepare.
 
         Args:
             app: What is behind.
             config: Of this API.
+            metrics: Counts the answers.
             clock: Seconds, monotonic; None: the event loop's.
         """
         self._app = app
         self._config = config
+        self._metrics = metrics
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._headers = security_headers(config)
@@ -49,12 +55,13 @@ class Gate:
             return
         request = HTTPConnection(scope)
         limit = self._config.upload_bytes if _UPLOADS.fullmatch(scope["path"]) else self._config.request_bytes
-        begun = False
+        begun, since = False, self._clock()
 
         async def sending(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
+                self._count(scope, message["status"], since)
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
@@ -72,6 +79,10 @@ class Gate:
             if begun:
                 raise
             await problem.response()(scope, receive, sending)
+
+    def _count(self, scope: Scope, status: int, since: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.answered(method, getattr(scope.get("route"), "path", ""), status, self._clock() - since)
 
     def _slow_down(self, request: HTTPConnection) -> None:
         key = self._key(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import anyio.to_thread
 import orjson
 import yaml
 from starlette.requests import Request
@@ -34,7 +35,7 @@ async def read(request: Request) -> Manifest:
     if kind is None:
         raise Problem("unsupported-media-type", f"send the manifest as {JSON} or {YAML}")
     body = await request.body()
-    value = _json(body) if kind == JSON else _yaml(body)
+    value = _json(body) if kind == JSON else await anyio.to_thread.run_sync(_yaml, body)
     if not isinstance(value, dict):
         raise Problem("invalid", f"the body is no object: send one {names.KIND}")
     for field, wanted in (("apiVersion", names.API_VERSION), ("kind", names.KIND)):
@@ -97,15 +98,30 @@ def _json(body: bytes) -> Any:
 
 def _yaml(body: bytes) -> Any:
     try:
+        _look_ahead(body)
         documents = [each for each in yaml.load_all(body, Loader=_Loader) if each is not None]
         if len(documents) != 1:
             raise Problem("bad-request", f"the body holds {len(documents)} documents: send one {names.KIND}")
         _count(documents[0], 0, [_NODES_MOST])
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise Problem("bad-request", f"the body is no YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise Problem("bad-request", "the body is nested too deep") from None
     return documents[0]
+
+
+def _look_ahead(body: bytes) -> None:
+    """Make sure that the loader, which descends into itself without a limit, survives what it is given.
+
+    Raises:
+        ValueError: It is nested too deep.
+    """
+    depth = 0
+    for event in yaml.parse(body, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEPTH_MOST:
+                raise ValueError("it is nested too deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _count(value: Any, depth: int, left: list[int]) -> None:

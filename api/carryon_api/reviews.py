@@ -58,13 +58,15 @@ class Access:
         namespace: None: in all of them.
         resource: Of our group, but for pods.
         name: Of the object; empty: of any.
+        path: Instead of all others, for what is no resource of Kubernetes.
     """
 
     verb: str
-    namespace: str | None
+    namespace: str | None = None
     resource: str = names.PLURAL
     subresource: str = ""
     name: str = ""
+    path: str = ""
 
     @property
     def group(self) -> str:
@@ -72,6 +74,8 @@ class Access:
         return names.GROUP if self.resource == names.PLURAL else ""
 
     def __str__(self) -> str:
+        if self.path:
+            return f"{self.verb} {self.path}"
         what = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
         where = "in any namespace" if self.namespace is None else f'in namespace "{self.namespace}"'
         return f"{self.verb} {what}{f'.{self.group}' if self.group else ''} {where}"
@@ -200,7 +204,7 @@ class Reviews:
         return _Found(Caller(str(user.get("username", "")), groups, token, str(user.get("uid") or ""), extra))
 
     async def _may(self, caller: Caller, access: Access) -> bool:
-        attributes = {
+        named = {
             "verb": access.verb,
             "group": access.group,
             "resource": access.resource,
@@ -208,6 +212,10 @@ class Reviews:
             "namespace": access.namespace or "",
             "name": access.name,
         }
+        attributes = {name: value for name, value in named.items() if value}
+        about: dict[str, Any] = {"resourceAttributes": attributes}
+        if access.path:
+            about = {"nonResourceAttributes": {"verb": access.verb, "path": access.path}}
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
@@ -216,7 +224,7 @@ class Reviews:
                 "groups": list(caller.groups),
                 "uid": caller.uid,
                 "extra": {name: list(values) for name, values in caller.extra},
-                "resourceAttributes": {name: value for name, value in attributes.items() if value},
+                **about,
             },
         }
         status = (await self._client.create(SUBJECT_ACCESS_REVIEWS, body)).get("status") or {}

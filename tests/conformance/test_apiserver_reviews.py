@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from carryon_standalone.apiserver.access import Attributes, OneToken, User
@@ -91,31 +89,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield made
 
 
-def ask(site: Site, token: str, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-    kind = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else {}
-    given = {"Authorization": f"Bearer {token}", **kind, **headers}
-    return httpx.request(method, site.server + path, json=body, headers=given)
-
-
 def test_a_server_with_several_users_refuses_what_rules_do_not_allow(site: Site) -> None:
-    assert ask(site, VIEWER, "GET", f"{JOBS}/reel").status_code == 200
-    refused = ask(site, VIEWER, "PATCH", f"{JOBS}/reel", {"spec": {"suspend": True}})
+    assert site.ask("GET", f"{JOBS}/reel", token=VIEWER).status_code == 200
+    refused = site.ask("PATCH", f"{JOBS}/reel", {"spec": {"suspend": True}}, VIEWER)
     assert refused.status_code == 403
     assert refused.json()["message"] == (
         'generationjobs.carryon.dev "reel" is forbidden: User "viewer" cannot patch resource "generationjobs" in API'
         ' group "carryon.dev" in the namespace "default"'
     )
-    assert ask(site, STRANGER, "GET", JOBS).status_code == 403
-    assert ask(site, EDITOR, "DELETE", JOBS).status_code == 403
-    assert ask(site, "nobody", "GET", JOBS).status_code == 401
+    assert site.ask("GET", JOBS, token=STRANGER).status_code == 403
+    assert site.ask("DELETE", JOBS, token=EDITOR).status_code == 403
+    assert site.ask("GET", JOBS, token="nobody").status_code == 401
 
 
 def test_one_who_may_impersonate_has_the_rights_of_the_other(site: Site) -> None:
     as_viewer = {"Impersonate-User": VIEWER}
-    assert ask(site, API, "GET", f"{JOBS}/reel", **as_viewer).status_code == 200
-    refused = ask(site, API, "PATCH", f"{JOBS}/reel", {"spec": {}}, **as_viewer)
+    assert site.ask("GET", f"{JOBS}/reel", None, API, **as_viewer).status_code == 200
+    refused = site.ask("PATCH", f"{JOBS}/reel", {"spec": {}}, API, **as_viewer)
     assert 'User "viewer" cannot patch' in refused.json()["message"]
-    assert ask(site, EDITOR, "GET", f"{JOBS}/reel", **{"Impersonate-User": ADMIN}).status_code == 403
+    assert site.ask("GET", f"{JOBS}/reel", None, EDITOR, **{"Impersonate-User": ADMIN}).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -131,7 +123,7 @@ def test_one_who_may_impersonate_has_the_rights_of_the_other(site: Site) -> None
     ],
 )
 def test_requests_are_known_by_their_verbs(site: Site, method: str, path: str, verb: str) -> None:
-    assert f"cannot {verb} resource" in ask(site, STRANGER, method, path, {}).json()["message"]
+    assert f"cannot {verb} resource" in site.ask(method, path, {}, STRANGER).json()["message"]
 
 
 def test_the_owners_token_opens_everything() -> None:
@@ -142,6 +134,6 @@ def test_the_owners_token_opens_everything() -> None:
     assert not one.allows(User("x", ("system:authenticated",)), Attributes("get", resource="pods"))
 
 
-def test_logs_have_a_right_of_their_own(site: Site, tmp_path: Path) -> None:
-    answer = ask(site, EDITOR, "GET", "/api/v1/namespaces/elsewhere/pods/x/log")
+def test_logs_have_a_right_of_their_own(site: Site) -> None:
+    answer = site.ask("GET", "/api/v1/namespaces/elsewhere/pods/x/log", token=EDITOR)
     assert 'cannot get resource "pods/log"' in answer.json()["message"]

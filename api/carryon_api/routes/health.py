@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from carryon_api.access import ClusterOf
+from carryon_api.access import CallerOf, ClusterOf
+from carryon_api.metrics import CONTENT_TYPE
+from carryon_api.problems import responses
+from carryon_api.reviews import Access
 
 router = APIRouter(tags=["health"])
 _PUBLIC: Final[dict[str, Any]] = {"security": []}
@@ -34,6 +37,17 @@ async def livez(cluster: ClusterOf) -> Response:
 async def readyz(cluster: ClusterOf) -> Response:
     """Whether this replica knows all jobs and hears of changes."""
     return _answer(cluster.wrong())
+
+
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={**responses(), 200: {"content": {"text/plain": {}}}},
+)
+async def metrics(request: Request, caller: CallerOf, cluster: ClusterOf) -> Response:
+    """What this replica counts, for Prometheus; it takes the right to get /metrics, as of other parts of a cluster."""
+    await cluster.reviews.demand(caller, Access("get", path="/metrics"))
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _answer(wrong: Mapping[str, str]) -> Response:
