@@ -23,6 +23,7 @@ from carryon_api.metrics import Metrics
 from carryon_api.routes import (
     actions,
     analytics,
+    archives,
     artifacts,
     batch,
     events,
@@ -34,6 +35,7 @@ from carryon_api.routes import (
     units,
     validating,
 )
+from carryon_api.spooling import Spool
 from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
@@ -47,6 +49,7 @@ _ROUTERS: Final = (
     artifacts.router,
     events.router,
     actions.router,
+    archives.router,
     batch.router,
     validating.router,
     analytics.router,
@@ -81,6 +84,7 @@ def create(config: Config) -> FastAPI:
     )
     app.state.config = config
     app.state.metrics = Metrics()
+    app.state.spool = Spool(config.spool)
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
