@@ -23,6 +23,8 @@ from carryon_api.records import JobRecord
 
 PACE: Final = 0.1
 """Seconds between two batches, at least."""
+SLOWEST: Final = 1.0
+"""Seconds that are left at most to those who are late, before the next batch."""
 SLICE: Final = 0.01
 """Seconds of work after which others get their turn."""
 HEARTBEAT_SECONDS: Final = 15.0
@@ -181,6 +183,7 @@ class Hub:
 
     async def run(self) -> None:
         """Work changes off for ever."""
+        pause = 0.0
         while True:
             await self._stirred.wait()
             self._stirred.clear()
@@ -188,16 +191,23 @@ class Hub:
             if self._pages or len(self._changes) > WAITING_MOST:
                 await self._digest()
                 self._wake()
-            # While there is much to do, half of the time is left to those who take it from us.
-            await asyncio.sleep(max(PACE, self._clock() - began))
+            # While there is much to do, half of the time is left to those who take it from us; and what comes late
+            # shows that they need more.
+            asked = max(PACE, self._clock() - began, pause)
+            began = self._clock()
+            await asyncio.sleep(asked)
+            pause = min(SLOWEST, 2 * (self._clock() - began - asked))
 
-    async def stream(self, view: View, last_id: str = "", owner: Hashable = None) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, view: View, last_id: str = "", owner: Hashable = None, *, follow: bool = True
+    ) -> AsyncGenerator[bytes, None]:
         """Everything that one page is told, from the beginning or from its last event's id.
 
         Args:
             view: Reviewed once already.
             last_id: Of the last event that the page got, from this replica or another.
             owner: Whose page it is.
+            follow: False ends it once all was told that there is.
         """
         now = self._clock()
         page = Page(view, owner, reviewed=now, next_review=now + REVIEW_SECONDS)
@@ -216,6 +226,8 @@ class Hub:
                 for piece in self._news(page, topic):
                     yield piece
                     told = self._clock()
+                if not follow and self._told_all(page, topic):
+                    return
                 if self._clock() - told >= HEARTBEAT_SECONDS:
                     yield sse.HEARTBEAT
                     told = self._clock()
@@ -347,6 +359,10 @@ class Hub:
         if page.progress != topic.progress_number:
             page.progress = topic.progress_number
             yield topic.progress
+
+    def _told_all(self, page: Page, topic: Topic | None) -> bool:
+        job = page.view.job
+        return topic is None or job is None or bool(page.status) or self.feed.job(*job) is None
 
     def _batch(self, view: View, position: int) -> Sequence[bytes] | None:
         """What changed since, in pieces; the same objects for all pages that show the same and are as far."""
