@@ -113,6 +113,7 @@ function Head({ job, onAct }) {
 function Eta({ job, now }) {
   if (!isActive(job)) return html`<span>${ago(job.times?.finished ?? job.finished, now)}</span>`;
   if (job.eta == null) return job.etaReason ? html`<span title=${job.etaReason}>${job.etaReason}</span>` : null;
+  if (job.eta < 1) return html`<span data-eta>any moment now</span>`;
   return html`<span data-eta>about <strong>${span(job.eta)}</strong> left</span>`;
 }
 
@@ -127,9 +128,22 @@ function Notices({ job }) {
       <p><strong>Pausing for the export.</strong> The download of ${job.name}.carryon starts by itself once the job is suspended: keep this page open.</p>
       <button class="button small" onClick=${() => stopWaiting(key)}>Don't download</button></div>`}
     ${said.map((each) => html`<div key=${each.type} class=${`notice ${each.type === "AwaitingApproval" ? "asks" : "failed"}`}>
-      <${Icon} name="alert" /><p><strong>${NOTICE[each.type] ?? each.type}.</strong> ${each.message}
-      ${job.resume?.action && each.type !== "AwaitingApproval" && html`<span class="muted"> What helps: ${job.resume.action}</span>`}</p></div>`)}`;
+      <${Icon} name="alert" /><p><strong>${NOTICE[each.type] ?? each.type}.</strong> ${sentence(each.message)}${helps(job, each.type)}</p></div>`)}`;
 }
+
+/**
+ * What a person would do about a condition, where its message does not say so itself.
+ * @param {import("../model/types.js").ProcessStatus} job
+ * @param {string} type
+ */
+function helps(job, type) {
+  const action = job.resume?.action ?? "";
+  if (!action || type === "AwaitingApproval" || action.startsWith("put right")) return "";
+  return ` What helps: ${action}.`;
+}
+
+/** @param {string} text */
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 const WORTH_SAYING = new Set(["Stalled", "ItemsStale", "ArtifactsMissing", "AwaitingApproval"]);
 /** @type {Record<string, string>} */
