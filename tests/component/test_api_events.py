@@ -99,6 +99,16 @@ def test_a_page_may_ask_for_one_namespace_or_one_job(site: Site) -> None:
         assert one.names() == {"c"}
 
 
+def test_a_stream_that_is_not_followed_ends_with_what_there_is(site: Site) -> None:
+    site.kube("POST", JOBS, job())
+    known(site, "reel")
+    with site.http(VIEWER) as http:
+        everything = http.get("/api/v1/events", params={"follow": "false"}).text
+        closely = http.get("/api/v1/events", params={"follow": "false", "job": "default/reel"}).text
+    assert everything.count("event: ") == everything.count("event: snapshot") == 1
+    assert [line for line in closely.splitlines() if line.startswith("event")] == ["event: snapshot", "event: status"]
+
+
 @pytest.mark.parametrize(
     ("token", "query", "status"),
     [

@@ -191,13 +191,16 @@ class Hub:
             # While there is much to do, half of the time is left to those who take it from us.
             await asyncio.sleep(max(PACE, self._clock() - began))
 
-    async def stream(self, view: View, last_id: str = "", owner: Hashable = None) -> AsyncGenerator[bytes, None]:
+    async def stream(
+        self, view: View, last_id: str = "", owner: Hashable = None, *, follow: bool = True
+    ) -> AsyncGenerator[bytes, None]:
         """Everything that one page is told, from the beginning or from its last event's id.
 
         Args:
             view: Reviewed once already.
             last_id: Of the last event that the page got, from this replica or another.
             owner: Whose page it is.
+            follow: False ends it once all was told that there is.
         """
         now = self._clock()
         page = Page(view, owner, reviewed=now, next_review=now + REVIEW_SECONDS)
@@ -216,6 +219,8 @@ class Hub:
                 for piece in self._news(page, topic):
                     yield piece
                     told = self._clock()
+                if not follow and self._told_all(page, topic):
+                    return
                 if self._clock() - told >= HEARTBEAT_SECONDS:
                     yield sse.HEARTBEAT
                     told = self._clock()
@@ -347,6 +352,10 @@ class Hub:
         if page.progress != topic.progress_number:
             page.progress = topic.progress_number
             yield topic.progress
+
+    def _told_all(self, page: Page, topic: Topic | None) -> bool:
+        job = page.view.job
+        return topic is None or job is None or bool(page.status) or self.feed.job(*job) is None
 
     def _batch(self, view: View, position: int) -> Sequence[bytes] | None:
         """What changed since, in pieces; the same objects for all pages that show the same and are as far."""

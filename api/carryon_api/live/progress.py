@@ -49,6 +49,7 @@ class Reading:
         item: Of the unit that it was at when it answered last, "" where nobody knows.
         index: Of that item; None where nobody knows.
         current: The unit at work; None between two units, and where the pod does not answer.
+        asked: Whether it was, and had its time to answer.
         answered: Whether it did.
         since: (step, seconds of the unit) of its first answer about this unit, for the pace.
     """
@@ -57,6 +58,7 @@ class Reading:
     item: str = ""
     index: int | None = None
     current: UnitProgress | None = None
+    asked: bool = False
     answered: bool = False
     since: tuple[int, float] | None = None
 
@@ -69,16 +71,16 @@ def first_reading(pod: PodSummary) -> Reading:
 def reading(before: Reading, told: Progress | None) -> Reading:
     """What to make of an answer after what is known from before; None: there was no answer."""
     if told is None:
-        return replace(before, current=None, answered=False)
+        return replace(before, current=None, asked=True, answered=False)
     current = told.current
     if current is None:
-        return Reading(before.stage, answered=True)
+        return Reading(before.stage, asked=True, answered=True)
     since = before.since if current.item == before.item else None
     if current.step is None:
         since = None
     elif since is None or current.step < since[0]:
         since = (current.step, current.seconds)
-    return Reading(before.stage, current.item, current.index, current, answered=True, since=since)
+    return Reading(before.stage, current.item, current.index, current, asked=True, answered=True, since=since)
 
 
 def pace(found: Reading) -> float | None:
@@ -91,7 +93,7 @@ def pace(found: Reading) -> float | None:
 
 def as_json(found: Reading) -> dict[str, Any] | None:
     """One unit of a `progress` event; None where nobody knows which one is at work, or none is."""
-    if not found.item:
+    if not found.item or not found.asked:
         return None
     told: dict[str, Any] = {"stage": found.stage, "item": found.item, "index": found.index}
     current = found.current
@@ -192,6 +194,7 @@ class Poller:
         pods_of: Callable[[JobKey], Iterable[PodSummary]],
         tell: Callable[[JobKey, dict[str, Any]], None],
         *,
+        index_of: Callable[[JobKey, PodSummary], int | None] = lambda job, pod: None,
         clock: Callable[[], float],
     ) -> None:
         """Prepare; `run` does the work.
@@ -201,12 +204,14 @@ class Poller:
             watched: Jobs that somebody looks at, each with a number that is new when somebody begins to.
             pods_of: The pods of a job.
             tell: Takes the content of a `progress` event of a job when it has changed.
+            index_of: Index of the item of a pod with a single unit, as far as that is known.
             clock: Monotonic, seconds.
         """
         self._asker = asker
         self._watched = watched
         self._pods_of = pods_of
         self._tell = tell
+        self._index_of = index_of
         self._clock = clock
         self._asked: dict[str, _Asked] = {}
         self._told: dict[tuple[JobKey, int], tuple[float, dict[str, Any]]] = {}
@@ -223,6 +228,8 @@ class Poller:
                     if self._asker.address(pod) is None:
                         continue
                     asked = self._asked.setdefault(uid, _Asked(job, first_reading(pod)))
+                    if asked.reading.index is None and len(pod.units) == 1:
+                        asked.reading = replace(asked.reading, index=self._index_of(job, pod))
                     if asked.task is None and asked.next <= now:
                         asked.next = now + every
                         asked.task = group.create_task(self._ask(pod, asked))

@@ -46,7 +46,12 @@ class Live:
         self.hub: Final = Hub(cluster.summaries.json_of, describe_status, cluster.job, clock=clock, ordered=ordered)
         self.asker: Final = Asker(loopback=cluster.config.standalone)
         self.poller: Final = Poller(
-            self.asker, lambda: self.hub.watched, self._pods_of, self.hub.progressed, clock=clock
+            self.asker,
+            lambda: self.hub.watched,
+            self._pods_of,
+            self.hub.progressed,
+            index_of=self._index_of,
+            clock=clock,
         )
         self.made: Final = Made()
         self.readers: Final = anyio.CapacityLimiter(READING_MOST)
@@ -86,3 +91,11 @@ class Live:
         if record is None:
             return []
         return [pod for pod in self._cluster.pods_of(record.uid) if pod.namespace == job[0]]
+
+    def _index_of(self, job: JobKey, pod: PodSummary) -> int | None:
+        """Index of a pod's only item, as status has it."""
+        record = self._cluster.job(*job)
+        stages = record.status.get("stages") or () if record is not None else ()
+        told = (each for stage in stages for each in stage.get("active") or () if each.get("pod") == pod.name)
+        units = next((str(each.get("units", "")) for each in told), "")
+        return int(units) if units.isdecimal() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -34,9 +34,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, source: AsyncGenerator[bytes, None], status_code: int = 200) -> None:
         """Prepare; `source` is closed when the answer ends, whoever ends it."""
-        super().__init__(None, headers={**_HEADERS, **(headers or {})})
+        super().__init__(None, status_code, headers=_HEADERS)
         del self.headers["content-length"]
         self._source = source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -28,6 +29,7 @@ router = APIRouter(prefix=f"/api/v1{ONE}/units/{{stage}}/{{item}}", tags=["artif
 PRESIGNED_SECONDS: Final = 3600
 """How long a presigned address is good: a film may be watched for a while."""
 
+log = logging.getLogger(__name__)
 Download = Annotated[bool, Query(description="Keep it as a file with a readable name instead of showing it.")]
 _BODY: Final[dict[str, Any]] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
@@ -134,26 +136,26 @@ def _artifact(made: Made, job: Job, stage: str, item: str, name: str) -> tuple[S
     """A finished file, and where it lies: only what its unit's record names, and only below the unit's own folder."""
     place = made.named(job, stage, item)
     store = _store_of(job, place)
+    unit, gone = f"{stage}/{place.item}", False
     for _ in range(2):
         done = made.done(store, place.prefix)
         found = next((each for each in done.artifacts if each.name == name), None) if done is not None else None
-        if found is None:
-            raise Problem("not-found", f'{stage}/{place.item} has no finished file "{name}"')
-        info = _look(store, place.prefix + check_key(found.key))
-        if info is not None and info.size == found.size:
+        info = _look(store, place.prefix, found.key) if found is not None else None
+        if found is not None and info is not None and info.size == found.size:
             return store, place, found, info
         # It may have been made again since its record was read.
         made.forget(store, place.prefix)
-    raise Problem(
-        "not-found", f'"{name}" of {stage}/{place.item} is gone from the bucket: resume the job to make it again'
-    )
+        gone = found is not None
+    if gone:
+        raise Problem("not-found", f'"{name}" of {unit} is gone from the bucket: resume the job to have it made again')
+    raise Problem("not-found", f'{unit} has no finished file "{name}"')
 
 
 def _preview(made: Made, job: Job, stage: str, item: str, name: str) -> tuple[Store, ObjectInfo]:
     place = made.named(job, stage, item)
     store = _store_of(job, place)
-    key = layout.previews_prefix(place.prefix) + name
-    info = None if "/" in name or layout.section_of(key) is None else _look(store, key)
+    shown = "/" not in name and layout.section_of(name) is not None
+    info = _look(store, layout.previews_prefix(place.prefix), name) if shown else None
     if info is None:
         raise Problem("not-found", f'{stage}/{place.item} has no preview "{name}"')
     return store, info
@@ -165,9 +167,15 @@ def _store_of(job: Job, place: Place) -> Store:
     return job.store
 
 
-def _look(store: Store, key: str) -> ObjectInfo | None:
+def _look(store: Store, prefix: str, key: str) -> ObjectInfo | None:
+    """An object below a prefix; None where there is none, as there is none of a key that would lead elsewhere."""
     try:
-        return store.head(key)
+        check_key(key)
+    except StoreError as error:
+        log.warning("%s/%s names a file that can't be its own: %s", store.uri, prefix, error)
+        return None
+    try:
+        return store.head(prefix + key)
     except NotFound:
         return None
     except StoreError as error:

@@ -52,6 +52,7 @@ async def events(
             examples=["default/reel-42"],
         ),
     ] = None,
+    follow: Annotated[bool, Query(description="false: end once all is told that there is now.")] = True,
     last_event_id: Annotated[str, Header(description="Id of the last event that came.", max_length=100)] = "",
 ) -> EventStream:
     """What changes, as server-sent events: all jobs first, or what changed since the last event that came.
@@ -80,4 +81,4 @@ async def events(
         raise unauthorized(str(error)) from error
     except Unanswered as error:
         raise Problem("unavailable", str(error), headers={"Retry-After": "2"}) from error
-    return EventStream(live.hub.stream(view, last_event_id, caller.key))
+    return EventStream(live.hub.stream(view, last_event_id, caller.key, follow=follow))

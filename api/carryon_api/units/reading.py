@@ -128,6 +128,11 @@ def unit(sight: Sight, stage: str, item: str) -> UnitDetail:
     short = _unit(sight, sets, place.index, resolved.ids, failure_reasons(job.status))
     store = job.store if place.prefix else None
     done = made.done(store, place.prefix) if store is not None else None
+    if done is not None and short.state in (UnitState.ACTIVE, UnitState.WAITING):
+        # It is there, and status will say so in a moment.
+        short = short.model_copy(
+            update={"state": _made_state(done), "reason": done.reason, "artifacts": _links(short.url, done)}
+        )
     kept = attempts(store, place.prefix) if store is not None else []
     shown = previews(store, place.prefix) if store is not None and short.state is UnitState.ACTIVE else []
     params: dict[str, Any] = {} if resolved.stages[number].gathers else dict(resolved.params[place.index])
@@ -165,7 +170,7 @@ def _unit(
         else:
             done = made.done(job.store, place.prefix)
             if done is not None:
-                state = UnitState.FILTERED if done.outcome is Outcome.FILTERED else state
+                state = _made_state(done)
                 reason, links = done.reason, _links(url, done)
     progress = _progress(sight, stage.name, item) if state is UnitState.ACTIVE else None
     return Unit(
@@ -178,6 +183,10 @@ def _unit(
         artifacts=links,
         progress=progress,
     )
+
+
+def _made_state(done: Done) -> UnitState:
+    return UnitState.DONE if done.outcome is Outcome.GENERATED else UnitState(done.outcome)
 
 
 def _waiting(job: Job, stage: StageSets, index: int) -> str:

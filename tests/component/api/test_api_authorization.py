@@ -47,6 +47,13 @@ ROUTES: dict[tuple[str, str], tuple[Needs, Any]] = {
     ("DELETE", J): (Needs.WRITE, None),
     ("GET", f"{J}/process-status"): (Needs.READ, None),
     ("GET", f"{J}/resume-status"): (Needs.READ, None),
+    ("GET", "/api/v1/events"): (Needs.SIGN_IN, None),
+    ("GET", f"{J}/items"): (Needs.READ, None),
+    ("GET", f"{J}/units"): (Needs.READ, None),
+    ("GET", f"{J}/units/{{stage}}/{{item}}"): (Needs.READ, None),
+    ("GET", f"{J}/units/{{stage}}/{{item}}/log"): (Needs.READ, None),
+    ("GET", f"{J}/units/{{stage}}/{{item}}/artifacts/{{artifact:path}}"): (Needs.READ, None),
+    ("GET", f"{J}/units/{{stage}}/{{item}}/previews/{{preview}}"): (Needs.READ, None),
     ("POST", f"{J}/pause"): (Needs.WRITE, {}),
     ("POST", f"{J}/resume"): (Needs.WRITE, {}),
     ("POST", f"{J}/restart"): (Needs.WRITE, None),
@@ -90,7 +97,8 @@ def test_a_route_answers_those_who_may_use_it_and_nobody_else(
     # An expired session signs out like any other; but without the header of the page nobody is signed out.
     headers = {"X-Carryon": "1", "Sec-Fetch-Site": "same-origin"} if needs is Needs.NOTHING else {}
     with site.http(caller, **headers) as http:
-        answer = http.request(method, path.format(namespace="default", name="reel", **_PARTS), json=body)
+        named = path.replace(":path", "").format(namespace="default", name="reel", **_PARTS)
+        answer = http.request(method, named, json=body, params=_QUERIES.get(path))
     if caller in MAY[needs]:
         assert answer.status_code not in (401, 403), answer.text
         assert answer.status_code < 500, answer.text
@@ -101,7 +109,8 @@ def test_a_route_answers_those_who_may_use_it_and_nobody_else(
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-_PARTS: dict[str, str] = {"stage": "clip", "item": "0"}
+_PARTS: dict[str, str] = {"stage": "clip", "item": "0", "artifact": "clip.mp4", "preview": "000.0123456789ab.mp4"}
+_QUERIES: dict[str, dict[str, str]] = {"/api/v1/events": {"follow": "false"}}
 
 
 def _there(site: Site) -> None:
