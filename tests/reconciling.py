@@ -22,6 +22,8 @@ from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Looks
+from carryon_operator.notify.notifier import Notifier
+from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
@@ -56,6 +58,19 @@ class World:
     ticks: float = 0.0
 
     def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A new operator, which knows nothing of what an earlier one had in mind."""
+        self.sender = Sender(
+            self.client,
+            allowed=self.config.notify_allow,
+            proxy=None,
+            page_url=None,
+            clock=lambda: self.now,
+            threads=4,
+        )
+        self.notifier = Notifier(self.sender, self.jobs, ring=lambda key: None, clock=lambda: self.now)
         self.reconciler = Reconciler(
             config=self.config,
             client=self.client,
@@ -64,6 +79,7 @@ class World:
             expectations=self.expectations,
             recorder=self.recorder,
             looks=Looks(longest=self.longest),
+            notifier=self.notifier,
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
         )
@@ -145,14 +161,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, longest: float = 0.2) -> AsyncIterator[World]:
+async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIterator[World]:
     """A world whose artifacts go into a folder.
 
     Args:
         folder: Of the default store.
         longest: Seconds that a look at a bucket may take.
+        settings: Further ones of the operator.
     """
-    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent))
+    config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent), **settings)
     async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
         expectations = Expectations(time.monotonic)
         pods = Informer(
@@ -175,9 +192,12 @@ async def world(folder: Path, longest: float = 0.2) -> AsyncIterator[World]:
         recorder = EventRecorder(client, clock=time.time)
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
+        made = World(server, client, config, JobCache(), pods, expectations, recorder, longest)
         try:
-            yield World(server, client, config, JobCache(), pods, expectations, recorder, longest)
+            yield made
         finally:
+            await made.notifier.close()
+            made.sender.close()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)

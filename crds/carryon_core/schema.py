@@ -40,6 +40,9 @@ def text(longest: int, *made: Schema, shortest: int = 1, **extra: Any) -> Any:
     return Field(min_length=shortest, max_length=longest, json_schema_extra=rules(*made, **extra) if made else extra)
 
 
+Short = Annotated[str, text(253, shortest=0)]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
 PreservedObject = Annotated[
     dict[str, Any],
     Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-map-type": "atomic"}),

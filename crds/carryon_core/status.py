@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carryon_core.schema import Loose, text
+from carryon_core.notifications import NOTIFICATIONS_MOST, Notification
+from carryon_core.schema import Loose, Short, Time, text
 
 ACTIVE_SHOWN = 50
 FAILURES_SHOWN = 20
@@ -59,9 +60,7 @@ class ConditionType(StrEnum):
 
 
 Indexes = Annotated[str, text(600_000, shortest=0)]
-Short = Annotated[str, text(253, shortest=0)]
 Message = Annotated[str, text(MESSAGE_LONGEST, shortest=0)]
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class Condition(Loose):
@@ -246,6 +245,13 @@ class JobStatus(Loose):
     time: Times = Field(default_factory=Times)
     handled: Handled = Field(default_factory=Handled)
     resolved: Resolved = Field(default_factory=Resolved)
+    notifications: Annotated[
+        list[Notification],
+        Field(max_length=NOTIFICATIONS_MOST, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = Field(
+        default_factory=list,
+        description="Of each webhook what is still to be delivered, and what came of the last one.",
+    )
     conditions: Annotated[
         list[Condition],
         Field(

@@ -30,6 +30,8 @@ from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.looks import Looks
+from carryon_operator.notify.notifier import AT_ONCE, Notifier
+from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
@@ -77,6 +79,15 @@ async def run(config: Config) -> None:
         )
         pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
         looks = Looks()
+        sender = Sender(
+            client,
+            allowed=config.notify_allow,
+            proxy=config.notify_proxy,
+            page_url=config.page_url,
+            clock=time.time,
+            threads=AT_ONCE,
+        )
+        notifier = Notifier(sender, jobs, ring=queue.add, clock=time.time)
         reconciler = Reconciler(
             config=config,
             client=client,
@@ -85,6 +96,7 @@ async def run(config: Config) -> None:
             expectations=expectations,
             recorder=recorder,
             looks=looks,
+            notifier=notifier,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -119,14 +131,16 @@ async def run(config: Config) -> None:
             drained = True
         except TimeoutError:
             drained = False
+        await notifier.close()
+        sender.close()
         # Not before: kopf waits for every task that began after it did, and workers start such.
         hang_up.set()
         for task in (told, *tasks):
             task.cancel()
         _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
-        if (left or not drained or looks.running) and not any(task.exception() for task in ended):
-            # A thread in the middle of a request to the bucket can't be interrupted; nothing depends on its end.
-            log.warning("leaving in the middle of a reconcile: the next start finds it again")
+        if (left or not drained or looks.running or sender.busy) and not any(task.exception() for task in ended):
+            # A thread that waits for a bucket or a name server can't be interrupted; nothing depends on its end.
+            log.warning("leaving in the middle of something: the next start finds it again")
             logging.shutdown()
             os._exit(0)
         for task in ended:

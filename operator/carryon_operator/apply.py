@@ -144,6 +144,7 @@ class Applier:
             memory.wrote_at = self._monotonic()
         memory.retry_at, memory.stopped = plan.retry_at, plan.stopped
         self._metrics.book(plan.spending)
+        self._metrics.notified(plan.notified)
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
         await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))

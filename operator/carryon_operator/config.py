@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from carryon_core import durations
 from carryon_core.messages import StoreConfig
+from carryon_operator.notify.addresses import Allowed
+from carryon_operator.notify.addresses import parse as parse_allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class Config:
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
         items_interval: Seconds between two looks at the source of a job's items.
         journal_grace: Seconds that what nobody goes on from any more stays in the bucket.
+        notify_allow: Where webhooks may lead besides the internet.
+        notify_proxy: HTTP proxy that webhooks are sent through; None sends them straight. It then decides what names
+            lead to.
+        page_url: Where people see jobs; webhooks are told of it.
     """
 
     kubeconfig: str | None = None
@@ -59,6 +66,9 @@ class Config:
     ended_verify_interval: float = 86400.0
     items_interval: float = 60.0
     journal_grace: float = 86400.0
+    notify_allow: Allowed = field(default_factory=Allowed)
+    notify_proxy: str | None = None
+    page_url: str | None = None
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -108,6 +118,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         ended_verify_interval=setting("--ended-verify-interval", _interval, default.ended_verify_interval),
         items_interval=setting("--items-interval", _interval, default.items_interval),
         journal_grace=setting("--journal-grace", _interval, default.journal_grace),
+        notify_allow=setting("--notify-allow", _allowed, default.notify_allow),
+        notify_proxy=setting("--notify-proxy", _http_url, None),
+        page_url=setting("--page-url", _http_url, None),
     )
 
 
@@ -149,6 +162,14 @@ _SETTINGS = (
         "CARRYON_JOURNAL_GRACE",
         "time that journals stay which no unit goes on from any more, while their job runs; 24h",
     ),
+    (
+        "--notify-allow",
+        "CARRYON_NOTIFY_ALLOW",
+        "networks and hosts that webhooks may lead to although they are private, with commas between: 10.0.0.0/8,"
+        " relay.studio.svc; none",
+    ),
+    ("--notify-proxy", "CARRYON_NOTIFY_PROXY", "HTTP proxy that webhooks are sent through; none if empty"),
+    ("--page-url", "CARRYON_PAGE_URL", "where people see jobs, for the link in webhooks; no link if empty"),
 )
 
 
@@ -212,6 +233,17 @@ def _address(text: str) -> Address:
     if not port.isdecimal() or int(port) > 65535:
         raise ValueError("it must be an address and a port, such as 0.0.0.0:8081")
     return Address(host.strip("[]") or "0.0.0.0", int(port))
+
+
+def _allowed(text: str) -> Allowed:
+    return parse_allowed(_names(text))
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be a url such as https://carryon.example")
+    return text
 
 
 def _interval(text: str) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from carryon_core.done import Misfit
-from carryon_operator.plan.model import Spending
+from carryon_operator.plan.model import DeliveryEnd, Spending
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 _KINDS: Final = ("useful", "checkpointing", "lost", "saved")
@@ -18,11 +18,12 @@ _KINDS: Final = ("useful", "checkpointing", "lost", "saved")
 class Metrics:
     """Counters of one operator: they begin at zero with its process, as Prometheus expects."""
 
-    def __init__(self, journal_bytes: Callable[[], float]) -> None:
+    def __init__(self, journal_bytes: Callable[[], float], notifications: Callable[[], float]) -> None:
         """Begin at zero, with every label that there can be.
 
         Args:
             journal_bytes: Bytes that journals hold, asked at each scrape.
+            notifications: That are under way, likewise.
         """
         self._registry = CollectorRegistry()
         self._total = Counter(
@@ -53,6 +54,19 @@ class Metrics:
             "Bytes that journals hold in the buckets of jobs that are not over, by the last look at each.",
             registry=self._registry,
         ).set_function(journal_bytes)
+        self._notified = Counter(
+            "carryon_notification_attempts",
+            "Attempts at webhooks: delivered, failed and to be tried again, given up.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        Gauge(
+            "carryon_notifications_waiting",
+            "Notifications that are being sent, or are due and wait for their turn.",
+            registry=self._registry,
+        ).set_function(notifications)
+        for end in DeliveryEnd:
+            self._notified.labels(end.value)
         for use in _KINDS:
             self._parts.labels(use)
         for misfit in Misfit:
@@ -67,6 +81,11 @@ class Metrics:
             self._refused.labels(misfit.value).inc(count)
         self._ended.inc(spending.ended)
         self._resumed.inc(spending.resumed)
+
+    def notified(self, ends: Mapping[DeliveryEnd, int]) -> None:
+        """Count what a status write says of attempts at notifications."""
+        for end, count in ends.items():
+            self._notified.labels(end.value).inc(count)
 
     def text(self) -> bytes:
         """Answer of /metrics."""

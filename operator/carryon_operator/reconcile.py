@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from carryon_kube.client import Client
@@ -17,6 +18,7 @@ from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
 from carryon_operator.metrics import Metrics
+from carryon_operator.notify.notifier import Notifier
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
@@ -45,6 +47,7 @@ class Reconciler:
         expectations: Expectations,
         recorder: EventRecorder,
         looks: Looks,
+        notifier: Notifier,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -58,13 +61,15 @@ class Reconciler:
             expectations: Of pods that are still to be seen.
             recorder: Of Events.
             looks: Threads for buckets.
+            notifier: Of webhooks.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
-        self.metrics = Metrics(self._journal_bytes)
+        self._notifier = notifier
+        self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
         self._observer = Observer(config, client, looks, monotonic)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
         self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
@@ -81,18 +86,27 @@ class Reconciler:
             Seconds until it wants to be looked at again, None if only a change can give it something to do.
         """
         raw = self._jobs.get(key)
+        memory = self._memories.get(key)
+        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
+            self._notifier.forget(memory.uid)
         if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
             # Its pods go with it, by their ownerReferences.
             self._memories.pop(key, None)
             return None
         uid = raw["metadata"]["uid"]
-        memory = self._memories.get(key)
         if memory is None or memory.uid != uid:
             memory = self._memories[key] = JobMemory(uid)
+        # What is already written is sent whatever becomes of the rest: its bucket may hang.
+        self._notifier.look(key)
+        wait = await self._settled(raw, memory)
+        return _soonest(wait, self._notifier.look(key))
+
+    async def _settled(self, raw: Job, memory: JobMemory) -> float | None:
+        """Look, decide and act, if the last decision is seen."""
         await self._applier.settle(raw, memory)
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
-        if not self._expectations.satisfied(uid):
-            return self._expectations.expires_in(uid)
+        if not self._expectations.satisfied(memory.uid):
+            return self._expectations.expires_in(memory.uid)
         try:
             return await self._carry_on(raw, memory)
         except Busy:
@@ -114,10 +128,11 @@ class Reconciler:
         if held is None:
             return None
         seen = await self._observer.observe(held, pods, memory, now)
-        plan = await _decided(seen)
+        posted = self._notifier.posted(memory.uid)
+        plan = await _decided(replace(seen, posted=posted))
         if plan.sweep:
             seen = await self._observer.observe(held, pods, memory, now, sweep=True)
-            plan = await _decided(seen)
+            plan = await _decided(replace(seen, posted=posted))
         wait = await self._applier.apply(held, seen, plan, memory)
 
         waits = [wait, None if plan.wake_at is None else plan.wake_at - now]
@@ -127,7 +142,13 @@ class Reconciler:
             waits.append(_OUTAGE_RETRY)
         else:
             waits.append(self._observer.wakes_in(seen, memory))
-        return max(min(given), 0.05) if (given := [each for each in waits if each is not None]) else None
+        soonest = _soonest(*waits)
+        return None if soonest is None else max(soonest, 0.05)
+
+
+def _soonest(*waits: float | None) -> float | None:
+    """The shortest wait; None where there is none."""
+    return min((each for each in waits if each is not None), default=None)
 
 
 async def _decided(seen: Observation) -> Plan:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import os
 import signal
 import socket
 import ssl
@@ -317,7 +318,11 @@ def _operator(home: Home, output: Path, page: int, has_gpus: bool) -> Component:
             *("--worker-image", WORKER_IMAGE, "--health", health),
             *(("--default-resources", json.dumps(_ONE_GPU)) if has_gpus else ()),
         ),
-        environment={"KUBECONFIG": str(home.kubeconfig)},
+        environment={
+            "KUBECONFIG": str(home.kubeconfig),
+            # A webhook on this machine is its owner's own; what else is private, its owner may name.
+            "CARRYON_NOTIFY_ALLOW": os.environ.get("CARRYON_NOTIFY_ALLOW", "127.0.0.0/8,::1"),
+        },
         log=home.logs / "operator.log",
         ready=lambda: _answers(f"http://{health}/readyz"),
     )

@@ -135,6 +135,26 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "spec.items.from.configMapKeyRef.key",
         "must be a key of the ConfigMap, such as items.csv",
     ),
+    "a webhook with a password": (
+        {"spec.notify": [{"url": "https://user:word@hooks.example/"}]},
+        "spec.notify[0].url",
+        "notify.url must be https://host/path or http://host/path, in ASCII, without user, password and #fragment",
+    ),
+    "a webhook twice": (
+        {"spec.notify": [{"url": "https://hooks.example/"}, {"url": "https://hooks.example/"}]},
+        "spec.notify[1]",
+        'Duplicate value: {"url":"https://hooks.example/"}',
+    ),
+    "a webhook for what is no event": (
+        {"spec.notify": [{"url": "https://hooks.example/", "events": ["Done"]}]},
+        "spec.notify[0].events[0]",
+        'Unsupported value: "Done": supported values: "Succeeded", "Failed", "Stalled", "Suspended"',
+    ),
+    "a webhook without a key of its Secret": (
+        {"spec.notify": [{"url": "https://hooks.example/", "signingSecret": {"name": "hook"}}]},
+        "spec.notify[0].signingSecret.key",
+        "Required value",
+    ),
     "no rows": (
         {"spec.items": {"from": {"uri": "s3://bucket/items.csv", "format": "csv", "first": 0}}},
         "spec.items.from.first",

@@ -164,6 +164,7 @@ def test_every_list_says_how_it_is_merged() -> None:
         "spec.stages[].generate.command.env": ["name"],
         "spec.stages[].generate.http.headers": ["name"],
         "spec.overrides": ["stage", "item"],
+        "spec.notify": ["url"],
         "status.stages": ["name"],
         "status.conditions": ["type"],
     }
@@ -424,6 +425,11 @@ def test_every_example_is_accepted_by_types_and_schema(manifest: dict[str, Any])
         {"stages": [diffusers(conv3dFloat32=True)]},
         {"limits": {"gpuSeconds": 0}},
         {"ttlSecondsAfterFinished": -1},
+        {"notify": [{"events": ["Failed"]}]},
+        {"notify": [{"url": "https://host", "events": []}]},
+        {"notify": [{"url": "https://host", "events": ["Cancelled"]}]},
+        {"notify": [{"url": "https://host", "signingSecret": {"name": "hook"}}]},
+        {"notify": [{"url": f"https://host/{n}"} for n in range(9)]},
     ],
     ids=json.dumps,
 )
@@ -451,6 +457,7 @@ def test_what_the_schema_refuses_the_types_refuse(spec: dict[str, Any]) -> None:
         {"overrides": [{"stage": "clip", "item": "0", "params": {"seed": 7}}], "approved": {"clip": ["*"]}},
         {"stages": [{**STAGE, "success": {"minPercent": 0}, "approval": "Required", "podTemplate": {"any": 1}}]},
         {"retry": {"rounds": 0, "roundOverrides": [{"tiling": True, "offload": "model", "resources": None}]}},
+        {"notify": [{"url": "https://host", "signingSecret": None}, {"url": "http://host", "events": ["Suspended"]}]},
         {"stages": [diffusers()]},
         {"stages": [diffusers(offload="none", tiling=None, slicing=False, layerwiseCasting="float8_e5m2")]},
         {"stages": [diffusers(offload="group", groupOffload={"level": "leaf", "streams": True}, compile="regional")]},
@@ -525,11 +532,44 @@ CSV = {"uri": "s3://bucket/rows.csv", "format": "csv"}
             "spec.queueName",
             "must be the name of a Kueue LocalQueue: lower-case letters, digits and dashes",
         ),
+        *(
+            (
+                {"notify": [{"url": url}]},
+                "spec.notify[0].url",
+                "notify.url must be https://host/path or http://host/path, in ASCII, without user, password and"
+                " #fragment",
+            )
+            for url in (
+                "ftp://host",
+                "https://user:word@host/path",
+                "https://user@host",
+                "https://1:2@host",
+                "https://host/path#there",
+                "https://host/a b",
+                "https://höst/",
+                "https:///path",
+                "host/path",
+                "https://host:0x50/",
+            )
+        ),
     ],
     ids=json.dumps,
 )
 def test_a_rule_that_is_broken_answers_with_its_sentence(spec: dict[str, Any], field: str, sentence: str) -> None:
     assert sentences(**spec) == [(field, sentence)]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host",
+        "http://relay.studio.svc:8080/carryon?to=ops",
+        "https://[2001:db8::1]:8443/hook",
+        "https://outlook.example/webhook/a@b/IncomingWebhook/c%2Fd?sig=x%2B1",
+    ],
+)
+def test_a_url_that_people_use_is_accepted(url: str) -> None:
+    assert sentences(notify=[{"url": url}]) == []
 
 
 def test_a_time_is_read_in_either_case() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import PurePosixPath
 
 import pytest
 
 from carryon_core.messages import StoreConfig
 from carryon_operator.config import Address, Config, parse
+from carryon_operator.notify.addresses import Allowed
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -34,6 +36,9 @@ def test_every_setting_can_come_from_the_environment() -> None:
             "CARRYON_VERIFY_INTERVAL": "90s",
             "CARRYON_ENDED_VERIFY_INTERVAL": "12h",
             "CARRYON_ITEMS_INTERVAL": "5m",
+            "CARRYON_NOTIFY_ALLOW": "10.0.0.0/8, relay.studio.svc",
+            "CARRYON_NOTIFY_PROXY": "http://proxy.example:3128",
+            "CARRYON_PAGE_URL": "https://carryon.example/",
         },
     )
     assert config == Config(
@@ -51,6 +56,9 @@ def test_every_setting_can_come_from_the_environment() -> None:
         verify_interval=90.0,
         ended_verify_interval=43200.0,
         items_interval=300.0,
+        notify_allow=Allowed((ip_network("10.0.0.0/8"),), ("relay.studio.svc",)),
+        notify_proxy="http://proxy.example:3128",
+        page_url="https://carryon.example/",
     )
 
 
@@ -76,6 +84,9 @@ def test_a_flag_goes_before_its_variable() -> None:
         ("CARRYON_VERIFY_INTERVAL", "10ms", "1s or more"),
         ("CARRYON_ENDED_VERIFY_INTERVAL", "1 day", "write one such as 30s"),
         ("CARRYON_ITEMS_INTERVAL", "0s", "1s or more"),
+        ("CARRYON_NOTIFY_ALLOW", "10.0.0.0/8,10.0.0.1/8", "10.0.0.1/8 is neither a network such as 10.0.0.0/8"),
+        ("CARRYON_NOTIFY_PROXY", "proxy.example:3128", "a url such as https://"),
+        ("CARRYON_PAGE_URL", "/carryon", "a url such as https://"),
     ],
 )
 def test_a_bad_value_ends_with_one_sentence_and_status_2(

@@ -31,7 +31,7 @@ async def healthy() -> AsyncIterator[Health]:
         doorbell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ready = asyncio.Event()
         ready.set()
-        yield Health(pods, WorkQueue(Backoff(1, 1)), doorbell, ready, Metrics(lambda: 1024))
+        yield Health(pods, WorkQueue(Backoff(1, 1)), doorbell, ready, Metrics(lambda: 1024, lambda: 3))
 
 
 async def deaf(health: Health) -> None:

@@ -64,6 +64,7 @@ class AnyHistory(RuleBasedStateMachine):
                 unitsPerPod=2,
                 retry={"perUnit": 2, "rounds": 1},
                 approved={"clip": ["a", "b", "c"]},
+                notify=[{"url": "https://hooks.example/"}],
             ),
             files={f"s3://bucket/in/{item}": "a" * 64 for item in self.ids},
         )

@@ -15,6 +15,7 @@ from carryon_operator.plan.images import moments as pulled_by
 from carryon_operator.plan.images import open_images
 from carryon_operator.plan.ledger import open_ledger
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.plan.notifying import notify
 from carryon_operator.plan.report import report
 from carryon_operator.plan.rest import at_rest, is_over
 from carryon_operator.plan.summary import Ending, Situation, Suspension
@@ -22,7 +23,11 @@ from carryon_operator.plan.turning import turn
 
 
 def decide(seen: Observation) -> Plan:
-    """What to do about a job now."""
+    """What to do about a job now, and who is to be told of it."""
+    return notify(seen, _decide(seen))
+
+
+def _decide(seen: Observation) -> Plan:
     spec, resolved = seen.spec, seen.resolved
     # Make sure that a job that can't be understood changes nothing: its running pods finish.
     if seen.problem is not None or spec is None or resolved is None:

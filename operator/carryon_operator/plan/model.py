@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final
 
 from carryon_core import names
@@ -138,6 +139,36 @@ class InvalidDone:
     reason: str
 
 
+class DeliveryEnd(StrEnum):
+    """How an attempt at a notification ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """Another may do better."""
+    GIVEN_UP = "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """One attempt at a notification.
+
+    Attributes:
+        url: Digest of the webhook's url, and `id` of the event.
+        number: Which attempt it was, from 1.
+        at: When it ended, seconds since the epoch.
+        result: What it came to, in a few words of ours.
+        wait: Seconds that the receiver asks to be left alone, None if it does not.
+    """
+
+    url: str
+    id: str
+    number: int
+    at: float
+    end: DeliveryEnd
+    result: str
+    wait: float | None = None
+
+
 @dataclass(frozen=True)
 class Observation:
     """One job as it was seen at one moment.
@@ -163,6 +194,7 @@ class Observation:
         refused: Why the API server would not take the last pod it was given, None where it did; `refusal` is the
             CamelCase reason of it, such as QuotaExceeded.
         retry_at: Fingerprint -> time before which the unit is not tried again.
+        posted: Attempts at notifications that status may not have heard of yet.
         lost: Of a job that is over, units that were done and are not any more, by a late look at its bucket; None
             where there was no look.
     """
@@ -195,6 +227,7 @@ class Observation:
     refused: str | None = None
     refusal: str = "PodRefused"
     retry_at: Mapping[str, float] = field(default_factory=dict)
+    posted: tuple[DeliveryAttempt, ...] = ()
     lost: int | None = None
 
     @property
@@ -298,6 +331,7 @@ class Plan:
         garbage: Keys to delete: nobody goes on from them.
         stopped: As in the observation, for the next one.
         spending: What status has more than before; for whoever measures.
+        notified: Likewise, attempts at notifications by what they came to.
         wake_at: When to look again although nothing happens, None if that is not needed.
         retry_at: As in the observation, for the next one.
     """
@@ -315,5 +349,6 @@ class Plan:
     garbage: tuple[str, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     spending: Spending = Spending()
+    notified: Mapping[DeliveryEnd, int] = field(default_factory=dict)
     wake_at: float | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)
