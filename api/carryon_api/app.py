@@ -31,6 +31,7 @@ from carryon_api.routes import (
     jobs,
     progress,
     session,
+    support,
     units,
     validating,
 )
@@ -52,6 +53,7 @@ _ROUTERS: Final = (
     batch.router,
     validating.router,
     analytics.router,
+    support.router,
     health.router,
 )
 _DESCRIPTION: Final = """\

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 REMOVED: Final = "[removed]"
 SHORTEST: Final = 4
@@ -29,7 +29,7 @@ _GRAM: Final = 12
 _GRAMS: Final = RUN - _GRAM + 1
 _BITS: Final = 2**26
 _SECRET_WORDS: Final = (
-    "authorization|proxy-authorization|bearer|token|secret|password|passwd|pwd|credential|signature|cookie"
+    "authorization|proxy-authorization|bearer|token(?!s)|secret|password|passwd|pwd|credential|signature|cookie"
     r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|signing[_-]?key"
 )
 _PATTERNS: Final = (
@@ -50,6 +50,8 @@ _PATTERNS: Final = (
     # Digests of images are no secrets, and say which worker it was.
     re.compile(r"(?<!sha256:)(?<![0-9A-Za-z])[0-9a-fA-F]{32,}(?![0-9A-Za-z])"),
 )
+_AWS: Final = 40
+"""Characters of a secret access key."""
 _LONG: Final = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
 
 
@@ -60,6 +62,15 @@ _PERCENTS: Final = re.compile(r"(?P<octets>(?:%[0-9A-Fa-f]{2})+)|(?P<plus>\+)")
 _ONE: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _ENCODED: Final = 512
 """Characters of the longest text that is looked for in base64 too: keys, not prompts."""
+
+
+_ASSIGNED: Final = re.compile(r"-{0,2}[A-Za-z_][\w.-]*=(?P<value>.+)", re.DOTALL)
+_ADDRESS: Final = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:(?P<user>[^@]*)@)?[^/?#]*(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?", re.DOTALL
+)
+_STOPS: Final = " \t\r\n,.;:|"
+_SEGMENT: Final = 8
+"""Characters of a segment of an address that may be a key."""
 
 
 class TooMany(Exception):
@@ -157,6 +168,7 @@ def texts_in(value: Any) -> Iterator[str]:
     match value:
         case str():
             yield value
+            yield from _parts(value)
             if value[:1] in ("{", "["):
                 try:
                     inner = json.loads(value)
@@ -215,7 +227,7 @@ class View:
         begins: list[int] = []
         ends: list[int] = []
         for each, begin, end in zip(self.text, self.begins, self.ends, strict=True):
-            small = " " if each.isspace() else each.lower()
+            small = " " if each.isspace() else each.casefold()
             if small == " " and made and made[-1] == " ":
                 ends[-1] = end
                 continue
@@ -266,11 +278,30 @@ def _utf8(octets: bytes) -> str:
     return octets.decode("utf-8", "replace")
 
 
+def _parts(text: str) -> Iterator[str]:
+    """What may be printed without the rest of a text: values of assignments, credentials and parameters of addresses.
+
+    Of the path of an address long segments only: services have keys there, and everybody has words such as `images`.
+    """
+    if assigned := _ASSIGNED.fullmatch(text):
+        yield assigned["value"]
+    if address := _ADDRESS.fullmatch(text):
+        parts = [
+            *(address["user"] or "").split(":", 1),
+            *(value for each in re.split("[&;]", address["query"] or "") for value in each.split("=", 1)[1:]),
+            *(each for each in (address["path"] or "").split("/") if len(each) >= _SEGMENT),
+        ]
+        for part in parts:
+            yield part
+            yield unquote_plus(part)
+
+
 def _forms(texts: Iterable[str]) -> Iterator[str]:
     """What to look for: texts whole, by their lines, and templates by what stands between their expressions."""
     for text in texts:
         pieces = [text, *text.splitlines(), *re.split(r"\{\{.*?\}\}|\{%.*?%\}", text, flags=re.DOTALL)]
-        for piece in dict.fromkeys(each.strip() for each in pieces):
+        stripped = (form for each in pieces for form in (each.strip(), each.strip(_STOPS)))
+        for piece in dict.fromkeys(stripped):
             if len(piece) < SHORTEST:
                 continue
             yield piece
@@ -284,7 +315,7 @@ def _forms(texts: Iterable[str]) -> Iterator[str]:
 
 def _folded(text: str) -> str:
     """A text as `View.folded` has it, without the places; letter by letter, for a sigma depends on its neighbours."""
-    return " ".join("".join(map(str.lower, text)).split())
+    return " ".join("".join(map(str.casefold, text)).split())
 
 
 def _lookalikes(text: str) -> Iterator[tuple[int, int]]:
@@ -303,7 +334,7 @@ def _random(word: str) -> bool:
     if not {"A", "a", "0"} <= set(kinds):
         return False
     changes = sum(one != other for one, other in pairwise(kinds))
-    return sum(each.isdigit() for each in word) >= 3 or 2 * changes >= len(word)
+    return len(word) == _AWS or sum(each.isdigit() for each in word) >= 3 or 2 * changes >= len(word)
 
 
 def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,17 @@ from typing import Any, Final
 
 import typer
 
-from carryon_standalone.cli import carrying, certifying, control, editing, looking, machine, submitting
+from carryon_standalone.cli import (
+    carrying,
+    certifying,
+    control,
+    editing,
+    looking,
+    machine,
+    reporting,
+    submitting,
+    telling,
+)
 from carryon_standalone.cli.options import at_cluster, before_the_command, beside_kubectl, takes_where
 
 _HELP: Final = (
@@ -17,8 +27,10 @@ _ON_JOBS: Final[tuple[Callable[..., Any], ...]] = (
     *submitting.COMMANDS,
     editing.edit,
     *looking.COMMANDS,
+    *telling.COMMANDS,
     *control.COMMANDS,
     *carrying.COMMANDS,
+    reporting.support,
 )
 
 

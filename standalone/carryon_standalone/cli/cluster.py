@@ -100,6 +100,7 @@ class Cluster:
         context = next((each for each in contexts if each["name"] == target.context), active)
         self._target = target
         self._host = configuration.host
+        self.server: str = configuration.host
         self.namespace: str = target.namespace or context["context"].get("namespace") or "default"
         client = kubernetes.client.ApiClient(configuration)
         self._custom = kubernetes.client.CustomObjectsApi(client)
@@ -237,6 +238,55 @@ class Cluster:
             pod, self.namespace, container=names.CONTAINER, follow=follow, _preload_content=False
         )
         return self._lines(answer)
+
+    @_explained
+    def log_tail(self, pod: str, *, lines: int, limit: int) -> str:
+        """The last lines of a pod's log, and of those at most so many bytes."""
+        answer = self._core.read_namespaced_pod_log(
+            pod,
+            self.namespace,
+            container=names.CONTAINER,
+            tail_lines=lines,
+            limit_bytes=limit,
+            _request_timeout=_TIMEOUT,
+            _preload_content=False,
+        )
+        content: bytes = answer.data
+        return content.decode(errors="replace")
+
+    @_explained
+    def events(self) -> list[Object]:
+        """Events of the namespace, the oldest first."""
+        answer = self._core.list_namespaced_event(self.namespace, _request_timeout=_TIMEOUT, _preload_content=False)
+        found: list[Object] = json.loads(answer.data)["items"]
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+    @_explained
+    def version(self) -> str:
+        """Version of Kubernetes."""
+        found: str = kubernetes.client.VersionApi(self._core.api_client).get_code(_request_timeout=_TIMEOUT).git_version
+        return found
+
+    @_explained
+    def installed(self) -> list[Object]:
+        """What Carryon is there: its CRD, and its Deployments where there are such."""
+        found = self._custom.get_cluster_custom_object(
+            "apiextensions.k8s.io", "v1", "customresourcedefinitions", names.CRD_NAME, _request_timeout=_TIMEOUT
+        )
+        made = [{**found, "kind": "CustomResourceDefinition"}]
+        try:
+            listed = self._custom.list_cluster_custom_object(
+                "apps",
+                "v1",
+                "deployments",
+                label_selector="app.kubernetes.io/part-of=carryon",
+                _request_timeout=_TIMEOUT,
+            )
+        except ApiException as error:
+            if error.status != 404:  # a control plane of one machine has none
+                raise
+            return made
+        return made + [{**each, "kind": "Deployment"} for each in listed["items"]]
 
     def watch(self, name: str | None = None, selector: str | None = None) -> Iterator[tuple[str, Object]]:
         """What is there, then every change: ("ADDED" | "MODIFIED" | "DELETED", job), for ever."""

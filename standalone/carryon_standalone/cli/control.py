@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,11 +14,11 @@ from carryon_standalone.cli.naming import as_typed
 from carryon_standalone.cli.options import Json, Name, NameOrMany, Selector, Where, Yes
 
 if TYPE_CHECKING:
-    from carryon_jobs.acting import Make
+    from carryon_jobs.orders import Order
     from carryon_standalone.cli.cluster import Cluster
-    from carryon_standalone.cli.sending import Answer, Outcome
+    from carryon_standalone.cli.sending import Outcome
 
-_SEEDS: Final = 2**32
+_FOLLOW: Final = "follow it with `carryon get {name} -w`"
 
 
 def pause(
@@ -35,15 +34,9 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Stop the pods of a job and free the machine; finished work is kept."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
-    moment = acting.until(until) if until is not None else None
-    when = f" until {moment}; carry on sooner" if moment is not None else "; carry on"
-
-    def said(name: str) -> str:
-        return f"{name} is asked to pause{when} with `carryon resume {name}`"
-
-    _act(where, name, selector, "pause", acting.pause(moment), said, as_json)
+    _act(where, name, selector, orders.pause(until), "carry on with `carryon resume {name}`", as_json)
 
 
 def resume(
@@ -57,32 +50,23 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Carry on with a paused, cancelled or failed job: what is missing is made, failed units get a new budget."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
-    def said(name: str) -> str:
-        return f"{name} carries on; follow it with `carryon get {name} -w`"
-
-    _act(where, name, selector, "resume", acting.resume(check_artifacts=check_artifacts), said, as_json)
+    _act(where, name, selector, orders.resume(check_artifacts=check_artifacts), _FOLLOW, as_json)
 
 
 def restart(where: Where, name: NameOrMany = None, selector: Selector = None, as_json: Json = False) -> None:
     """Replace the pods of a job that looks stuck; they go on from their checkpoints."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
-    def said(name: str) -> str:
-        return f"the pods of {name} are replaced; follow it with `carryon get {name} -w`"
-
-    _act(where, name, selector, "restart", acting.restart, said, as_json)
+    _act(where, name, selector, orders.restart(), _FOLLOW, as_json)
 
 
 def cancel(where: Where, name: NameOrMany = None, selector: Selector = None, as_json: Json = False) -> None:
     """Stop a job at once, without waiting for checkpoints; finished work is kept."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
-    def said(name: str) -> str:
-        return f"{name} is cancelled; carry on all the same with `carryon resume {name}`"
-
-    _act(where, name, selector, "cancel", acting.cancel, said, as_json)
+    _act(where, name, selector, orders.cancel(), "carry on all the same with `carryon resume {name}`", as_json)
 
 
 def retry(
@@ -96,14 +80,9 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Give units that failed for good new attempts, while the rest of the job goes on."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
-    whom = ", ".join(units) if units else "what failed"
-
-    def said(name: str) -> str:
-        return f"{name} tries {whom} again; follow it with `carryon get {name} -w`"
-
-    _act(where, name, selector, "retry", acting.retry(units or ()), said, as_json)
+    _act(where, name, selector, orders.retry(units or ()), _FOLLOW, as_json)
 
 
 def redo(
@@ -121,17 +100,10 @@ def redo(
     as_json: Json = False,
 ) -> None:
     """Make one unit anew, with another seed or other params; what it made before is kept."""
-    from carryon_jobs import acting
+    from carryon_jobs import acting, orders
 
-    params = acting.params_of(param or ())
-    if seed is not None or not params:
-        params["seed"] = secrets.randbelow(_SEEDS) if seed is None else seed
-    how = ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in params.items())
-
-    def said(name: str) -> str:
-        return f"{unit} of {name} is made anew with {how}; what it made before is kept"
-
-    _act(where, name, None, "redo", acting.redo(unit, params), said, as_json)
+    order = orders.redo(unit, acting.params_of(param or ()), seed)
+    _act(where, name, None, order, _FOLLOW, as_json)
 
 
 def approve(
@@ -145,16 +117,11 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Let items enter a stage that waits for a person's word."""
-    from carryon_jobs import acting
+    from carryon_jobs import orders
 
     if everything == bool(items):
         raise CommandError("name the items that may go on, or say --all", USAGE)
-    whom = "every item" if everything else ", ".join(items or ())
-
-    def said(name: str) -> str:
-        return f"{whom} may enter {stage} of {name}"
-
-    _act(where, name, None, "approve", acting.approve(stage, items or (), everything=everything), said, as_json)
+    _act(where, name, None, orders.approve(stage, items or (), everything=everything), _FOLLOW, as_json)
 
 
 def delete(
@@ -215,35 +182,26 @@ def actions(where: Where, name: Name, as_json: Json = False) -> None:
     print_rich(render.actions_table(found))
 
 
-def _act(
-    where: Where,
-    name: str | None,
-    selector: str | None,
-    action: str,
-    make: Make,
-    said: Callable[[str], str],
-    as_json: bool,
-) -> None:
-    """Carry out an action on one job, or on each that has the labels, and say what came of it."""
-    from carryon_core.actions import Action
+def _act(where: Where, name: str | None, selector: str | None, order: Order, hint: str, as_json: bool) -> None:
+    """Carry out an order on one job, or on each that has the labels, and say what came of it."""
     from carryon_standalone.cli import sending
 
     one, cluster = _one(name, selector), where.cluster()
 
     def acted(name: str) -> tuple[Outcome, str]:
-        answer = sending.act(cluster, name, make, Action(action))
-        if answer.already is not None:
-            return sending.Outcome.ALREADY, f"nothing to do: {answer.already}"
-        return sending.Outcome.ACCEPTED, said(name)
+        answer = sending.act(cluster, name, order)
+        return sending.Outcome.ALREADY if answer.already else sending.Outcome.ACCEPTED, answer.said
 
     if one is None:
         _each(cluster, selector or "", acted, as_json)
         return
-    answer: Answer = sending.act(cluster, one, make, Action(action))
+    answer = sending.act(cluster, one, order)
     if as_json:
         typer.echo(json.dumps(answer.job, indent=2))
+    elif answer.already:
+        typer.echo(as_typed(f"nothing to do: {answer.said}"))
     else:
-        typer.echo(as_typed(f"nothing to do: {answer.already}" if answer.already is not None else said(one)))
+        typer.echo(as_typed(f"{answer.said}; {hint.format(name=one)}"))
 
 
 def _one(name: str | None, selector: str | None) -> str | None:

@@ -7,10 +7,10 @@ from typing import Final
 
 from carryon_standalone.cli.options import program
 
-VERBS: Final = (
-    *("up", "down", "page", "run", "apply", "create", "edit", "get", "describe", "status", "logs", "delete", "units"),
+VERBS: Final = (  # of those that kubectl has too
+    *("run", "apply", "create", "edit", "get", "describe", "status", "logs", "delete", "units"),
     *("validate", "try", "pause", "resume", "restart", "cancel", "retry", "redo", "approve", "actions", "analytics"),
-    *("support", "certify", "export", "import", "download", "upload"),
+    *("support", "export", "import", "download", "upload"),
 )
 _COMMAND: Final = re.compile(rf"(?<![\w./-])(?<!kubectl )carryon (?=(?:{'|'.join(VERBS)})\b)")
 

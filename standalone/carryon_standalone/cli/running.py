@@ -11,7 +11,7 @@ from rich.console import Console
 
 from carryon_jobs.view import JobView, now_utc
 from carryon_standalone import launch
-from carryon_standalone.cli import follow, render
+from carryon_standalone.cli import follow, paging, render
 from carryon_standalone.cli.cluster import Cluster, Refused
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, CommandError
 from carryon_standalone.cli.target import Target
@@ -93,6 +93,9 @@ def _bring_up(home: Home, options: Options, console: Console) -> None:
         started = launch.ensure_running(home, options)
     if started:
         _say(console, f"the control plane in {home.root} is up ({home.command('down')} stops it)")
+    page = paging.address(home)
+    if page is not None:
+        _say(console, f"watch it at {page} (`{home.command('page')}` opens it, and signs in)")
 
 
 @contextmanager

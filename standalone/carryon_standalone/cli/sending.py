@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from carryon_core.actions import Action
-from carryon_jobs.acting import Already, Make, verdict_on
+from carryon_jobs.acting import Already, verdict_on
 from carryon_jobs.errors import JobError, OutOfReach
 from carryon_jobs.job import Job
+from carryon_jobs.orders import Order
 from carryon_standalone.cli.cluster import Cluster, Conflict, Forbidden, NotFound, Refused, Unreachable
 from carryon_standalone.cli.errors import CommandError
 
@@ -19,15 +19,17 @@ _TRIES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of an action.
+    """What came of an order.
 
     Attributes:
         job: As it was last seen.
-        already: Why nothing had to be sent, None where something was.
+        already: Nothing had to be sent.
+        said: What was done, or why nothing was.
     """
 
     job: Mapping[str, Any]
-    already: str | None = None
+    already: bool
+    said: str
 
 
 class Outcome(StrEnum):
@@ -55,14 +57,13 @@ class Result:
     detail: str
 
 
-def act(cluster: Cluster, name: str, make: Make, action: Action) -> Answer:
-    """Carry out an action.
+def act(cluster: Cluster, name: str, order: Order) -> Answer:
+    """Carry out an order.
 
     Args:
         cluster: Where the job is.
         name: Of the job.
-        make: From the job as it is now, and the verdict on the action, to the patch.
-        action: What to do.
+        order: What to do.
 
     Raises:
         JobError: It is not possible, with the reason and what would help.
@@ -70,12 +71,12 @@ def act(cluster: Cluster, name: str, make: Make, action: Action) -> Answer:
     """
     for _ in range(_TRIES):
         job = Job(cluster.job(name), cluster.secret)
-        made = make(job, verdict_on(job, action))
+        made = order.make(job, verdict_on(job, order.action))
         if isinstance(made, Already):
-            return Answer(job.raw, made.reason)
+            return Answer(job.raw, True, made.reason)
         metadata = {**made.get("metadata", {}), "resourceVersion": job.raw["metadata"]["resourceVersion"]}
         try:
-            return Answer(cluster.patch(name, {**made, "metadata": metadata}))
+            return Answer(cluster.patch(name, {**made, "metadata": metadata}), False, order.told(job, made))
         except Conflict:
             continue
     raise CommandError(f"{name} changes all the time: try again")
