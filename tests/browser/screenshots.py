@@ -47,7 +47,8 @@ wide, high = 320, 200
 waves = [(drawn.uniform(1, 5), drawn.uniform(0, 6.3), drawn.uniform(6, 16)) for _ in range(3)]
 picture = Image.new("RGB", (wide, high))
 for x in range(wide):
-    ridges = [high * (0.45 + 0.17 * k) + sum(tall * math.sin(often * x / wide * 6.3 + at + k) for often, at, tall in waves) for k in range(3)]
+    hill = lambda k: sum(tall * math.sin(often * x / wide * 6.3 + at + k) for often, at, tall in waves)
+    ridges = [high * (0.45 + 0.17 * k) + hill(k) for k in range(3)]
     for y in range(high):
         depth = sum(y > ridge for ridge in ridges)
         shade = 1 - 0.22 * depth if depth else 1.06 - 0.2 * (1 - y / high)
@@ -87,8 +88,10 @@ def drawn(
 ) -> dict[str, Any]:
     """A job that draws an image of each scene; those held stop at some step until the gate is there."""
     made = reel(name, **spec)
-    fails = f"if os.environ['CARRYON_ITEM'] == {broken!r} and not os.path.exists({str(gate)!r}): sys.exit('OutOfMemory: 14.2 GiB of 16 GiB were in use')\n"
-    wait = f"\nif os.environ['CARRYON_ITEM'] in {held!r}: sys.argv[2:] = [str(7 + len(os.environ['CARRYON_ITEM'])), {str(gate)!r}]\n"
+    stop = "OutOfMemory: 14.2 GiB of 16 GiB were in use"
+    fails = f"if os.environ['CARRYON_ITEM'] == {broken!r} and not os.path.exists({str(gate)!r}): sys.exit('{stop}')\n"
+    at = "str(7 + len(os.environ['CARRYON_ITEM']))"
+    wait = f"\nif os.environ['CARRYON_ITEM'] in {held!r}: sys.argv[2:] = [{at}, {str(gate)!r}]\n"
     made["spec"]["items"] = {"list": scenes(count)}
     made["spec"]["stages"] = [
         {
@@ -184,9 +187,7 @@ def prepare(plane: Plane, gate: Path) -> None:
         "too-large",
         {"spec": {"stages": [{**reel("x")["spec"]["stages"][0], "resources": {"limits": {"nvidia.com/gpu": "8"}}}]}},
     )
-    last = drawn(
-        "reel-42", 12, gate, held=("delta", "orchard", "canyon"), broken="lighthouse", parallelism=4
-    )
+    last = drawn("reel-42", 12, gate, held=("delta", "orchard", "canyon"), broken="lighthouse", parallelism=4)
     plane.apply(last)
     plane.wait_for("reel-42", lambda job: units_done(job) >= 8 and job["status"]["units"]["failed"] == 1, 120)
 
