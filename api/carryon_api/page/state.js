@@ -21,8 +21,8 @@ import { EMPTY, reduce } from "./model/feed.js";
  * @property {File | null} archive Dropped, and not looked at yet.
  */
 
-/** @type {State} */
-let state = {
+/** Before anything is known. @type {State} */
+export const FIRST = {
   feed: EMPTY,
   session: { state: "unknown", user: "", mode: "", version: "", namespaces: [], canCreate: {}, canEdit: {}, canDelete: {} },
   stream: { state: "connecting", since: Date.now() },
@@ -31,6 +31,7 @@ let state = {
   exporting: new Map(),
   archive: null,
 };
+let state = FIRST;
 const listeners = new Set();
 let told = true;
 

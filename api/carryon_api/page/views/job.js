@@ -1,6 +1,6 @@
 /** One job: its controls, its stages with all their units, and what is known of it. */
 
-import { html, useEffect, useNow, useState, useTitle } from "../ui/element.js";
+import { html, useEffect, useNow, useRef, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { Phase } from "../ui/phase.js";
 import { Progress } from "../ui/progress.js";
@@ -27,6 +27,7 @@ export function JobView({ namespace, name, unit }) {
   const summary = useStore((state) => state.feed.jobs.get(key));
   const gone = useGone({ namespace, name }, summary !== undefined);
   const [asking, ask] = useState(/** @type {{id: string, unit?: any} | null} */ (null));
+  useFocusBack({ namespace, name }, unit);
   // Of a job that is not there nothing can be heard.
   useEffect(() => (gone ? listen(null) : listenTo({ namespace, name })), [key, gone !== ""]);
   if (gone) return html`<${Gone} name=${name} reason=${gone} />`;
@@ -81,6 +82,20 @@ function useGone(job, there) {
   return gone;
 }
 
+/**
+ * Gives the keyboard back to a unit's cell when its panel is closed.
+ * @param {{namespace: string, name: string}} job
+ * @param {{stage: string, item: string} | undefined} unit
+ */
+function useFocusBack(job, unit) {
+  const last = useRef(/** @type {string | null} */ (null));
+  useEffect(() => {
+    const cell = last.current && document.querySelector(`a.unit[href="${CSS.escape(last.current)}"]`);
+    if (!unit && cell instanceof HTMLElement) cell.focus({ preventScroll: true });
+    last.current = unit ? toJob(job, "units", unit.stage, unit.item) : null;
+  }, [unit?.stage, unit?.item]);
+}
+
 /** @param {{name: string, reason: string}} props */
 function Gone({ name, reason }) {
   return html`<main id="main" class="page" tabindex="-1"><div class="welcome">
@@ -95,8 +110,8 @@ function Head({ job, onAct }) {
   const took = between(job.times?.started ?? job.started, job.times?.finished ?? job.finished, now);
   return html`<header class="job-head">
     <p class="crumbs"><a href="#/"><${Icon} name="back" />Jobs</a><span class="muted">${job.namespace}</span></p>
-    <div class="job-title"><h1>${job.name}</h1><${Phase} job=${job} /></div>
-    <p class="job-said" role="status">${job.message}</p>
+    <div class="job-title"><h1>${job.name}</h1><span role="status"><${Phase} job=${job} /></span></div>
+    <p class="job-said">${job.message}</p>
     <div class="job-far">
       <strong class="far" data-progress=${job.progress}>${total ? `${number(succeeded)}/${number(total)}` : "–"}</strong>
       <${Progress} label="Progress of the job" total=${total} done=${succeeded} failed=${failed} active=${active} />
