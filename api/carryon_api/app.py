@@ -18,6 +18,7 @@ from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.live.service import Live
+from carryon_api.manifest_schema import manifest_schema
 from carryon_api.measuring import Measurements
 from carryon_api.metrics import Metrics
 from carryon_api.routes import (
@@ -36,7 +37,6 @@ from carryon_api.routes import (
     validating,
 )
 from carryon_api.spooling import Spool
-from carryon_core import crd
 from carryon_kube import connection
 from carryon_kube.client import Client
 
@@ -81,6 +81,7 @@ def create(config: Config) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.config = config
     app.state.metrics = Metrics()
@@ -136,7 +137,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         body = problems.ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= body.pop("$defs", {})
         schemas["ProblemBody"] = body
-        schemas["GenerationJob"] = crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        schemas["GenerationJob"] = manifest_schema()
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         made["components"]["securitySchemes"] = {

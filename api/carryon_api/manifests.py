@@ -31,11 +31,28 @@ async def read(request: Request) -> Manifest:
     Raises:
         Problem: It is none, or something else.
     """
+    return checked(await document(request))
+
+
+async def document(request: Request) -> Any:
+    """What a request's body holds, whatever that is.
+
+    Raises:
+        Problem: It can't be read.
+    """
     kind = _TYPES.get(request.headers.get("content-type", JSON).partition(";")[0].strip().lower())
     if kind is None:
         raise Problem("unsupported-media-type", f"send the manifest as {JSON} or {YAML}")
     body = await request.body()
-    value = _json(body) if kind == JSON else await anyio.to_thread.run_sync(_yaml, body)
+    return _json(body) if kind == JSON else await anyio.to_thread.run_sync(_yaml, body)
+
+
+def checked(value: Any) -> Manifest:
+    """A value as a manifest.
+
+    Raises:
+        Problem: It is none.
+    """
     if not isinstance(value, dict):
         raise Problem("invalid", f"the body is no object: send one {names.KIND}")
     for field, wanted in (("apiVersion", names.API_VERSION), ("kind", names.KIND)):

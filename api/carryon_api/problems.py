@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -166,13 +167,16 @@ def install(app: FastAPI) -> None:
         kind = "not-found" if isinstance(error, NotFound) else "out-of-reach"
         return Problem(kind, str(error)).response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = _BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
         detail = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
+        headers = dict(error.headers or {})
         if error.status_code == 405:
-            detail = f"this path takes {(error.headers or {}).get('Allow', 'other methods')}"
-        return Problem(kind, detail, headers=error.headers, status=error.status_code).response()
+            # The router names those of the first route with this path only.
+            headers["Allow"] = ", ".join(sorted(_methods(request)))
+            detail = f"this path takes {headers['Allow']}"
+        return Problem(kind, detail, headers=headers, status=error.status_code).response()
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -189,6 +193,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, internal)
+
+
+def _methods(request: Request) -> set[str]:
+    """What all routes with this path take together."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and (pattern := getattr(route, "path_regex", None)) and pattern.match(request.url.path):
+            found |= set(route.methods)
+    return found
 
 
 def _invalid(error: RequestValidationError) -> Problem:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+Absent: TypeAlias = SkipJsonSchema[None]
+"""What may be left out of a request."""
 
 
 class Shape(BaseModel):
@@ -13,6 +19,18 @@ class Shape(BaseModel):
 
 
 class Asked(Shape):
-    """Something in a request: what nobody knows is refused, for a misspelt wish would be ignored in silence."""
+    """Something in a request: what nobody knows is refused, for a misspelt wish would be ignored in silence.
 
-    model_config = ConfigDict(extra="forbid")
+    Values keep their types, so that 0 is not taken for false; and what is not wanted is left out, not null.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name, each in value.items():
+                if each is None:
+                    raise ValueError(f"{name} is null: leave it out")
+        return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends
-from pydantic import Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from carryon_api import carrying
 from carryon_api.access import CallerOf, ClusterOf, require
@@ -13,7 +13,7 @@ from carryon_api.access.dependencies import NamePath, NamespacePath
 from carryon_api.carrying import Done
 from carryon_api.problems import responses
 from carryon_api.routes.jobs import ONE
-from carryon_api.shapes import Asked
+from carryon_api.shapes import Absent, Asked
 from carryon_jobs import orders
 
 router = APIRouter(
@@ -23,14 +23,19 @@ router = APIRouter(
     responses=responses(400, 404, 409, 415, 422, 502),
 )
 _UNIT = r"^[^/]{1,20}/.{1,384}$"
+_UNTIL = (
+    r"^(([0-9]{1,6}(ms|s|m|h|d)){1,5}"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)$"
+)
 
 
 class PauseBody(Asked):
     """How to pause."""
 
-    until: str | None = Field(
+    until: str | Absent = Field(
         default=None,
         max_length=64,
+        pattern=_UNTIL,
         description="Go on by itself at this time (RFC 3339), or after this duration.",
         examples=["8h"],
     )
@@ -45,7 +50,7 @@ class ResumeBody(Asked):
 class RetryBody(Asked):
     """What to retry."""
 
-    units: list[Annotated[str, Field(min_length=1, max_length=512)]] | None = Field(
+    units: list[Annotated[str, Field(min_length=1, max_length=512)]] | Absent = Field(
         default=None,
         max_length=1000,
         description="Failed units as stage/item, stage/9-11 or stage; all that failed without it.",
@@ -57,10 +62,10 @@ class RedoBody(Asked):
     """What to make anew, and how."""
 
     unit: str = Field(max_length=512, pattern=_UNIT, description="As stage/item.", examples=["clip/7"])
-    params: dict[str, JsonValue] | None = Field(
+    params: dict[str, JsonValue] | Absent = Field(
         default=None, max_length=64, description="Other values of the item's params.", examples=[{"prompt": "rain"}]
     )
-    seed: int | None = Field(
+    seed: int | Absent = Field(
         default=None, ge=0, lt=2**53, description="A random one where neither it nor params are given."
     )
 
@@ -68,9 +73,22 @@ class RedoBody(Asked):
 class ApproveBody(Asked):
     """Whom to let enter a stage."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["items"], "properties": {"all": {"const": False}}},
+                {"required": ["all"], "properties": {"all": {"const": True}, "items": False}},
+            ]
+        }
+    )
+
     stage: str = Field(min_length=1, max_length=20, examples=["clip"])
-    items: list[Annotated[str, Field(min_length=1, max_length=512)]] | None = Field(
-        default=None, max_length=1000, description="Ids of items, or ranges of indexes.", examples=[["dunes"]]
+    items: list[Annotated[str, Field(min_length=1, max_length=512)]] | Absent = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="Ids of items, or ranges of indexes.",
+        examples=[["dunes"]],
     )
     all: bool = Field(default=False, description="Every item, those that are added later too.")
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from carryon_api import carrying
 from carryon_api.access import Caller, CallerOf, ClusterOf
@@ -18,7 +18,7 @@ from carryon_api.problems import Problem, of_job, of_kubernetes, responses
 from carryon_api.reviews import Access
 from carryon_api.routes.actions import ApproveBody, PauseBody, ResumeBody, RetryBody
 from carryon_api.routes.jobs import known, wrong
-from carryon_api.shapes import Asked, Shape
+from carryon_api.shapes import Absent, Asked, Shape
 from carryon_jobs import orders
 from carryon_jobs.errors import JobError
 from carryon_jobs.orders import Order
@@ -40,11 +40,13 @@ Name = Annotated[str, Field(pattern=NAME, max_length=253)]
 class BatchBody(Asked):
     """Which action, for which jobs."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["labelSelector"]}, {"required": ["names"]}]})
+
     action: Literal["pause", "resume", "restart", "cancel", "retry", "approve", "delete"] = Field(examples=["pause"])
     namespace: str = Field(pattern=NAME, max_length=63, examples=["default"])
-    label_selector: str | None = Field(default=None, min_length=1, max_length=2048, examples=["team=art"])
-    names: list[Name] | None = Field(default=None, min_length=1, max_length=1000, examples=[["reel-42"]])
-    params: dict[str, object] | None = Field(
+    label_selector: str | Absent = Field(default=None, min_length=1, max_length=2048, examples=["team=art"])
+    names: list[Name] | Absent = Field(default=None, min_length=1, max_length=1000, examples=[["reel-42"]])
+    params: dict[str, JsonValue] | Absent = Field(
         default=None, max_length=8, description="What the action's own route takes as its body.", examples=[{}]
     )
 

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/api/v1", tags=["jobs"])
 ONE: Final = "/namespaces/{namespace}/jobs/{name}"
 MANAGER: Final = "carryon"
 """Owner of the fields of jobs that are made here, as of those that the command makes."""
-_EXAMPLE: Final = {
+EXAMPLE: Final = {
     "apiVersion": names.API_VERSION,
     "kind": names.KIND,
     "metadata": {"name": "reel-42"},
@@ -39,7 +39,7 @@ MANIFEST: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
-            kind: {"schema": {"$ref": "#/components/schemas/GenerationJob"}, "example": _EXAMPLE}
+            kind: {"schema": {"$ref": "#/components/schemas/GenerationJob"}, "example": EXAMPLE}
             for kind in (manifests.JSON, manifests.YAML)
         },
     }

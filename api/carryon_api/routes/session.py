@@ -39,6 +39,8 @@ class Credentials(Asked):
         description="A Kubernetes bearer token.",
         min_length=1,
         max_length=sessions.TOKEN_LONGEST,
+        # Longer ones are refused in words of our own.
+        json_schema_extra={"maxLength": sessions.COOKIE_LONGEST},
         examples=["eyJhbGciOiJSUzI1NiIsImtpZCI6..."],
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -13,7 +14,7 @@ from carryon_api.access import Caller, CallerOf, ClusterOf
 from carryon_api.access.dependencies import NAME
 from carryon_api.cluster import Cluster
 from carryon_api.problems import Problem, responses
-from carryon_api.routes.jobs import MANAGER, MANIFEST
+from carryon_api.routes.jobs import EXAMPLE, MANAGER, wrong
 from carryon_api.shapes import Shape
 from carryon_core.errors import SpecError
 from carryon_core.resolve import file_uris
@@ -25,6 +26,18 @@ from carryon_kube.errors import ApiError, Forbidden, Invalid, NotFound
 from carryon_kube.resources import CONFIG_MAPS, GENERATION_JOBS
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])
+
+
+ANYTHING: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"description": "A manifest."}, "example": EXAMPLE}
+            for kind in (manifests.JSON, manifests.YAML)
+        },
+    }
+}
+"""Whatever is wrong with it is a finding, not a failure."""
 
 
 class FindingBody(Shape):
@@ -45,7 +58,7 @@ class Validation(Shape):
     findings: list[FindingBody]
 
 
-@router.post("/validate", responses=responses(400, 415, 422), openapi_extra=MANIFEST)
+@router.post("/validate", responses=responses(400, 415, 422), openapi_extra=ANYTHING)
 async def validate(
     request: Request,
     caller: CallerOf,
@@ -55,11 +68,7 @@ async def validate(
     ] = None,
 ) -> Validation:
     """What Kubernetes would say about a manifest, and what may not be meant in its units. Nothing is stored."""
-    manifest = manifests.fresh(await manifests.read(request))
-    where = manifest["metadata"].get("namespace") or namespace or "default"
-    if not isinstance(where, str):
-        raise Problem("invalid", "metadata.namespace is no text: name a namespace")
-    found = [each async for each in _findings(manifests.placed(manifest, where), where, caller, cluster)]
+    found = await _all(await manifests.document(request), namespace, caller, cluster)
     return Validation(
         valid=all(each.severity is not Severity.ERROR for each in found),
         findings=[
@@ -68,14 +77,22 @@ async def validate(
     )
 
 
-async def _findings(
-    manifest: manifests.Manifest, namespace: str, caller: Caller, cluster: Cluster
-) -> AsyncIterator[Finding]:
+async def _all(value: Any, namespace: str | None, caller: Caller, cluster: Cluster) -> list[Finding]:
     try:
+        manifest = manifests.fresh(manifests.checked(value))
+        where = manifest["metadata"].get("namespace") or namespace or "default"
+        if not isinstance(where, str) or not re.fullmatch(NAME, where):
+            raise wrong("metadata.namespace", "is no name of a namespace")
         name = manifests.named(manifest)
     except Problem as problem:
-        yield checking.error(problem.detail, "metadata.name")
-        return
+        field = next((each["field"] for each in problem.more.get("errors", ())), "")
+        return [checking.error(problem.detail, field)]
+    return [each async for each in _findings(manifests.placed(manifest, where), where, name, caller, cluster)]
+
+
+async def _findings(
+    manifest: manifests.Manifest, namespace: str, name: str, caller: Caller, cluster: Cluster
+) -> AsyncIterator[Finding]:
     refused = [each async for each in _dry_run(manifest, namespace, name, caller, cluster)]
     for each in refused:
         yield each

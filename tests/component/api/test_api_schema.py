@@ -1,0 +1,84 @@
+"""Our own OpenAPI, tried by Schemathesis: what it promises is what is answered, and nothing makes the API fail."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carryon_api import app as application
+from carryon_api.config import Config
+from carryon_api.problems import MEDIA_TYPE
+from status_site import ADMIN, JOBS, Site, job
+
+CONFIG = Path(__file__).parent / "schemathesis.toml"
+# What the page sends with every request, so that signing in and out is tried too.
+HEADERS = (f"Authorization: Bearer {ADMIN}", "X-Carryon: 1", "Sec-Fetch-Site: same-origin")
+# A hundred times as many requests, and each manifest goes through all rules of the CRD.
+MANIFESTS = "^(create|edit)_job$"
+
+
+def tried(site: Site, *arguments: str) -> str:
+    """What Schemathesis says of a site; all of it is right where it ends with 0."""
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    assert program is not None
+    if site.ask("GET", f"{JOBS}/reel-42").status_code == 404:
+        site.kube("POST", JOBS, job("reel-42"))
+    command = [program, "--config-file", str(CONFIG), "run", f"{site.url}/openapi.json", "--generation-deterministic"]
+    command += [part for header in HEADERS for part in ("-H", header)]
+    ran = subprocess.run(
+        [*command, "--no-color", "--suppress-health-check", "all", *arguments],
+        cwd=site.folder,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-8000:]
+    count = re.search(r"(\d+) generated", ran.stdout)
+    assert count is not None, ran.stdout[-2000:]
+    assert int(count[1]) > 20, "it tried next to nothing"
+    return ran.stdout
+
+
+def test_what_openapi_promises_is_what_is_answered(site: Site) -> None:
+    tried(site, "--phases", "examples", "--exclude-operation-id-regex", "^delete_job$")
+    assert site.ask("GET", f"{JOBS}/reel-42").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_whatever_is_sent_every_route_answers_as_it_promises(site: Site) -> None:
+    some = ("--max-examples", "100", "--phases", "examples,coverage,fuzzing,stateful")
+    tried(site, *some, "--exclude-operation-id-regex", f"{MANIFESTS}|^delete_job$")
+    tried(site, "--max-examples", "50", "--phases", "examples,fuzzing", "--include-operation-id-regex", MANIFESTS)
+    tried(site, "--max-examples", "50", "--phases", "examples,coverage,fuzzing", "--include-operation-id", "delete_job")
+
+
+def test_every_operation_has_examples_and_says_what_may_go_wrong() -> None:
+    made = application.create(Config()).openapi()
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation["description"], where
+            if operation.get("security") == [] and "session" not in path:
+                continue
+            assert {"401", "403", "429", "503"} <= set(operation["responses"]), where
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert set(answer["content"]) == {MEDIA_TYPE}, f"{where} {status}"
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                assert "example" in content or "$ref" in str(content["schema"]), where
+    names = [operation["operationId"] for each in made["paths"].values() for operation in each.values()]
+    assert len(names) == len(set(names))
+
+
+def test_the_manifests_schema_is_that_of_the_crd() -> None:
+    schema = application.create(Config()).openapi()["components"]["schemas"]["GenerationJob"]
+    assert schema["properties"]["spec"]["properties"]["stages"]["maxItems"] == 16
+    assert "nullable" not in str(schema)
+    assert "x-kubernetes" not in str(schema)
