@@ -28,10 +28,19 @@ id: 4712-8f4e1c02
 data: {"namespace":"default","name":"reel-42","phase":"Running","progress":"10/15"}
 
 """
+_TEXT: Final = {"type": "string"}
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["snapshot", "job", "deleted", "status", "progress", "expired"]},
+        "id": {**_TEXT, "description": "To go on from, with Last-Event-ID, on any replica."},
+        "data": {**_TEXT, "description": "JSON."},
+    },
+}
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Events, until either side ends them.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        "content": {"text/event-stream": {"schema": _EVENT, "example": _EXAMPLE}},
     }
 }
 
@@ -52,7 +61,9 @@ async def events(
             examples=["default/reel-42"],
         ),
     ] = None,
-    follow: Annotated[bool, Query(description="false: end once all is told that there is now.")] = True,
+    follow: Annotated[
+        bool, Query(description="false: end once all is told that there is now.", examples=[False])
+    ] = True,
     last_event_id: Annotated[str, Header(description="Id of the last event that came.", max_length=100)] = "",
 ) -> EventStream:
     """What changes, as server-sent events: all jobs first, or what changed since the last event that came.
