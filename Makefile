@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow chromium certify bench lint format generate verify lock clean
+.PHONY: help demo test test-slow chromium screenshots certify bench lint format generate verify lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,6 +40,9 @@ chromium:
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null \
 			|| echo "Chromium can't be installed: the tests of the page are skipped"; \
 	fi
+
+screenshots: $(READY) chromium ## Take the pictures of the page in the docs anew.
+	@cd tests && $(CURDIR)/$(BIN)/python -m browser.screenshots $(CURDIR)/docs/images/page
 
 certify: $(READY) ## Certify the tiny pipelines of all families anew, and write docs/reference/certified.md.
 	@cd tests && $(CURDIR)/$(BIN)/python -m certification --page $(CURDIR)/docs/reference/certified.md

@@ -19,4 +19,4 @@ pathlib.Path(os.environ["CARRYON_OUTPUT"], "clip.png").write_bytes(made)'"""
 
 def held_from(index: int, gate: Path) -> str:
     """A program that makes the units before an index at once, and those from it on when the gate is there."""
-    return f'[ "$CARRYON_INDEX" -lt {index} ] || while [ ! -e {gate} ]; do sleep 0.1; done; {PICTURE}'
+    return f'[ "$CARRYON_INDEX" -lt {index} ] || while [ ! -e {gate} ]; do sleep 0.25; done; {PICTURE}'

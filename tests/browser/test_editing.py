@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from browser.pictures import PICTURE
 from browser.visitor import Visit
 from plane import JOBS, Plane, finished
 from reels import reel
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_job_written_in_the_form_is_checked_then_created_and_runs(plane: Plane, visit: Visit) -> None:
@@ -55,13 +58,13 @@ def test_yaml_that_names_an_unknown_field_is_not_sent_and_the_field_is_named(pla
 def test_more_items_are_given_to_a_finished_job_and_an_edit_of_somebody_else_is_not_lost(
     plane: Plane, visit: Visit
 ) -> None:
-    plane.apply(reel("reel", clips=2, script=PICTURE))
-    plane.wait_for("reel", finished)
-    visitor = visit().open("reel")
+    plane.apply(reel("longer", clips=2, script=PICTURE))
+    plane.wait_for("longer", finished)
+    visitor = visit().open("longer")
     page = visitor.page
     visitor.press("edit")
     page.get_by_label("How many").fill("3")
-    plane.patch("reel", {"spec": {"seed": 7}})
+    plane.patch("longer", {"spec": {"seed": 7}})
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Somebody has changed this job meanwhile")).to_be_visible()
     page.get_by_role("button", name="Take theirs and begin again").click()
@@ -69,4 +72,4 @@ def test_more_items_are_given_to_a_finished_job_and_an_edit_of_somebody_else_is_
     page.get_by_label("How many").fill("3")
     page.get_by_role("button", name="Save").click()
     visitor.sees_progress("3/3")
-    assert plane.get("reel")["spec"]["seed"] == 7
+    assert plane.get("longer")["spec"]["seed"] == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from browser.pictures import held_from
@@ -11,6 +12,8 @@ from browser.visitor import Visit
 from carryon_standalone.home import Home
 from plane import Plane
 from reels import reel
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_stranger_sees_a_form_and_a_wrong_token_is_refused_in_words(plane: Plane, visit: Visit) -> None:
@@ -29,31 +32,6 @@ def test_a_stranger_sees_a_form_and_a_wrong_token_is_refused_in_words(plane: Pla
     token = Home.of(plane.data).token.read_text().strip()
     kept = visitor.page.evaluate("() => [document.cookie, JSON.stringify(localStorage), location.href].join()")
     assert token not in kept
-
-
-def test_the_token_in_the_address_is_gone_from_it_once_it_was_used(plane: Plane, visit: Visit) -> None:
-    visitor = visit()
-    assert "token" not in visitor.page.url
-
-
-def test_whoever_is_signed_out_keeps_what_they_see_and_can_sign_in_again(
-    plane: Plane, visit: Visit, gate: Path
-) -> None:
-    plane.apply(reel("long", clips=2, script=held_from(1, gate)))
-    visitor = visit().open("long")
-    visitor.sees_progress("1/2")
-    visitor.context.clear_cookies()
-    visitor.press("pause")
-    banner = visitor.page.get_by_role("alert").filter(has_text="You are signed out")
-    expect(banner).to_be_visible()
-    visitor.sees_progress("1/2")
-    assert not plane.get("long")["spec"].get("suspend")
-    banner.get_by_role("button", name="Sign in again").click()
-    visitor.page.get_by_label("Token").fill(Home.of(plane.data).token.read_text().strip())
-    visitor.page.get_by_role("button", name="Sign in", exact=True).click()
-    expect(banner).to_have_count(0)
-    gate.touch()
-    visitor.sees_progress("2/2")
 
 
 def test_a_server_that_is_away_is_said_and_comes_back_by_itself(plane: Plane, visit: Visit, gate: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,12 @@ from plane import Plane
 SERIOUS = ("serious", "critical")
 Visit = Callable[..., "Visitor"]
 """Opens a browser of its own."""
+_DROP = """async ([content, name]) => {
+  const bytes = Uint8Array.from(atob(content), (character) => character.charCodeAt(0));
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([bytes], name));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 
 @dataclass
@@ -108,6 +115,10 @@ class Visitor:
         """Press a control that can be pressed."""
         expect(self.control(action)).not_to_have_attribute("aria-disabled", "true", timeout=30_000)
         self.control(action).click()
+
+    def drop(self, file: Path) -> None:
+        """Drop a file on the window."""
+        self.page.evaluate(_DROP, [base64.b64encode(file.read_bytes()).decode(), file.name])
 
     def watch_progress(self) -> None:
         """Keep every progress that is shown from now on, until the page is loaded anew."""

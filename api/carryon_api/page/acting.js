@@ -3,7 +3,11 @@
 import { LOSING, isPausing, isStill } from "./model/controls.js";
 import { keyOf } from "./model/feed.js";
 import { jobPath, jobUrl, Problem, request } from "./net/api.js";
-import { current, subscribe, toast, update } from "./state.js";
+import { listening } from "./session.js";
+import { current, subscribe, take, toast, update } from "./state.js";
+
+/** Milliseconds between two looks at a job that an export waits for, where the stream is about another. */
+const LOOK_EVERY = 3000;
 
 /** @typedef {{namespace: string, name: string}} Named */
 
@@ -95,9 +99,11 @@ export function stopWaiting(key) {
   update({ exporting });
 }
 
-/** Start the downloads that were waited for, as their jobs come to rest. */
+/** Start the downloads that were waited for, as their jobs come to rest; a page that waits asks before it closes. */
 export function watchExports() {
-  return subscribe(({ exporting, feed }) => {
+  addEventListener("beforeunload", (event) => current().exporting.size && event.preventDefault());
+  setInterval(lookElsewhere, LOOK_EVERY);
+  subscribe(({ exporting, feed }) => {
     for (const [key, { query }] of exporting) {
       const job = feed.jobs.get(key);
       if (job && !isStill(job)) continue;
@@ -106,6 +112,21 @@ export function watchExports() {
       else toast("problem", `${key} is gone: there is nothing to export`);
     }
   });
+}
+
+/** A view of another job does not hear of those that are waited for. */
+async function lookElsewhere() {
+  const heard = listening();
+  for (const key of current().exporting.keys()) {
+    if (heard === null || heard === key) continue;
+    const [namespace, name] = key.split("/");
+    try {
+      take({ type: "status", data: await request("GET", jobPath({ namespace, name }, "process-status")) }, key);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      if (error.status === 404) take({ type: "deleted", data: { namespace, name } }, key);
+    }
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The page: a frame around the view that the address names. */
 
-import { html, render, useEffect, useState } from "./ui/element.js";
+import { html, render, useEffect, useRef, useState } from "./ui/element.js";
 import { Banner, Toasts } from "./ui/notices.js";
 import { Icon } from "./ui/icons.js";
 import { DropTarget } from "./ui/drop.js";
@@ -23,7 +23,10 @@ function App() {
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  useEffect(() => session.state === "in" && setSigning(false), [session.state]);
+  useEffect(() => {
+    if (session.state === "in") setSigning(false);
+  }, [session.state]);
+  useNewView(at);
   // Whoever was signed in keeps what is on the screen; a stranger sees nothing.
   if (session.state === "out" && !session.user) return html`<${SignInPage} /><${Toasts} />`;
   return html`
@@ -33,6 +36,22 @@ function App() {
     <${DropTarget}>${session.user && html`<${View} at=${at} />`}<//>
     <${Toasts} />
     ${signing && html`<${SignInDialog} onClose=${() => setSigning(false)} />`}`;
+}
+
+/**
+ * A new view begins at its top, and with the keyboard in it.
+ * @param {import("./model/route.js").Route} at
+ */
+function useNewView(at) {
+  const shown = at.view === "job" || at.view === "edit" ? `${at.view}/${at.namespace}/${at.name}` : at.view;
+  const first = useRef(true);
+  useEffect(() => {
+    if (!first.current) {
+      scrollTo(0, 0);
+      document.getElementById("main")?.focus({ preventScroll: true });
+    }
+    first.current = false;
+  }, [shown]);
 }
 
 /** The fragment is the route, so that following it would leave the view. @param {Event} event */

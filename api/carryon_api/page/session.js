@@ -3,7 +3,7 @@
 import { keyOf } from "./model/feed.js";
 import { onSignedOut, Problem, request } from "./net/api.js";
 import { Stream } from "./net/stream.js";
-import { current, take, update } from "./state.js";
+import { current, FIRST, take, toast, update } from "./state.js";
 
 /** Milliseconds a hidden window goes on listening: a browser has few connections to one server, and tabs share them. */
 const HIDDEN_LISTENS = 60_000;
@@ -26,7 +26,7 @@ export async function begin() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token) {
     history.replaceState(null, "", location.pathname);
-    await signIn(token).catch(ignoreRefusal);
+    await signIn(token).catch(sayRefusal);
   }
   if (current().session.state !== "in") await look();
   setInterval(() => document.hidden || look(), LOOK_EVERY);
@@ -34,9 +34,10 @@ export async function begin() {
   addEventListener("online", () => current().session.state === "in" && listen(only));
 }
 
-/** A token that the API refuses leaves the sign-in form, which says so. @param {unknown} error */
-function ignoreRefusal(error) {
+/** A token of the address that the API refuses leads to the form for another one. @param {unknown} error */
+function sayRefusal(error) {
   if (!(error instanceof Problem)) throw error;
+  toast("problem", error.message);
   update({ session: { ...current().session, state: "out" } });
 }
 
@@ -76,11 +77,15 @@ export async function signIn(token) {
   await look();
 }
 
-/** Sign out. */
+/** Sign out: whoever comes next sees nothing of it. */
 export async function signOut() {
   await request("DELETE", "/session");
-  signedOut();
+  stream.close();
+  update({ ...FIRST, session: { ...FIRST.session, state: "out" } });
 }
+
+/** Key of the job that is listened to; null: all are. */
+export const listening = () => only;
 
 /**
  * Listen to one job in full, or to all in brief.

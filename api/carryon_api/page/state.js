@@ -13,7 +13,7 @@ import { EMPTY, reduce } from "./model/feed.js";
  * @typedef {object} State
  * @property {import("./model/feed.js").Feed} feed
  * @property {{state: "unknown" | "in" | "out", user: string, mode: string, version: string, namespaces: string[],
- *   canCreate: Record<string, boolean>}} session
+ *   canCreate: Record<string, boolean>, canEdit: Record<string, boolean>, canDelete: Record<string, boolean>}} session
  * @property {{state: "connecting" | "live" | "lost", since: number}} stream
  * @property {Toast[]} toasts
  * @property {ReadonlyMap<string, ReadonlySet<string>>} sending Key of a job -> actions that are on their way.
@@ -21,16 +21,17 @@ import { EMPTY, reduce } from "./model/feed.js";
  * @property {File | null} archive Dropped, and not looked at yet.
  */
 
-/** @type {State} */
-let state = {
+/** Before anything is known. @type {State} */
+export const FIRST = {
   feed: EMPTY,
-  session: { state: "unknown", user: "", mode: "", version: "", namespaces: [], canCreate: {} },
+  session: { state: "unknown", user: "", mode: "", version: "", namespaces: [], canCreate: {}, canEdit: {}, canDelete: {} },
   stream: { state: "connecting", since: Date.now() },
   toasts: [],
   sending: new Map(),
   exporting: new Map(),
   archive: null,
 };
+let state = FIRST;
 const listeners = new Set();
 let told = true;
 

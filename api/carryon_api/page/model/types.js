@@ -25,7 +25,7 @@
  * @property {boolean} suspend
  * @property {string | null} suspendUntil
  * @property {boolean} deleting
- * @property {StageSummary[]} stages
+ * @property {(StageSummary | StageReport)[]} stages
  * @property {Record<string, Action>} actions
  * @property {string} resourceVersion
  *
@@ -41,9 +41,10 @@
  * @property {string | null} started
  * @property {string | null} finished
  * @property {number | null} meanSeconds
+ * @property {string | null} approval "Required", where units wait for a person's word.
  * @property {{pod: string, units: string, attempt: number, since: string}[]} active
  *
- * @typedef {JobSummary & {
+ * @typedef {Omit<JobSummary, "stages"> & {
  *   stages: StageReport[], counters: Record<string, number>,
  *   times: {started: string | null, lastActivity: string | null, finished: string | null},
  *   eta: number | null, etaReason?: string,

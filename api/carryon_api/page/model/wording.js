@@ -112,7 +112,7 @@ export function phase(phase) {
 
 /**
  * Where a unit is: "12/30", "step 12", or the phase of its worker.
- * @param {import("./types.js").Progress | undefined} progress
+ * @param {Partial<import("./types.js").Progress> | null | undefined} progress
  */
 export function step(progress) {
   if (!progress) return "";

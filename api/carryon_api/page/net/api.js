@@ -30,11 +30,11 @@ export function onSignedOut(callback) {
  * One request.
  * @param {string} method
  * @param {string} path Below /api/v1.
- * @param {{json?: unknown, body?: BodyInit, type?: string, accept?: string, signal?: AbortSignal}} [options]
+ * @param {{json?: unknown, body?: BodyInit, type?: string, accept?: string, exact?: boolean, signal?: AbortSignal}} [options]
  * @returns {Promise<any>} Parsed JSON, text of another type, or null where there is no content.
  * @throws {Problem}
  */
-export async function request(method, path, { json, body, type, accept = "application/json", signal } = {}) {
+export async function request(method, path, { json, body, type, accept = "application/json", exact = false, signal } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: `${accept}, application/problem+json` };
   if (method !== "GET") headers["X-Carryon"] = "1";
@@ -50,16 +50,30 @@ export async function request(method, path, { json, body, type, accept = "applic
     if (signal?.aborted) throw error;
     throw new Problem(0, { detail: "the API does not answer: check the connection, then try again" });
   }
-  if (answer.ok) return content(answer);
+  if (answer.ok) return content(answer, exact);
   if (answer.status === 401 && path !== "/session") signedOut();
   throw new Problem(answer.status, await problem(answer));
 }
 
-/** @param {Response} answer */
-async function content(answer) {
+/**
+ * @param {Response} answer
+ * @param {boolean} exact
+ */
+async function content(answer, exact) {
   if (answer.status === 204) return null;
   const json = (answer.headers.get("Content-Type") ?? "").includes("json");
-  return json ? answer.json() : answer.text();
+  if (!json) return answer.text();
+  return exact ? exactly(await answer.text()) : answer.json();
+}
+
+/**
+ * JSON with whole numbers beyond 2^53, such as seeds, as text: a number of JavaScript would be another one.
+ * @param {string} text
+ */
+export function exactly(text) {
+  const kept = (/** @type {string} */ _key, /** @type {unknown} */ value, /** @type {{source?: string}} */ context) =>
+    (Number.isInteger(value) && !Number.isSafeInteger(value) ? context?.source ?? value : value);
+  return JSON.parse(text, /** @type {any} */ (kept));
 }
 
 /** @param {Response} answer */
@@ -82,7 +96,10 @@ export async function textOf(url, signal) {
   return String((await request("GET", url.replace(new RegExp(`^${BASE}`), ""), { signal, accept: "text/plain" })) ?? "");
 }
 
-/** @param {string} path */
+/**
+ * @param {string} path
+ * @param {AbortSignal} [signal]
+ */
 export const get = (path, signal) => request("GET", path, { signal });
 
 /**

@@ -24,7 +24,7 @@ export function Batch({ jobs, onDone }) {
     try {
       const found = await sendAll(action, jobs);
       const well = found.filter((each) => WENT_WELL.has(each.outcome)).length;
-      toast(well === found.length ? "done" : "note", `${action}: ${well} of ${counted(found.length, "job")} went well`);
+      toast(well === found.length ? "done" : "note", `${action} was asked of ${well} of ${counted(found.length, "job")}`);
       if (well === found.length) onDone();
       else setResults(found);
     } catch (error) {

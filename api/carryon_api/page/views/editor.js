@@ -8,7 +8,7 @@ import { bare, FIRST } from "../model/manifest.js";
 import { toJob } from "../model/route.js";
 import { counted } from "../model/wording.js";
 import { complain } from "../acting.js";
-import { get, jobPath, Problem, request } from "../net/api.js";
+import { jobPath, Problem, request } from "../net/api.js";
 import { toast, useStore } from "../state.js";
 import { dump, load } from "../yaml.js";
 
@@ -38,8 +38,11 @@ export function EditView({ namespace, name }) {
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState("");
   const [stale, setStale] = useState(false);
-  const read = () => get(jobPath(job)).then((detail) => { setFound(detail.object); setStale(false); })
-    .catch((error) => (error instanceof Problem ? setProblem(error.message) : Promise.reject(error)));
+  const read = () => request("GET", jobPath(job)).then((detail) => {
+    if (holdsLarge(detail.object.spec)) setProblem(`${name} holds a whole number beyond 2^53, which a browser would change: edit it with kubectl edit gj ${name}`);
+    else setFound(detail.object);
+    setStale(false);
+  }).catch((error) => (error instanceof Problem ? setProblem(error.message) : Promise.reject(error)));
   useEffect(() => { read(); }, []);
   const send = async (/** @type {string} */ _text, /** @type {any} */ manifest) => {
     const metadata = { ...manifest.metadata, resourceVersion: found.metadata.resourceVersion };
@@ -121,6 +124,16 @@ function Editor({ first, namespaces, existing, label, job, send }) {
         ${job && html`<${Inputs} job=${job} />`}</aside>
     </div>
   </form>`;
+}
+
+/**
+ * Whether a whole number in here is too large to be kept in JavaScript: it has become another already.
+ * @param {any} value
+ * @returns {boolean}
+ */
+function holdsLarge(value) {
+  if (typeof value === "object" && value !== null) return Object.values(value).some(holdsLarge);
+  return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Items: one by one with their params, by number, or from data. */
 
-import { html, useId } from "../ui/element.js";
+import { html, useId, useState } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { Field } from "./field.js";
 import { at, itemsKind, put } from "../model/manifest.js";
@@ -34,6 +34,7 @@ export function ItemsForm({ items, onChange, problemAt }) {
 
 /** @param {{list: any[], onChange: (list: any[]) => void}} props */
 function ItemList({ list, onChange }) {
+  const [called, setCalled] = useState("");
   if (list.length > MOST) {
     return html`<p class="muted">${list.length} items: too many for a form. Edit them as YAML, or keep them in a CSV file.</p>`;
   }
@@ -41,8 +42,9 @@ function ItemList({ list, onChange }) {
   const set = (/** @type {number} */ index, /** @type {(string | number)[]} */ path, /** @type {unknown} */ value) => onChange(put(list, [index, ...path], value));
   const add = () => onChange([...list, { id: freeId(list), params: Object.fromEntries(names.map((name) => [name, ""])) }]);
   const addParam = () => {
-    const name = prompt("Name of the parameter, as templates have it: item.NAME");
+    const name = called.trim();
     if (name && !names.includes(name)) onChange(list.map((item) => ({ ...item, params: { ...item.params, [name]: "" } })));
+    setCalled("");
   };
   return html`<div class="scrolls"><table class="items"><thead><tr><th scope="col">Id</th>${names.map((name) => html`<th scope="col" key=${name}>${name}</th>`)}<td></td></tr></thead>
       <tbody>${list.map((item, index) => html`<tr key=${index}>
@@ -52,7 +54,9 @@ function ItemList({ list, onChange }) {
         <td><button type="button" class="plain" aria-label=${`Remove item ${item.id}`} onClick=${() => onChange(list.filter((_, other) => other !== index))}>
           <${Icon} name="cross" /></button></td></tr>`)}</tbody></table></div>
     <p class="inline"><button type="button" class="button small" onClick=${add}><${Icon} name="plus" /> Item</button>
-      <button type="button" class="button small" onClick=${addParam}><${Icon} name="plus" /> Parameter</button></p>`;
+      <span class="with-button"><input aria-label="Name of a parameter that templates use as item.NAME" placeholder="style" value=${called}
+        onInput=${(/** @type {any} */ event) => setCalled(event.target.value)} />
+      <button type="button" class="button small" onClick=${addParam}><${Icon} name="plus" /> Parameter</button></span></p>`;
 }
 
 /** A parameter: text as it stands, anything else as JSON. @param {{label: string, value: unknown, onChange: (value: unknown) => void}} props */

@@ -24,7 +24,7 @@ export function JobDialog({ job, asking, onClose }) {
 /** @param {string} text */
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** @param {{label: string, hint?: string, children?: any}} props */
+/** @param {{label: string, hint?: string, checked: boolean, onChange: (checked: boolean) => void}} props */
 function Tick({ label, hint, checked, onChange }) {
   return html`<label class="tick"><input type="checkbox" checked=${checked} onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} />
     <span>${label}${hint && html`<span class="muted">${hint}</span>`}</span></label>`;
@@ -85,8 +85,8 @@ function RedoDialog({ job, unit, onClose }) {
 
 /** @param {{job: import("../model/types.js").ProcessStatus, onClose: () => void}} props */
 function ApproveDialog({ job, onClose }) {
-  const asking = job.stages.filter((stage) => stage.ranges.waitingForApproval);
-  const [stage, setStage] = useState(asking[0]?.name ?? job.stages.at(-1)?.name ?? "");
+  const asking = job.stages.filter((each) => each.approval);
+  const [stage, setStage] = useState((asking.find((each) => each.ranges.waitingForApproval) ?? asking[0])?.name ?? "");
   const [waiting, setWaiting] = useState(/** @type {{item: string}[]} */ ([]));
   const [picked, setPicked] = useState(/** @type {ReadonlySet<string>} */ (new Set()));
   useEffect(() => {
@@ -109,8 +109,8 @@ function ApproveDialog({ job, onClose }) {
   return html`<${Dialog} title="Approve" onClose=${onClose} actions=${html`
       <button class="button" type="button" onClick=${some}>Approve ${picked.size || "chosen"}</button>
       <button class="button go solid" type="button" onClick=${() => approve({ all: true })}>Approve all of ${stage}</button>`}>
-    ${job.stages.length > 1 && html`<label>Stage <select value=${stage} onChange=${(/** @type {any} */ event) => setStage(event.target.value)}>
-      ${job.stages.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>`}
+    ${asking.length > 1 && html`<label>Stage <select value=${stage} onChange=${(/** @type {any} */ event) => setStage(event.target.value)}>
+      ${asking.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>`}
     <p class="muted">${waiting.length ? `These wait to enter ${stage}. All also means those to come.` : `Nothing waits to enter ${stage} yet; all means those to come.`}</p>
     <div class="ticks">${waiting.map(({ item }) => html`<${Tick} key=${item} label=${item} checked=${picked.has(item)} onChange=${() => pick(item)} />`)}</div>
   <//>`;

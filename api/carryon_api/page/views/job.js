@@ -1,6 +1,6 @@
 /** One job: its controls, its stages with all their units, and what is known of it. */
 
-import { html, useEffect, useNow, useState, useTitle } from "../ui/element.js";
+import { html, useEffect, useNow, useRef, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { Phase } from "../ui/phase.js";
 import { Progress } from "../ui/progress.js";
@@ -27,6 +27,7 @@ export function JobView({ namespace, name, unit }) {
   const summary = useStore((state) => state.feed.jobs.get(key));
   const gone = useGone({ namespace, name }, summary !== undefined);
   const [asking, ask] = useState(/** @type {{id: string, unit?: any} | null} */ (null));
+  useFocusBack({ namespace, name }, unit);
   // Of a job that is not there nothing can be heard.
   useEffect(() => (gone ? listen(null) : listenTo({ namespace, name })), [key, gone !== ""]);
   if (gone) return html`<${Gone} name=${name} reason=${gone} />`;
@@ -81,6 +82,20 @@ function useGone(job, there) {
   return gone;
 }
 
+/**
+ * Gives the keyboard back to a unit's cell when its panel is closed.
+ * @param {{namespace: string, name: string}} job
+ * @param {{stage: string, item: string} | undefined} unit
+ */
+function useFocusBack(job, unit) {
+  const last = useRef(/** @type {string | null} */ (null));
+  useEffect(() => {
+    const cell = last.current && document.querySelector(`a.unit[href="${CSS.escape(last.current)}"]`);
+    if (!unit && cell instanceof HTMLElement) cell.focus({ preventScroll: true });
+    last.current = unit ? toJob(job, "units", unit.stage, unit.item) : null;
+  }, [unit?.stage, unit?.item]);
+}
+
 /** @param {{name: string, reason: string}} props */
 function Gone({ name, reason }) {
   return html`<main id="main" class="page" tabindex="-1"><div class="welcome">
@@ -95,8 +110,8 @@ function Head({ job, onAct }) {
   const took = between(job.times?.started ?? job.started, job.times?.finished ?? job.finished, now);
   return html`<header class="job-head">
     <p class="crumbs"><a href="#/"><${Icon} name="back" />Jobs</a><span class="muted">${job.namespace}</span></p>
-    <div class="job-title"><h1>${job.name}</h1><${Phase} job=${job} /></div>
-    <p class="job-said" role="status">${job.message}</p>
+    <div class="job-title"><h1>${job.name}</h1><span role="status"><${Phase} job=${job} /></span></div>
+    <p class="job-said">${job.message}</p>
     <div class="job-far">
       <strong class="far" data-progress=${job.progress}>${total ? `${number(succeeded)}/${number(total)}` : "–"}</strong>
       <${Progress} label="Progress of the job" total=${total} done=${succeeded} failed=${failed} active=${active} />
@@ -113,6 +128,7 @@ function Head({ job, onAct }) {
 function Eta({ job, now }) {
   if (!isActive(job)) return html`<span>${ago(job.times?.finished ?? job.finished, now)}</span>`;
   if (job.eta == null) return job.etaReason ? html`<span title=${job.etaReason}>${job.etaReason}</span>` : null;
+  if (job.eta < 1) return html`<span data-eta>any moment now</span>`;
   return html`<span data-eta>about <strong>${span(job.eta)}</strong> left</span>`;
 }
 
@@ -127,9 +143,22 @@ function Notices({ job }) {
       <p><strong>Pausing for the export.</strong> The download of ${job.name}.carryon starts by itself once the job is suspended: keep this page open.</p>
       <button class="button small" onClick=${() => stopWaiting(key)}>Don't download</button></div>`}
     ${said.map((each) => html`<div key=${each.type} class=${`notice ${each.type === "AwaitingApproval" ? "asks" : "failed"}`}>
-      <${Icon} name="alert" /><p><strong>${NOTICE[each.type] ?? each.type}.</strong> ${each.message}
-      ${job.resume?.action && each.type !== "AwaitingApproval" && html`<span class="muted"> What helps: ${job.resume.action}</span>`}</p></div>`)}`;
+      <${Icon} name="alert" /><p><strong>${NOTICE[each.type] ?? each.type}.</strong> ${sentence(each.message)}${helps(job, each.type)}</p></div>`)}`;
 }
+
+/**
+ * What a person would do about a condition, where its message does not say so itself.
+ * @param {import("../model/types.js").ProcessStatus} job
+ * @param {string} type
+ */
+function helps(job, type) {
+  const action = job.resume?.action ?? "";
+  if (!action || type === "AwaitingApproval" || action.startsWith("put right")) return "";
+  return ` What helps: ${action}.`;
+}
+
+/** @param {string} text */
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.$/, "")}.`;
 
 const WORTH_SAYING = new Set(["Stalled", "ItemsStale", "ArtifactsMissing", "AwaitingApproval"]);
 /** @type {Record<string, string>} */

@@ -9,7 +9,7 @@ import { toJob } from "../model/route.js";
 import { LABELS } from "../model/units.js";
 import { exactly, moment, step } from "../model/wording.js";
 import { act } from "../acting.js";
-import { get, jobPath, Problem } from "../net/api.js";
+import { jobPath, Problem, request } from "../net/api.js";
 import { useStore } from "../state.js";
 
 /** Milliseconds between two looks at a unit that is at work. */
@@ -52,7 +52,7 @@ function useDetail(job, unit) {
     let timer = 0;
     const look = async () => {
       try {
-        const detail = await get(jobPath(job, "units", unit.stage, unit.item), leave.signal);
+        const detail = await request("GET", jobPath(job, "units", unit.stage, unit.item), { exact: true, signal: leave.signal });
         setSeen({ detail, problem: "" });
         if (detail.state === "active") timer = setTimeout(look, LOOK_EVERY);
       } catch (error) {
