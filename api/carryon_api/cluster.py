@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from carryon_api.config import Config
 from carryon_api.records import JobRecord, PodSummary
-from carryon_api.reviews import Caller, Remembered, Reviews
+from carryon_api.reviews import AUTHENTICATED, Caller, Remembered, Reviews, by_own_right
 from carryon_api.summaries import Summaries
 from carryon_core import names
 from carryon_jobs.errors import OutOfReach
@@ -161,7 +161,8 @@ class Cluster:
         if not self.shown(namespace):
             return None
         try:
-            return JobRecord.of(await self.own.get(GENERATION_JOBS, name, namespace=namespace))
+            with by_own_right("get generationjobs.carryon.dev"):
+                return JobRecord.of(await self.own.get(GENERATION_JOBS, name, namespace=namespace))
         except NotFound:
             return None
 
@@ -201,7 +202,8 @@ class Cluster:
                 self._public.server, self._public.tls, f"Bearer {caller.token}", self._public.proxy
             )
             return Client(public, agent="carryon-api", connector=self._connector)
-        whom = [("Impersonate-User", caller.name), *(("Impersonate-Group", group) for group in caller.groups)]
+        groups = [group for group in caller.groups if group != AUTHENTICATED]
+        whom = [("Impersonate-User", caller.name), *(("Impersonate-Group", group) for group in groups)]
         return self.own.acting_as(whom)
 
     async def outside(self, record: JobRecord) -> Job:

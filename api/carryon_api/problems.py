@@ -21,7 +21,7 @@ from carryon_kube import errors as kube
 from carryon_store import NotFound, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
-_TYPE: Final = "tag:carryon.dev,2026:problem/"
+PREFIX: Final = "tag:carryon.dev,2026:problem/"
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The answer."""
-        body = {"type": _TYPE + self.kind, "title": TITLES[self.kind][1], "status": self.status, "detail": self.detail}
+        body = {"type": PREFIX + self.kind, "title": TITLES[self.kind][1], "status": self.status, "detail": self.detail}
         content = orjson.dumps({**body, **self.more})
         return Response(content, self.status, {"Cache-Control": "no-store", **self.headers}, MEDIA_TYPE)
 
@@ -169,6 +169,9 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, Problem):
+            # Raised while FastAPI read the body, and hidden by it.
+            return error.__cause__.response()
         kind = _BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
         detail = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
         headers = dict(error.headers or {})
