@@ -24,6 +24,7 @@ from carryon_api.metrics import Metrics
 from carryon_api.routes import (
     actions,
     analytics,
+    archives,
     artifacts,
     batch,
     events,
@@ -31,9 +32,11 @@ from carryon_api.routes import (
     jobs,
     progress,
     session,
+    support,
     units,
     validating,
 )
+from carryon_api.spooling import Spool
 from carryon_kube import connection
 from carryon_kube.client import Client
 
@@ -46,9 +49,11 @@ _ROUTERS: Final = (
     artifacts.router,
     events.router,
     actions.router,
+    archives.router,
     batch.router,
     validating.router,
     analytics.router,
+    support.router,
     health.router,
 )
 _DESCRIPTION: Final = """\
@@ -80,6 +85,7 @@ def create(config: Config) -> FastAPI:
     )
     app.state.config = config
     app.state.metrics = Metrics()
+    app.state.spool = Spool(config.spool)
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)

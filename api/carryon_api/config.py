@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn, TypeAlias
 
 from carryon_core.messages import StoreConfig
@@ -42,6 +42,7 @@ class Config:
         groups_header: Header in which they name that user's groups, with commas between.
         request_bytes: Largest body of a request that is not an upload.
         upload_bytes: Largest upload, of an archive or an input file.
+        spool: Folder in which uploads wait until they are whole; None: /var/tmp.
         requests_per_second: Of one caller; `burst` at once.
         version: Of Carryon.
     """
@@ -63,6 +64,7 @@ class Config:
     groups_header: str | None = None
     request_bytes: int = 3 * MEBIBYTE
     upload_bytes: int = 65_536 * MEBIBYTE
+    spool: Path | None = None
     requests_per_second: float = 50.0
     burst: int = 200
     version: str = version("carryon")
@@ -125,6 +127,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         groups_header=setting("--groups-header", _header, None),
         request_bytes=setting("--request-mebibytes", _mebibytes, default.request_bytes),
         upload_bytes=setting("--upload-mebibytes", _mebibytes, default.upload_bytes),
+        spool=setting("--spool", _existing, None),
         requests_per_second=setting("--requests-per-second", _rate, default.requests_per_second),
         burst=setting("--burst", _count, default.burst),
     )
@@ -166,6 +169,7 @@ _SETTINGS = (
     ("--groups-header", "CARRYON_API_GROUPS_HEADER", "header in which they name the user's groups"),
     ("--request-mebibytes", "CARRYON_API_REQUEST_MEBIBYTES", "largest body of a request that is no upload; 3"),
     ("--upload-mebibytes", "CARRYON_API_UPLOAD_MEBIBYTES", "largest upload; 65536"),
+    ("--spool", "CARRYON_API_SPOOL", "folder with room for uploads that are being checked; /var/tmp"),
     ("--requests-per-second", "CARRYON_API_REQUESTS_PER_SECOND", "requests a second of one caller; 50"),
     ("--burst", "CARRYON_API_BURST", "requests of one caller that may follow each other at once; 200"),
 )
@@ -222,6 +226,13 @@ def _uri(text: str) -> str:
     if not text.startswith(("s3://", "file:///")):
         raise ValueError("it must begin with s3:// or file:///")
     return text.rstrip("/")
+
+
+def _existing(text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise ValueError("there is no such folder: make it, or name another")
+    return folder
 
 
 def _folder(text: str) -> PurePosixPath:

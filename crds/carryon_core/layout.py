@@ -60,7 +60,17 @@ def files_key(namespace: str, job: str) -> str:
 def model_pin_key(namespace: str, job: str, model: str, revision: str) -> str:
     """Key of the commit that a branch or tag of a hub's model stands for in all units of a job."""
     name = hashlib.sha256(f"{model}@{revision}".encode()).hexdigest()[:32]
-    return f"{job_prefix(namespace, job)}_models/{name}.json"
+    return f"{models_prefix(namespace, job)}{name}.json"
+
+
+def models_prefix(namespace: str, job: str) -> str:
+    """Prefix of what branches and tags of models stand for in a job."""
+    return f"{job_prefix(namespace, job)}_models/"
+
+
+def inputs_prefix(namespace: str, job: str) -> str:
+    """Prefix of files that people have put beside a job."""
+    return f"{job_prefix(namespace, job)}_inputs/"
 
 
 def stage_prefix(namespace: str, job: str, stage: str) -> str:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.model_sources import TokenSecret
-from carryon_core.spec import JobSpec
+from carryon_core.spec import JobSpec, Output
 from carryon_store import Credentials, StoreError, place_of
 from carryon_store.opening import folder_of
 
@@ -65,10 +65,7 @@ def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, rules: 
     """
     output, default = spec.output, rules.default_store
     if output is not None:
-        uri = output.uri.rstrip("/") if output.uri != "file:///" else output.uri
-        store = StoreConfig(uri=uri, endpoint=output.endpoint, region=output.region)
-        _check("spec.output.uri", store, rules, namespace, has_keys=output.credentials_secret is not None)
-        return store
+        return output_store(namespace, output, rules)
     if default is None:
         raise SpecError(
             "NoOutput",
@@ -78,6 +75,23 @@ def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, rules: 
         return default
     store = default.model_copy(update={"uri": resolved_uri})
     _check("status.resolved.output", store, rules, namespace, has_keys=False)
+    return store
+
+
+def output_store(namespace: str, output: Output, rules: Rules) -> StoreConfig:
+    """The store that an output names.
+
+    Args:
+        namespace: Of the job.
+        output: Of its spec.
+        rules: Of this installation.
+
+    Raises:
+        SpecError: It is not allowed here.
+    """
+    uri = output.uri.rstrip("/") if output.uri != "file:///" else output.uri
+    store = StoreConfig(uri=uri, endpoint=output.endpoint, region=output.region)
+    _check("spec.output.uri", store, rules, namespace, has_keys=output.credentials_secret is not None)
     return store
 
 

@@ -171,19 +171,28 @@ class Job:
         """Its units with their fingerprints, as far as what status calls done goes."""
         return standing_of(self.resolved(), self.view)
 
+    def place(self, uri: str) -> tuple[Store, str]:
+        """Where a file lies that a param names: its store, and the key in it.
+
+        Raises:
+            JobError: Nobody knows where its own bucket is.
+            StoreError: The uri names no object.
+        """
+        if self.config is None:
+            raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
+        config, key = self._place(uri, self.config)
+        return self.stores.open(config, self.keys), key
+
     def _digests(self, spec: JobSpec) -> dict[str, str | None]:
         """SHA-256 of the files that params name, None where one is not there."""
         uris = sorted(file_uris(self.view.namespace, self.view.name, spec, self.rows))
         if not uris:
             return {}
-        config = self.config
-        if config is None:
-            raise NotPossible(f"{self.view.name} has no bucket yet: see `carryon describe {self.view.name}`")
 
         def digest(uri: str) -> str | None:
-            place, key = self._place(uri, config)
+            store, key = self.place(uri)
             try:
-                return self.stores.open(place, self.keys).sha256(key)
+                return store.sha256(key)
             except NotFound:
                 return None
 

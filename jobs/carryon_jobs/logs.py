@@ -18,27 +18,41 @@ def saved(job: Job, unit: str | None) -> Iterator[str]:
     Raises:
         JobError: The bucket can't be read, or there is no such unit.
     """
-    store, standing = job.store, job.standing
-    if store is None:
+    if job.store is None:
         return
     wanted = requests.failed_units(job.status) if unit is None else _units(job, unit)
-    by_name = {stage.name: stage for stage in standing.job.stages}
     several = sum(map(len, wanted.values())) > 1
     for name, indexes in wanted.items():
         for index in indexes:
-            found = standing.job.unit(by_name[name].index, index)
-            if not found.fingerprint:
-                continue
-            prefix = f"{name}/{standing.job.item_id(found.stage, index)} | " if several else ""
-            try:
-                found_there = store.list(layout.attempts_prefix(standing.job.prefix(found)))
-                kept = [each for each in found_there if each.key.endswith(".log")]
-                if kept:
-                    newest = max(kept, key=lambda each: each.modified)
-                    text = store.get(newest.key).decode(errors="replace")
-                    yield from (prefix + line for line in text.splitlines())
-            except StoreError as error:
-                raise OutOfReach(f"logs of {job.view.name} can't be read: {error}") from None
+            lines = of_unit(job, name, index)
+            if lines:
+                stage = _stage(job, name)
+                prefix = f"{name}/{job.standing.job.item_id(stage, index)} | " if several else ""
+                yield from (prefix + line for line in lines)
+
+
+def of_unit(job: Job, stage: str, index: int) -> list[str]:
+    """Last lines of the newest attempt at one unit that are kept; none where there are none.
+
+    Raises:
+        OutOfReach: The bucket can't be read.
+    """
+    found = job.standing.job.unit(_stage(job, stage), index)
+    if job.store is None or not found.fingerprint:
+        return []
+    try:
+        there = job.store.list(layout.attempts_prefix(job.standing.job.prefix(found)))
+        kept = [each for each in there if each.key.endswith(".log")]
+        if not kept:
+            return []
+        newest = max(kept, key=lambda each: each.modified)
+        return job.store.get(newest.key).decode(errors="replace").splitlines()
+    except StoreError as error:
+        raise OutOfReach(f"logs of {job.view.name} can't be read: {error}") from None
+
+
+def _stage(job: Job, name: str) -> int:
+    return next(each.index for each in job.standing.job.stages if each.name == name)
 
 
 def _units(job: Job, unit: str) -> dict[str, IndexSet]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from carryon_core import durations, memory, names, pod_template, policies, sizes
 from carryon_core.fingerprint import digest
+from carryon_core.gpus import PRODUCT_LABEL, gpu_product
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
 from carryon_core.spec import JobSpec, RoundOverride, Stage
@@ -27,8 +27,6 @@ _USER: Final = 10001
 _GRACE_SECONDS: Final = 30
 _PROBE_MARGIN: Final = 60
 _DIGEST_LENGTH: Final = 12
-_PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
-_PRODUCT: Final = re.compile(r"(NVIDIA|Tesla|GeForce|Quadro|GRID)[A-Za-z0-9._-]{1,45}[A-Za-z0-9]")
 _PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
 _NO_OVERRIDE: Final = RoundOverride()
 
@@ -125,25 +123,13 @@ def image_of(spec: JobSpec, stage: int, config: Config) -> str:
     return spec.stages[stage].image or config.worker_image
 
 
-def gpu_product(device: str) -> str:
-    """The label nvidia.com/gpu.product of nodes with a GPU, from what a worker calls it; "" for what is no such GPU.
-
-    NVIDIA's feature discovery takes the name that the driver gives, with dashes for spaces; torch asks the same driver.
-
-    Args:
-        device: Such as "NVIDIA A100-SXM4-80GB, 8.0, 108 SM".
-    """
-    product = device.partition(",")[0].strip().replace(" ", "-")
-    return product if _PRODUCT.fullmatch(product) else ""
-
-
 def _near(spec: Body, device: str) -> Body:
     """The pod's spec, with a wish for a node that has the GPU which a journal was computed on: others refuse it."""
     product = gpu_product(device)
     if not product:
         return spec
     # Time-sliced GPUs are the same ones under another label.
-    same = {"key": _PRODUCT_LABEL, "operator": "In", "values": [product, f"{product}-SHARED"]}
+    same = {"key": PRODUCT_LABEL, "operator": "In", "values": [product, f"{product}-SHARED"]}
     wish = {"weight": 100, "preference": {"matchExpressions": [same]}}
     affinity = spec.get("affinity") or {}
     node = affinity.get("nodeAffinity") or {}

@@ -77,6 +77,11 @@ class Home:
         return self.root / "settings.json"
 
     @property
+    def page(self) -> Path:
+        """A file for the browser, which leads to the page and signs in."""
+        return self.root / "page.html"
+
+    @property
     def logs(self) -> Path:
         """Logs of supervisor and components."""
         return self.root / "logs"
@@ -121,11 +126,13 @@ class Settings:
         port: The API server's, so that a kubeconfig stays valid; None before the first start.
         output: Absolute folder of the artifacts; None means `Home.output`.
         gpus: GPUs to offer; None leaves counting them to the node.
+        page: Port of the page and its API, so that a bookmark stays valid; None before the first start.
     """
 
     port: int | None = None
     output: str | None = None
     gpus: int | None = None
+    page: int | None = None
 
     @classmethod
     def load(cls, home: Home) -> Settings:
@@ -157,22 +164,25 @@ class Running:
         pid: Of its process.
         ticks: When that process was created, in clock ticks since boot: with the pid it names one process.
         ready: Whether the control plane answers.
+        page: Whether it serves a page.
     """
 
     pid: int
     ticks: int
     ready: bool = False
+    page: bool = False
 
     @classmethod
-    def this_process(cls, *, ready: bool) -> Running:
+    def this_process(cls, *, ready: bool, page: bool = False) -> Running:
         """The calling process."""
-        return cls(os.getpid(), _ticks(os.getpid()), ready)
+        return cls(os.getpid(), _ticks(os.getpid()), ready, page)
 
     @classmethod
     def load(cls, home: Home) -> Running | None:
         """The supervisor that is alive in a folder, if there is one: a stale record counts for nothing."""
         try:
-            running = cls(**json.loads(home.running.read_text()))
+            kept = json.loads(home.running.read_text())
+            running = cls(**{name: kept[name] for name in cls.__dataclass_fields__ if name in kept})
             return running if _ticks(running.pid) == running.ticks else None
         except (FileNotFoundError, ProcessLookupError):
             return None

@@ -1,7 +1,8 @@
-"""The control plane of one machine as a tree of processes: API server, node and operator under one supervisor.
+"""The control plane of one machine as a tree of processes under one supervisor: API server, node, operator and page.
 
-Started in that order, each when the one before is ready; stopped in the reverse one, so that the node can still report
-what became of its pods and the operator starts nothing meanwhile. All of them die with the supervisor, whatever kills
+Started in that order, each when the one before is ready, but for the page, which takes no part in the work and comes up
+beside node and operator. Stopped in the reverse order, so that the node can still report what became of its pods and
+the operator starts nothing meanwhile. All of them die with the supervisor, whatever kills
 it: what they know is on disk, and the next start carries on.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import signal
 import socket
@@ -33,6 +35,7 @@ WORKER_IMAGE: Final = "carryon-worker"
 """Name that stands for the worker installed beside this program."""
 _CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _JOBS: Final = f"/apis/{names.API_VERSION}/{names.PLURAL}"
+_PAGE_NEEDS: Final = ("carryon_api", "fastapi", "uvicorn")
 _GPU: Final = "nvidia.com/gpu"
 _ONE_GPU: Final = {"limits": {_GPU: "1"}}
 _POLL: Final = 0.05
@@ -55,11 +58,19 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A control plane that answers."""
+    """A control plane that answers.
+
+    Attributes:
+        home: Its data folder.
+        server: Address of its API server.
+        output: Folder of its artifacts.
+        page: Address of its page, None where it serves none.
+    """
 
     home: Home
     server: str
     output: str
+    page: str | None
 
 
 class Api:
@@ -172,7 +183,7 @@ async def run(home: Home, options: Options, tell: Callable[[str], None], on_read
 
 
 def _settled(home: Home, options: Options, tell: Callable[[str], None]) -> Settings:
-    """What holds for this start: what was chosen now, else before; and a port that is free."""
+    """What holds for this start: what was chosen now, else before; and ports that are free."""
     kept = Settings.load(home)
     port = _free_port(kept.port)
     if kept.port is not None and port != kept.port:
@@ -180,15 +191,33 @@ def _settled(home: Home, options: Options, tell: Callable[[str], None]) -> Setti
             f"port {kept.port} is taken by another program: the API server listens on {port} now, and"
             f" {home.kubeconfig} says so"
         )
-    return replace(kept.chosen(output=options.output, gpus=options.gpus), port=port)
+    page = _free_port(kept.page, besides=port)
+    if kept.page is not None and page != kept.page:
+        tell(f"port {kept.page} is taken by another program: the page is at {page_at(page)} now")
+    return replace(kept.chosen(output=options.output, gpus=options.gpus), port=port, page=page)
 
 
-def _free_port(preferred: int | None) -> int:
-    for port in (preferred, 0) if preferred is not None else (0,):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((credentials.ADDRESS, port))
-            return int(probe.getsockname()[1])
+def page_at(port: int) -> str:
+    """Address of the page."""
+    return f"http://{credentials.ADDRESS}:{port}/"
+
+
+def page_missing() -> str | None:
+    """What of the page's server is not installed; None where nothing is."""
+    return next((name for name in _PAGE_NEEDS if importlib.util.find_spec(name) is None), None)
+
+
+def _free_port(preferred: int | None, besides: int | None = None) -> int:
+    """A port that nobody listens on: the preferred one if it is free, and never the other one."""
+    with contextlib.ExitStack() as probes:
+        for port in (preferred, 0, 0) if preferred is not None else (0, 0):
+            probe = probes.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((credentials.ADDRESS, port))
+                found = int(probe.getsockname()[1])
+                if found != besides:
+                    return found
     raise StartFailed(f"no port is free on {credentials.ADDRESS}")
 
 
@@ -202,20 +231,34 @@ async def _live(
 ) -> None:
     """Start one component after the other and keep them; ends only by an error or when cancelled."""
     assert settings.port is not None
+    assert settings.page is not None
     output = Path(settings.output or home.output)
     server = credentials.write_kubeconfig(home, settings.port)
     async with _api(home, server) as api:
 
-        async def start(component: Component) -> None:
-            kept.append(Kept(component, tell, lock))
-            await kept[-1].start()
+        def keep(component: Component, at: int) -> Kept:
+            kept.insert(at, Kept(component, tell, lock))
+            return kept[at]
 
-        await start(_apiserver(home, settings.port, api))
+        await keep(_apiserver(home, settings.port, api), 0).start()
         await api.apply_definition()
-        await start(_node(home, server, settings.gpus, api))
-        await start(_operator(home, output, await api.has_gpus()))
-    Running.this_process(ready=True).save(home)
-    on_ready(Ready(home, server, str(output)))
+        missing = page_missing()
+        starting: list[asyncio.Task[None]] = []
+        if missing is None:
+            # Last in the list although the others follow, for it is stopped first.
+            starting.append(asyncio.create_task(keep(_page(home, settings.page, output), 1).start()))
+        else:
+            tell(f"there is no page, because {missing} is not installed: `pip install 'carryon[api]'` brings it")
+        try:
+            await keep(_node(home, server, settings.gpus, api), 1).start()
+            await keep(_operator(home, output, settings.page, await api.has_gpus()), 2).start()
+            for each in starting:
+                await each
+        finally:
+            for each in starting:
+                each.cancel()
+    Running.this_process(ready=True, page=missing is None).save(home)
+    on_ready(Ready(home, server, str(output), page_at(settings.page) if missing is None else None))
     await asyncio.Event().wait()
 
 
@@ -263,8 +306,8 @@ def _node(home: Home, server: str, gpus: int | None, api: Api) -> Component:
     )
 
 
-def _operator(home: Home, output: Path, has_gpus: bool) -> Component:
-    health = f"{credentials.ADDRESS}:{_free_port(None)}"
+def _operator(home: Home, output: Path, page: int, has_gpus: bool) -> Component:
+    health = f"{credentials.ADDRESS}:{_free_port(None, besides=page)}"
     return Component(
         name="operator",
         command=_python(
@@ -277,6 +320,22 @@ def _operator(home: Home, output: Path, has_gpus: bool) -> Component:
         environment={"KUBECONFIG": str(home.kubeconfig)},
         log=home.logs / "operator.log",
         ready=lambda: _answers(f"http://{health}/readyz"),
+    )
+
+
+def _page(home: Home, port: int, output: Path) -> Component:
+    return Component(
+        name="page",
+        command=_python(
+            "carryon_api",
+            *("--listen", credentials.ADDRESS, "--port", str(port), "--standalone", "true"),
+            *("--default-store", output.as_uri(), "--file-root", "/"),
+            # Where there is room for jobs there is room for their archives.
+            *("--spool", str(home.root)),
+        ),
+        environment={"KUBECONFIG": str(home.kubeconfig)},
+        log=home.logs / "api.log",
+        ready=lambda: _answers(f"{page_at(port)}readyz"),
     )
 
 

@@ -1,6 +1,7 @@
 """The bucket: one small protocol, two stores behind it, and the contract of what lies in them."""
 
 from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, TooLarge, Unreachable
+from carryon_store.local import Slice
 from carryon_store.opening import Stores, open_store, place_of
 from carryon_store.protocol import DOCUMENT_LIMIT, JSON_TYPE, Credentials, ObjectInfo, Store
 
@@ -14,6 +15,7 @@ __all__ = [
     "Full",
     "NotFound",
     "ObjectInfo",
+    "Slice",
     "Store",
     "StoreError",
     "Stores",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, TooLarge, Unreachable
-from carryon_store.local import arriving, open_body
+from carryon_store.local import Body, arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key, check_prefix
 
 TEMPORARY: Final = ".carryon-tmp"
@@ -58,7 +58,7 @@ class FileStore:
         """Where the root is."""
         return Path(self._root).as_uri()
 
-    def put(self, key: str, body: bytes | Path, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
         """See `Store.put`; the object is on the disk, and not only in memory, when this returns."""
         path = self._path(key)
         with open_body(body) as source, self._errors(key):

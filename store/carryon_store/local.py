@@ -6,14 +6,38 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from dataclasses import dataclass
+from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 from carryon_store.errors import StoreError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
-def open_body(body: bytes | Path) -> BinaryIO:
+_BUFFER: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of an open file, to be written as an object; several may be read at the same time.
+
+    Attributes:
+        descriptor: Of the file, which must stay open and as it is.
+        offset: Where the part begins.
+        size: Bytes.
+    """
+
+    descriptor: int
+    offset: int
+    size: int
+
+
+Body: TypeAlias = bytes | Path | Slice
+
+
+def open_body(body: Body) -> BinaryIO:
     """Open what is to be written.
 
     Raises:
@@ -21,6 +45,8 @@ def open_body(body: bytes | Path) -> BinaryIO:
     """
     if isinstance(body, bytes):
         return BytesIO(body)
+    if isinstance(body, Slice):
+        return BufferedReader(_SliceReader(body), _BUFFER)
     try:
         return open(body, "rb")
     except OSError as error:
@@ -43,3 +69,36 @@ def arriving(path: Path) -> Iterator[BinaryIO]:
         raise StoreError(f"{path} can't be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+class _SliceReader(RawIOBase):
+    """Reads a slice by pread(2), so that the file's own position does not matter."""
+
+    def __init__(self, part: Slice) -> None:
+        self._part = part
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Go to a position of the slice."""
+        start = {SEEK_SET: 0, SEEK_CUR: self._at, SEEK_END: self._part.size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill a buffer as far as one read does."""
+        view = memoryview(buffer)
+        wanted = max(0, min(len(view), self._part.size - self._at))
+        piece = os.pread(self._part.descriptor, wanted, self._part.offset + self._at)
+        if wanted and not piece:
+            raise OSError("the file ends before the part that is to be written")
+        view[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)

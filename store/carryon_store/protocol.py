@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from carryon_store.errors import StoreError
+from carryon_store.local import Body
 
 DOCUMENT_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that `Store.get` takes into memory unless told otherwise: documents, not artifacts."""
@@ -54,12 +55,12 @@ class Store(Protocol):
         """Where the root is, such as s3://bucket/prefix or file:///folder; without a trailing slash."""
         ...
 
-    def put(self, key: str, body: bytes | Path, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
-        """Write an object from bytes or from a file of any size.
+    def put(self, key: str, body: Body, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
+        """Write an object from bytes, or from a file, or a part of one, of any size.
 
         Args:
             key: Where to.
-            body: Content, or the file that holds it.
+            body: Content, or the file, or the part of an open file, that holds it.
             content_type: MIME type; a file store has no place for it.
             only_if_absent: Create the object, or leave the one that is there as it is.
 

@@ -27,7 +27,7 @@ from botocore.config import Config
 
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
-from carryon_store.local import arriving, open_body
+from carryon_store.local import Body, arriving, open_body
 from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key, check_prefix
 from carryon_store.s3_errors import FAILURES, Contended, Unsupported, is_bare_404, store_error
 
@@ -41,6 +41,8 @@ _SINGLE_PUT_LIMIT: Final = 5 * 1024 * _MIB
 """Bytes that S3 takes in one request."""
 _CLIENTS: Final = 32
 """Clients kept: one costs a few MB, and rotated credentials make new ones."""
+_PARTS: Final = 4
+"""Parts of a file that are sent at the same time."""
 _CONTENDED_TRIES: Final = 6
 _PARTIAL: Final = 206
 _ALWAYS: Final[Mapping[str, Any]] = {}
@@ -148,15 +150,17 @@ class S3Store:
         self._multipart = TransferConfig(
             multipart_threshold=multipart_bytes,
             multipart_chunksize=max(5 * _MIB, multipart_bytes // 4),
-            max_concurrency=4,
+            max_concurrency=_PARTS,
         )
+        # Or ten are read ahead, however few are sent at the same time.
+        self._multipart.max_in_memory_upload_chunks = _PARTS
 
     @property
     def uri(self) -> str:
         """Where the root is."""
         return f"s3://{self._bucket}/{self._base}".rstrip("/")
 
-    def put(self, key: str, body: bytes | Path, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
+    def put(self, key: str, body: Body, *, content_type: str, only_if_absent: bool = False) -> ObjectInfo:
         """See `Store.put`; `modified` is by this machine's clock for what goes in one request."""
         with open_body(body) as source:
             size = source.seek(0, os.SEEK_END)

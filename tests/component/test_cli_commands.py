@@ -20,7 +20,7 @@ from carryon_core.actions import Action, Verdict
 from carryon_jobs import acting
 from carryon_jobs.job import Job
 from carryon_standalone.cli import main, sending
-from carryon_standalone.cli.options import connect
+from carryon_standalone.cli.options import Where
 from plane import Plane, condition, failed, finished, succeeded, suspended
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -422,7 +422,7 @@ def test_what_two_people_ask_at_once_is_both_kept(carryon: Carryon, plane: Plane
     stages = [{"name": "clip", "approval": "Required", "generate": GENERATE}]
     plane.apply(job("crowd", stages=stages))
     plane.wait_for("crowd", lambda job: condition(job, "AwaitingApproval"))
-    cluster = connect(plane.data, None, None, None)
+    cluster = Where(data=plane.data).cluster()
     seen: list[str] = []
 
     def interrupted(job: Job, found: Verdict) -> Any:

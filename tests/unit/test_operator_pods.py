@@ -10,6 +10,7 @@ import pytest
 import pod_templates
 from carryon_core import names
 from carryon_core.done import Outcome
+from carryon_core.gpus import gpu_product
 from carryon_core.messages import Assignment, Cadence, InputRef, StoreConfig
 from carryon_core.resolve import resolve
 from carryon_core.spec import JobSpec
@@ -398,7 +399,7 @@ def project_of(pod: Any) -> Any:
     ],
 )
 def test_the_gpu_of_a_journal_is_a_wish_that_nodes_are_labelled_for(device: str, product: str) -> None:
-    assert pods.gpu_product(device) == product
+    assert gpu_product(device) == product
     affinity = begun(device=device)["spec"].get("affinity")
     if not product:
         assert affinity is None

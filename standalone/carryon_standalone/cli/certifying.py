@@ -15,8 +15,9 @@ import yaml
 from pydantic import ValidationError
 
 from carryon_core.memory import Memory
+from carryon_standalone.cli.choices import DataType
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
-from carryon_standalone.cli.options import DataType, Json
+from carryon_standalone.cli.options import Json
 
 _COMMAND: Final = (sys.executable, "-m", "carryon_worker.certify")
 Verdict: TypeAlias = Mapping[str, Any]
@@ -24,10 +25,12 @@ Verdict: TypeAlias = Mapping[str, Any]
 
 def certify(
     model: Annotated[str, typer.Argument(help="Folder, file:// or s3:// uri, or hub id of a saved pipeline.")],
-    pipeline: Annotated[str | None, typer.Option("--pipeline", help="Its class. [default: the model's own]")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Its class.", show_default="the model's own")
+    ] = None,
     scheduler: Annotated[
         list[str] | None,
-        typer.Option("--scheduler", help="CLASS or CLASS:FIELD=VALUE,...; may repeat. [default: the model's own]"),
+        typer.Option("--scheduler", help="CLASS or CLASS:FIELD=VALUE,...; may repeat.", show_default="the model's own"),
     ] = None,
     dtype: Annotated[DataType, typer.Option("--dtype", help="Type of the weights.")] = DataType.BFLOAT16,
     param: Annotated[

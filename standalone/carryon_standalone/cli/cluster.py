@@ -13,6 +13,7 @@ import urllib3
 from kubernetes.client import ApiException
 
 from carryon_core import names
+from carryon_core.gpus import PRODUCT_LABEL
 from carryon_standalone.cli.errors import CommandError
 from carryon_standalone.cli.target import Target
 
@@ -52,6 +53,14 @@ class Refused(CommandError):
     def __init__(self, causes: Sequence[str]) -> None:
         super().__init__("\n".join(causes))
         self.causes = tuple(causes)
+
+
+class Forbidden(Refused):
+    """The API server does not let this user do it."""
+
+
+class Taken(Refused):
+    """There is an object of that name already."""
 
 
 def _explained(call: Callable[P, T]) -> Callable[P, T]:
@@ -97,12 +106,16 @@ class Cluster:
         self._core = kubernetes.client.CoreV1Api(client)
 
     @_explained
-    def jobs(self) -> list[Object]:
-        """All jobs, by name."""
-        answer = self._custom.list_namespaced_custom_object(
-            names.GROUP, names.VERSION, self.namespace, names.PLURAL, _request_timeout=_TIMEOUT
-        )
-        return sorted(answer["items"], key=lambda job: str(job["metadata"]["name"]))
+    def jobs(self, selector: str | None = None, *, everywhere: bool = False) -> list[Object]:
+        """Jobs by namespace and name: all of them, or those with the labels; `everywhere` means all namespaces."""
+        selected = {"label_selector": selector} if selector else {}
+        if everywhere:
+            answer = self._custom.list_cluster_custom_object(
+                names.GROUP, names.VERSION, names.PLURAL, _request_timeout=_TIMEOUT, **selected
+            )
+        else:
+            answer = self._custom.list_namespaced_custom_object(*self._path(), _request_timeout=_TIMEOUT, **selected)
+        return sorted(answer["items"], key=lambda job: (job["metadata"]["namespace"], job["metadata"]["name"]))
 
     @_explained
     def job(self, name: str, namespace: str | None = None) -> Object:
@@ -136,6 +149,40 @@ class Cluster:
         return self.job(metadata["name"], metadata.get("namespace"))
 
     @_explained
+    def create(self, job: Object, *, dry_run: bool = False) -> None:
+        """Create a job.
+
+        Raises:
+            Taken: There is one of that name.
+        """
+        self._custom.create_namespaced_custom_object(
+            *self._path(job["metadata"].get("namespace")),
+            job,
+            field_manager=MANAGER,
+            field_validation="Strict",
+            _request_timeout=_TIMEOUT,
+            **({"dry_run": "All"} if dry_run else {}),
+        )
+
+    @_explained
+    def replace(self, job: Object) -> Object:
+        """Put a whole job in the place of the one with its resourceVersion.
+
+        Raises:
+            Conflict: It has another by now.
+        """
+        metadata = job["metadata"]
+        replaced: Object = self._custom.replace_namespaced_custom_object(
+            *self._path(metadata.get("namespace")),
+            metadata["name"],
+            job,
+            field_manager=f"{MANAGER}-edit",
+            field_validation="Strict",
+            _request_timeout=_TIMEOUT,
+        )
+        return replaced
+
+    @_explained
     def patch(self, name: str, patch: Object) -> Object:
         """JSON merge patch."""
         patched: Object = self._custom.patch_namespaced_custom_object(
@@ -165,6 +212,15 @@ class Cluster:
         data: Object = json.loads(answer.data).get("data") or {}
         return data
 
+    def gpu_products(self) -> frozenset[str] | None:
+        """What GPUs its nodes have, as these are labelled; None where that can't be told."""
+        try:
+            answer = self._core.list_node(_request_timeout=_TIMEOUT, _preload_content=False)
+        except (ApiException, urllib3.exceptions.HTTPError):
+            return None
+        labels = [node["metadata"].get("labels") or {} for node in json.loads(answer.data)["items"]]
+        return frozenset(each[PRODUCT_LABEL] for each in labels if PRODUCT_LABEL in each)
+
     @_explained
     def config_map(self, name: str, namespace: str | None = None) -> Object:
         """Data of a ConfigMap."""
@@ -182,9 +238,60 @@ class Cluster:
         )
         return self._lines(answer)
 
-    def watch(self, name: str | None = None) -> Iterator[tuple[str, Object]]:
+    @_explained
+    def log_tail(self, pod: str, *, lines: int, limit: int) -> str:
+        """The last lines of a pod's log, and of those at most so many bytes."""
+        answer = self._core.read_namespaced_pod_log(
+            pod,
+            self.namespace,
+            container=names.CONTAINER,
+            tail_lines=lines,
+            limit_bytes=limit,
+            _request_timeout=_TIMEOUT,
+            _preload_content=False,
+        )
+        content: bytes = answer.data
+        return content.decode(errors="replace")
+
+    @_explained
+    def events(self) -> list[Object]:
+        """Events of the namespace, the oldest first."""
+        answer = self._core.list_namespaced_event(self.namespace, _request_timeout=_TIMEOUT, _preload_content=False)
+        found: list[Object] = json.loads(answer.data)["items"]
+        return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+
+    @_explained
+    def version(self) -> str:
+        """Version of Kubernetes."""
+        found: str = kubernetes.client.VersionApi(self._core.api_client).get_code(_request_timeout=_TIMEOUT).git_version
+        return found
+
+    @_explained
+    def installed(self) -> list[Object]:
+        """What Carryon is there: its CRD, and its Deployments where there are such."""
+        found = self._custom.get_cluster_custom_object(
+            "apiextensions.k8s.io", "v1", "customresourcedefinitions", names.CRD_NAME, _request_timeout=_TIMEOUT
+        )
+        made = [{**found, "kind": "CustomResourceDefinition"}]
+        try:
+            listed = self._custom.list_cluster_custom_object(
+                "apps",
+                "v1",
+                "deployments",
+                label_selector="app.kubernetes.io/part-of=carryon",
+                _request_timeout=_TIMEOUT,
+            )
+        except ApiException as error:
+            if error.status != 404:  # a control plane of one machine has none
+                raise
+            return made
+        return made + [{**each, "kind": "Deployment"} for each in listed["items"]]
+
+    def watch(self, name: str | None = None, selector: str | None = None) -> Iterator[tuple[str, Object]]:
         """What is there, then every change: ("ADDED" | "MODIFIED" | "DELETED", job), for ever."""
         selected = {"field_selector": f"metadata.name={name}"} if name is not None else {}
+        if selector:
+            selected["label_selector"] = selector
         seen: dict[str, Object] = {}
         while True:
             listed = self._list(**selected)
@@ -260,7 +367,8 @@ class Cluster:
         if error.status == 401:
             return CommandError(f"{self._host} does not accept the credentials of the kubeconfig")
         causes = (status.get("details") or {}).get("causes") or ()
-        return Refused(
+        kind = Forbidden if error.status == 403 else Taken if status.get("reason") == "AlreadyExists" else Refused
+        return kind(
             [f"{cause['field']}: {cause['message']}" if cause.get("field") else cause["message"] for cause in causes]
             or [message]
         )

@@ -19,14 +19,25 @@ _UNBOUNDED: Final = 10_000
 _WIDTHS: Final = (20, 12, 10, 7, 7, 6)
 
 
-def print_jobs(jobs: Sequence[dict[str, Any]], form: str, *, single: bool, namespace: str) -> None:
-    """Print jobs: one by itself, or a list."""
+def print_jobs(
+    jobs: Sequence[dict[str, Any]], form: str, *, single: bool, namespace: str | None, narrowed: bool = False
+) -> None:
+    """Print jobs: one by itself, or a list.
+
+    Args:
+        jobs: As the API server has them.
+        form: table, json or yaml.
+        single: One was asked for by its name.
+        namespace: Where they were looked for; None: everywhere, which gives the table a column.
+        narrowed: Not all that are there were asked for.
+    """
     if form == "table":
         if not jobs:
-            typer.echo(f"there are no jobs in namespace {namespace}", err=True)
+            where = f"in namespace {namespace}" if namespace is not None else "in any namespace"
+            typer.echo(f"there are no {'such ' if narrowed else ''}jobs {where}", err=True)
             return
         views = [JobView.of(job) for job in jobs]
-        print_rich(render.jobs_table(views, now_utc()))
+        print_rich(render.jobs_table(views, now_utc(), with_namespace=namespace is None))
         return
     shown = [_shown(job) for job in jobs]
     content = shown[0] if single else {"apiVersion": "v1", "kind": "List", "items": shown}
@@ -69,7 +80,23 @@ def _shown(job: dict[str, Any]) -> dict[str, Any]:
 def _dump(content: Any, form: str) -> str:
     if form == "json":
         return json.dumps(content, indent=2)
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+    return yaml_of(content).rstrip()
+
+
+def yaml_of(content: Any) -> str:
+    """Something as YAML for people: in its own order, texts of several lines as blocks."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes prompts as they would be written by hand."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _row(values: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from rich.text import Text
 from carryon_core.actions import Action, Verdict
 from carryon_core.ranges import IndexSet
 from carryon_jobs.view import JobView, StageView, UnitView, age, elapsed, moment, span
+from carryon_standalone.cli.naming import as_typed
 
 _COLOURS: Final = {
     "Succeeded": "green",
@@ -39,12 +40,14 @@ def columns(job: JobView, now: datetime) -> tuple[str, ...]:
     return (job.name, job.phase, job.progress, str(job.failed), str(job.active), age(job, now), job.message)
 
 
-def jobs_table(jobs: Sequence[JobView], now: datetime) -> Table:
+def jobs_table(jobs: Sequence[JobView], now: datetime, *, with_namespace: bool = False) -> Table:
     """Jobs as kubectl shows them."""
-    table = _plain_table("NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")
+    before = ("NAMESPACE",) if with_namespace else ()
+    table = _plain_table(*before, "NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")
     for job in jobs:
         name, phase, *others = columns(job, now)
-        table.add_row(escape(name), Text(phase, _COLOURS.get(phase, "")), *map(escape, others))
+        place = (escape(job.namespace),) if with_namespace else ()
+        table.add_row(*place, escape(name), Text(phase, _COLOURS.get(phase, "")), *map(escape, others))
     return table
 
 
@@ -116,7 +119,7 @@ def ending(job: JobView, now: datetime) -> tuple[str, ...]:
         said = [f"{job.name} goes on: {job.message}" if job.message else f"{job.name} goes on"]
     if not job.holds("Succeeded") and job.refused is None and job.resume.get("possible"):
         said.append(f"to carry on: {job.resume.get('action')}")
-    return tuple([*said, where] if where and job.refused is None else said)
+    return tuple(map(as_typed, [*said, where] if where and job.refused is None else said))
 
 
 def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType:
@@ -186,7 +189,7 @@ def _resume_sentence(job: JobView) -> str:
     if not job.resume:
         return ""
     possible = "possible" if job.resume.get("possible") else "no"
-    return f"{possible}: {job.resume.get('reason')}; {job.resume.get('action')}"
+    return as_typed(f"{possible}: {job.resume.get('reason')}; {job.resume.get('action')}")
 
 
 def _stages_table(stages: Sequence[StageView]) -> Table:
@@ -236,7 +239,7 @@ def actions_table(verdicts: Mapping[Action, Verdict]) -> Table:
     table = _plain_table("ACTION", "POSSIBLE", "REASON", "TO DO IT")
     for action, made in verdicts.items():
         possible = "yes" if made.possible else "already" if made.already else "no"
-        table.add_row(action.value, possible, escape(made.reason), escape(made.action))
+        table.add_row(action.value, possible, escape(made.reason), escape(as_typed(made.action)))
     return table
 
 

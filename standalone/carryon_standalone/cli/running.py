@@ -95,11 +95,18 @@ def _bring_up(home: Home, options: Options, console: Console) -> None:
         _say(console, f"the control plane in {home.root} is up ({home.command('down')} stops it)")
 
 
-def _apply(cluster: Cluster, path: Path, job: Job) -> Job:
+@contextmanager
+def refused_in(path: Path) -> Iterator[None]:
+    """Put the name of a file before each of the sentences why what is in it was refused."""
     try:
-        return cluster.apply(job)
+        yield
     except Refused as error:
         raise CommandError("\n".join(f"{path}: {cause}" for cause in error.causes)) from None
+
+
+def _apply(cluster: Cluster, path: Path, job: Job) -> Job:
+    with refused_in(path):
+        return cluster.apply(job)
 
 
 def _after_interrupt(target: Target, *, applied: bool, stopped: bool) -> str:

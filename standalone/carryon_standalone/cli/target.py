@@ -28,7 +28,13 @@ class Target:
 
 
 def choose(
-    *, kubeconfig: Path | None, context: str | None, namespace: str | None, data: Path | None, may_start: bool = False
+    *,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    data: Path | None,
+    may_start: bool = False,
+    as_kubectl: bool = False,
 ) -> Target:
     """The cluster that is meant: --kubeconfig, --data, $KUBECONFIG, else this machine's own.
 
@@ -38,6 +44,7 @@ def choose(
         namespace: As given.
         data: Data folder of a standalone control plane, as given.
         may_start: A standalone control plane that was never started will do too.
+        as_kubectl: Without any of them it is the one of ~/.kube/config.
 
     Raises:
         CommandError: There is none.
@@ -47,7 +54,7 @@ def choose(
     named = str(kubeconfig) if kubeconfig is not None else os.environ.get("KUBECONFIG") if data is None else None
     if named:
         return Target(named, context, namespace, _home_of(Path(named)))
-    if context is not None and data is None:
+    if as_kubectl or (context is not None and data is None):
         return Target(None, context, namespace)
     home = Home.of(data)
     if not may_start and not home.kubeconfig.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ def tried(site: Site, *arguments: str) -> str:
     ran = subprocess.run(
         [*command, "--no-color", "--suppress-health-check", "all", *arguments],
         cwd=site.folder,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": str(CONFIG.with_name("schemathesis_hooks.py"))},
         capture_output=True,
         text=True,
         timeout=1500,
@@ -72,6 +74,8 @@ def test_every_operation_has_examples_and_says_what_may_go_wrong() -> None:
                 if int(status) >= 400:
                     assert set(answer["content"]) == {MEDIA_TYPE}, f"{where} {status}"
             for content in operation.get("requestBody", {}).get("content", {}).values():
+                if content["schema"].get("format") == "binary":
+                    continue
                 assert "example" in content or "$ref" in str(content["schema"]), where
     names = [operation["operationId"] for each in made["paths"].values() for operation in each.values()]
     assert len(names) == len(set(names))

@@ -1,0 +1,411 @@
+"""What of a job, its pods and its events may be passed on: the fields listed here, in the form listed here.
+
+An allow-list, because what nobody thought of must not get out. What it leaves out of a job is at the same time what
+must not stand in logs and messages either: `dropped` has these texts. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+from carryon_core import names
+from carryon_core.spec import GENERATORS
+from carryon_jobs.scrubbing import texts_in
+
+Shape: TypeAlias = "Callable[[Any], Any] | Fields | Each | Free"
+"""What may be kept of a value: what a function makes of it, None for nothing; fields; or elements of one shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object, of which these fields are kept."""
+
+    shapes: Mapping[str, Shape]
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list, or with `keys` an object with keys of that form, whose values all have one shape."""
+
+    shape: Shape
+    keys: re.Pattern[str] | None = None
+    most: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """A text for people: it is scrubbed before it is passed on."""
+
+
+class Said(str):
+    """A text that was kept because it is for people, and may hold anything."""
+
+    __slots__ = ()
+
+
+def kept(value: Any, shape: Shape) -> Any:
+    """What may be passed on of a value; None where nothing may."""
+    match shape:
+        case Fields(shapes):
+            if not isinstance(value, Mapping):
+                return None
+            found = {name: kept(value[name], inner) for name, inner in shapes.items() if name in value}
+            return {name: each for name, each in found.items() if each is not None}
+        case Each(inner, keys, most):
+            if keys is not None:
+                if not isinstance(value, Mapping):
+                    return None
+                chosen = [(key, each) for key, each in value.items() if keys.fullmatch(key)][:most]
+                return {key: made for key, each in chosen if (made := kept(each, inner)) is not None}
+            return [kept(each, inner) for each in value[:most]] if isinstance(value, list) else None
+        case Free():
+            return Said(value) if isinstance(value, str) else None
+        case _:
+            return shape(value)
+
+
+def dropped(value: Any, shape: Shape) -> Iterator[str]:
+    """The texts in a value that may not be passed on, but for the names of fields."""
+    match shape:
+        case Fields(shapes) if isinstance(value, Mapping):
+            for name, each in value.items():
+                yield from dropped(each, shapes[name]) if name in shapes else texts_in(each)
+        case Each(inner, keys) if isinstance(value, Mapping if keys is not None else list):
+            pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for key, each in pairs:
+                if keys is not None and not keys.fullmatch(str(key)):
+                    yield from texts_in(each)
+                else:
+                    yield from dropped(each, inner)
+        case Fields() | Each():
+            yield from texts_in(value)
+        case Free():
+            return
+        case _:
+            if shape(value) != value:
+                yield from texts_in(value)
+
+
+def _form(pattern: str) -> Callable[[Any], Any]:
+    compiled = re.compile(pattern)
+    return lambda value: value if isinstance(value, str) and compiled.fullmatch(value) else None
+
+
+def number(value: Any) -> Any:
+    """A number."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def flag(value: Any) -> Any:
+    """True or false."""
+    return value if isinstance(value, bool) else None
+
+
+def count(value: Any) -> Any:
+    """How many there are, instead of what they are."""
+    return len(value) if isinstance(value, list | Mapping) else None
+
+
+def given(value: Any) -> Any:
+    """That there is something, instead of what it is."""
+    return value is not None
+
+
+def scheme(value: Any) -> Any:
+    """Of an address: s3, file, http or https."""
+    found = urlsplit(value).scheme if isinstance(value, str) else ""
+    return found if found in ("s3", "file", "http", "https") else None
+
+
+WORD: Final = _form(r"[A-Za-z][A-Za-z0-9]{0,62}")
+"""A reason, a phase, a type."""
+NAME: Final = _form(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+"""A name as Kubernetes takes it."""
+UID: Final = _form(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TIME: Final = _form(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,18}(Z|[+-][0-9]{2}:[0-9]{2})")
+DURATION: Final = _form(r"([0-9]+(h|m|s|ms))+")
+SIZE: Final = _form(r"[0-9.]+[A-Za-z]{0,2}")
+RANGES: Final = _form(r"[0-9,-]*")
+"""Indexes of units."""
+DIGEST: Final = _form(r"(sha256:)?[0-9a-f]{4,64}")
+UNITS: Final = _form(r"[a-z0-9-]+/[0-9a-z,-]+(,[a-z0-9-]+/[0-9a-z,-]+)*(@[0-9TZ:.+-]+)?")
+"""Units as a request names them."""
+CLASS: Final = _form(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+IMAGE: Final = _form(r"[a-z0-9][a-z0-9._/:-]{0,255}(@sha256:[0-9a-f]{64})?")
+HUB_ID: Final = _form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+"""Of a model on a hub; folders and addresses have another form."""
+VERSION: Final = _form(r"[A-Za-z0-9][A-Za-z0-9.+_ ()/:-]{0,127}")
+TEXT: Final = Free()
+
+
+def quantity(value: Any) -> Any:
+    """An amount of CPU, memory or GPUs."""
+    return number(value) if not isinstance(value, str) else SIZE(value)
+
+
+_RESOURCE: Final = re.compile(r"[a-z0-9./-]{1,64}")
+_RESOURCES: Final = Fields({each: Each(quantity, _RESOURCE) for each in ("requests", "limits")})
+_POD_TEMPLATE: Final = Fields(
+    {"spec": Fields({"containers": Each(Fields({"name": NAME, "resources": _RESOURCES})), "restartPolicy": WORD})}
+)
+_MEMORY: Final[Mapping[str, Shape]] = {
+    "offload": WORD,
+    "groupOffload": Fields({"level": WORD, "blocksPerGroup": number, "streams": flag}),
+    "tiling": flag,
+    "slicing": flag,
+    "layerwiseCasting": CLASS,
+    "compile": WORD,
+    "conv3dFloat32": WORD,
+}
+_OUTPUT: Final = Fields({"fps": number, "codec": CLASS, "crf": number, "image": WORD, "audio": WORD, "previews": flag})
+GENERATE: Final = Fields(
+    {
+        **dict.fromkeys(GENERATORS, given),
+        "diffusers": Fields(
+            {
+                "model": HUB_ID,
+                "pipeline": CLASS,
+                "dtype": CLASS,
+                "scheduler": Fields({"class": CLASS}),
+                "adapters": count,
+                "memory": Fields(_MEMORY),
+                "output": _OUTPUT,
+                "extend": Fields({"from": NAME}),
+            }
+        ),
+        "text": Fields({"model": HUB_ID, "dtype": CLASS, "sample": flag, "maxNewTokens": number, "chat": flag}),
+    }
+)
+_STAGE: Final = Fields(
+    {
+        "name": NAME,
+        "after": Each(NAME),
+        "each": WORD,
+        "success": Fields({"minPercent": number}),
+        "approval": WORD,
+        "generate": GENERATE,
+        "image": IMAGE,
+        "resources": _RESOURCES,
+        "podTemplate": _POD_TEMPLATE,
+    }
+)
+_SPEC: Final = Fields(
+    {
+        "suspend": flag,
+        "suspendUntil": TIME,
+        "cancel": flag,
+        "seed": number,
+        "priority": number,
+        "items": Fields(
+            {"list": count, "count": number, "from": Fields({"format": WORD, "uri": scheme, "first": number})}
+        ),
+        "stages": Each(_STAGE),
+        "overrides": Each(Fields({"stage": NAME})),
+        "models": given,
+        "approved": Each(count, re.compile(r"[a-z0-9-]{1,20}")),
+        "parallelism": number,
+        "unitsPerPod": number,
+        "retry": Fields(
+            {
+                "perUnit": number,
+                "rounds": number,
+                "oneAtATime": flag,
+                "roundOverrides": Each(Fields({**_MEMORY, "resources": _RESOURCES})),
+                "backoff": Fields({"initial": DURATION, "factor": number, "max": DURATION}),
+            }
+        ),
+        "timeouts": Fields({"unit": DURATION, "stall": DURATION, "job": DURATION}),
+        "checkpoint": Fields({"policy": WORD, "everySeconds": number, "everyBytes": SIZE, "maxBytes": SIZE}),
+        "output": Fields(
+            {"uri": scheme, "endpoint": scheme, "onDelete": WORD, "keepOutdated": number, "credentialsSecret": given}
+        ),
+        "queueName": given,
+        "notify": count,
+        "limits": Fields({"resumes": number, "gpuSeconds": number}),
+        "ttlSecondsAfterFinished": number,
+        "podTemplate": _POD_TEMPLATE,
+    }
+)
+_CONDITION: Final = Fields(
+    {
+        "type": WORD,
+        "status": WORD,
+        "reason": WORD,
+        "message": TEXT,
+        "lastTransitionTime": TIME,
+        "observedGeneration": number,
+    }
+)
+_COUNTS: Final = Each(number, re.compile(r"[a-zA-Z]{1,32}"))
+_ATTEMPTS: Final = Each(RANGES, re.compile(r"[0-9]{1,4}"))
+_STATUS: Final = Fields(
+    {
+        "observedGeneration": number,
+        "phase": WORD,
+        "progress": _form(r"[0-9]+/[0-9]+"),
+        "message": TEXT,
+        "units": Fields(
+            {**dict.fromkeys(("total", "succeeded", "failed", "active", "remaining"), number), "outcomes": _COUNTS}
+        ),
+        "items": Fields({"count": number, "digest": DIGEST}),
+        "stages": Each(
+            Fields(
+                {
+                    "name": NAME,
+                    "total": number,
+                    **dict.fromkeys(("succeeded", "failed", "skipped", "permanent"), RANGES),
+                    "failures": _ATTEMPTS,
+                    "fruitless": _ATTEMPTS,
+                    "images": Each(RANGES, re.compile(r"(sha256:)?[0-9a-f]{0,64}")),
+                    "active": Each(
+                        Fields({"pod": NAME, "uid": UID, "units": RANGES, "attempt": number, "since": TIME})
+                    ),
+                    "started": TIME,
+                    "finished": TIME,
+                }
+            )
+        ),
+        "counters": _COUNTS,
+        "recorded": count,
+        "recentFailures": Each(
+            Fields({"stage": NAME, "reason": WORD, "message": TEXT, "attempt": number, "time": TIME})
+        ),
+        "resume": Fields({"possible": flag, "reason": TEXT, "action": TEXT}),
+        "gpuSeconds": _COUNTS,
+        "time": Fields(
+            {**dict.fromkeys(("started", "lastActivity", "finished", "activeSince"), TIME), "activeSeconds": number}
+        ),
+        "handled": Fields({"resume": TIME, "restart": TIME, "retry": UNITS}),
+        "resolved": Fields({"output": scheme}),
+        "notified": count,
+        "conditions": Each(_CONDITION),
+    }
+)
+ANNOTATIONS: Final = Fields(
+    {
+        names.ANNOTATION_RESUME: TIME,
+        names.ANNOTATION_RESTART: TIME,
+        names.ANNOTATION_RETRY: UNITS,
+        names.ANNOTATION_CONFIRM_ITEMS: DIGEST,
+        names.ANNOTATION_ATTEMPT: RANGES,
+        names.ANNOTATION_TEMPLATE: DIGEST,
+        names.ANNOTATION_PINNED: WORD,
+    }
+)
+LABELS: Final = Fields(
+    {names.LABEL_JOB: NAME, names.LABEL_JOB_UID: UID, names.LABEL_STAGE: NAME, names.MANAGED_BY: NAME}
+)
+_METADATA: Final = Fields(
+    {
+        "name": NAME,
+        "namespace": NAME,
+        "uid": UID,
+        "generation": number,
+        "resourceVersion": RANGES,
+        "creationTimestamp": TIME,
+        "deletionTimestamp": TIME,
+        "deletionGracePeriodSeconds": number,
+        "annotations": ANNOTATIONS,
+        "labels": LABELS,
+    }
+)
+_NAMED: Final[Mapping[str, Shape]] = {"apiVersion": _form(r"[a-z0-9./]{1,64}"), "kind": WORD, "metadata": _METADATA}
+JOB: Final = Fields({**_NAMED, "spec": _SPEC, "status": _STATUS})
+
+_REPORT: Final = Fields(
+    {
+        "index": number,
+        "outcome": WORD,
+        "reason": WORD,
+        "message": TEXT,
+        "permanent": flag,
+        "durable": flag,
+        **dict.fromkeys(("lost", "saved", "waited"), number),
+        "refused": TEXT,
+        "misfit": WORD,
+        "ended": TEXT,
+    }
+)
+TERMINATION: Final = Fields({"reason": WORD, "message": TEXT, "units": Each(_REPORT)})
+"""A worker's last words."""
+_ENDED: Final = {"exitCode": number, "signal": number, "reason": WORD, "startedAt": TIME, "finishedAt": TIME}
+_STATES: Final = Fields(
+    {
+        "waiting": Fields({"reason": WORD, "message": TEXT}),
+        "running": Fields({"startedAt": TIME}),
+        "terminated": Fields({**_ENDED, "message": TEXT}),
+    }
+)
+_CONTAINERS: Final = Each(
+    Fields(
+        {
+            "name": NAME,
+            "ready": flag,
+            "started": flag,
+            "restartCount": number,
+            "image": IMAGE,
+            "imageID": IMAGE,
+            "state": _STATES,
+            "lastState": _STATES,
+        }
+    )
+)
+POD: Final = Fields(
+    {
+        "metadata": _METADATA,
+        "spec": Fields(
+            {
+                "nodeName": NAME,
+                "restartPolicy": WORD,
+                "terminationGracePeriodSeconds": number,
+                "priority": number,
+                "containers": Each(Fields({"name": NAME, "image": IMAGE, "resources": _RESOURCES})),
+            }
+        ),
+        "status": Fields(
+            {
+                "phase": WORD,
+                "reason": WORD,
+                "message": TEXT,
+                "startTime": TIME,
+                "conditions": Each(
+                    Fields({"type": WORD, "status": WORD, "reason": WORD, "message": TEXT, "lastTransitionTime": TIME})
+                ),
+                "containerStatuses": _CONTAINERS,
+                "initContainerStatuses": _CONTAINERS,
+            }
+        ),
+    }
+)
+EVENT: Final = Fields(
+    {
+        "type": WORD,
+        "reason": WORD,
+        "message": TEXT,
+        "count": number,
+        "firstTimestamp": TIME,
+        "lastTimestamp": TIME,
+        "eventTime": TIME,
+        "involvedObject": Fields({"kind": WORD, "name": NAME, "uid": UID}),
+        "reportingComponent": NAME,
+    }
+)
+OPERATOR: Final = Fields(
+    {
+        "kind": WORD,
+        "metadata": Fields({"name": NAME, "namespace": NAME, "generation": number, "creationTimestamp": TIME}),
+        "status": Fields(
+            {
+                **dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "observedGeneration"), number),
+                "conditions": Each(_CONDITION),
+                "storedVersions": Each(WORD),
+            }
+        ),
+    }
+)
+"""What the operator is: its Deployment, and the CRD."""
+VERSIONS: Final = Each(VERSION, re.compile(r"[A-Za-z0-9 ._-]{1,64}"))

@@ -1,0 +1,48 @@
+"""Words that options take."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """How to print jobs."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class DataType(StrEnum):
+    """Type of a model's weights."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class Phase(StrEnum):
+    """Phases of a job, as in `carryon_core.status`, which would take half a second to load for a help text."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    RETRYING = "Retrying"
+    STALLED = "Stalled"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class State(StrEnum):
+    """How a unit may stand."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FILTERED = "filtered"
+    FAILED = "failed"
+    ACTIVE = "active"
+    WAITING = "waiting"
+    WAITING_FOR_APPROVAL = "waiting for approval"
