@@ -52,8 +52,9 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.crd
 	$(BIN)/python -m carryon_core.reference
 	$(BIN)/python -m carryon_core.action_table
+	$(BIN)/python -m carryon_api.reference
 
-GENERATED := crds/carryon.dev_generationjobs.yaml docs/reference/spec.md docs/reference/actions.md
+GENERATED := crds/carryon.dev_generationjobs.yaml docs/reference/spec.md docs/reference/actions.md docs/reference/api.md
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated
