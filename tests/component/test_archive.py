@@ -108,6 +108,7 @@ def test_a_half_made_job_goes_on_in_another_bucket_with_all_it_has(
         "6 of 9 done, clip a/b at step 7/30, clip sea goes on from its checkpoint; journal of clip a/b not usable on"
         " this GPU: computed on NVIDIA A100-SXM4-80GB, so what it holds is computed again"
     )
+    assert "half-made units go on with the images that began them: carryon/worker:1" in said.notes
     assert made["spec"]["suspend"] is True
     assert made["spec"]["output"] == {"uri": elsewhere.uri}
     assert made["metadata"]["labels"] == {"team": "film"}

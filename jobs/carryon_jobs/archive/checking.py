@@ -34,6 +34,7 @@ _TAR_BLOCK: Final = 512
 _TAR_MAGIC: Final = slice(257, 262)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ID_LONGEST: Final = 128
+_IMAGES_MOST: Final = 100
 
 Rows = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -49,6 +50,7 @@ class Archive:
         resolved: Its units, where it comes from.
         done: Folders of units that are done -> their fingerprints, 64 hex digits, and how they ended.
         kept: Folders of units of which something is kept.
+        images: Worker images that began journals: pods of those units run them. The first hundred.
     """
 
     reader: ZipReader = field(repr=False)
@@ -60,6 +62,7 @@ class Archive:
     resolved: ResolvedJob = field(repr=False)
     done: Mapping[str, tuple[str, Outcome]] = field(repr=False)
     kept: frozenset[str] = field(repr=False)
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class _Walk:
         self._unit: _Unit | None = None
         self._done: dict[str, tuple[str, Outcome]] = {}
         self._kept: set[str] = set()
+        self._images: set[str] = set()
 
     def take(self, member: Member, line: Line | None) -> None:
         """Read one member and compare it with what contents.jsonl says.
@@ -213,6 +217,7 @@ class _Walk:
             resolved=resolved,
             done=self._done,
             kept=frozenset(self._kept),
+            images=tuple(sorted(self._images)),
         )
 
     def _read(self, member: Member, most: int | None) -> tuple[str, bytes, bytes | None]:
@@ -241,7 +246,9 @@ class _Walk:
             case Kind.SNAPSHOT:
                 _check_snapshot(member, first)
             case Kind.FIELDS:
-                _check_fields(member, content or b"")
+                image = _image(member, content or b"")
+                if image and len(self._images) < _IMAGES_MOST:
+                    self._images.add(image)
         self._unit.members[unit.name] = (member.size, digest)
         self._unit.kept |= unit.kind is not Kind.ARTIFACT
 
@@ -336,13 +343,16 @@ def _check_snapshot(member: Member, first: bytes) -> None:
         raise BadArchive(f"{member.name} is no folder that a worker has packed")
 
 
-def _check_fields(member: Member, content: bytes) -> None:
+def _image(member: Member, content: bytes) -> str:
+    """The worker image that a journal names; "" where it does not."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadArchive(f"{member.name} is no JSON object")
+    named = found.get(layout.JOURNAL_IMAGE)
+    return named if isinstance(named, str) else ""
 
 
 def _inputs(text: bytes, files: Mapping[str, int]) -> dict[str, InputLine]:
