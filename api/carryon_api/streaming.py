@@ -9,6 +9,7 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from carryon_jobs.errors import JobError
 
@@ -28,17 +29,24 @@ def attachment(
     """
     disposition = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    return StreamingResponse(_sent(pieces, file_name, threads), media_type=media_type, headers=headers)
+    return _Attachment(_sent(pieces, threads), media_type=media_type, headers=headers)
 
 
-async def _sent(pieces: Iterator[bytes], file_name: str, threads: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
+class _Attachment(StreamingResponse):
+    """An answer that is cut off where its file breaks off: without its last chunk no client takes it for whole."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        except JobError as error:
+            log.warning("%s breaks off: %s", scope["path"], error)
+
+
+async def _sent(pieces: Iterator[bytes], threads: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
     try:
         while (piece := await anyio.to_thread.run_sync(next, pieces, None, limiter=threads)) is not None:
             yield piece
-    except JobError as error:
-        # The status is sent: a connection that is cut is all that can still tell.
-        log.warning("%s breaks off: %s", file_name, error)
-        raise
     finally:
         close = getattr(pieces, "close", None)
         if close is not None:

@@ -311,7 +311,10 @@ def _preview(
     left: Collection[str],
     products: Collection[str] | None,
 ) -> Preview:
-    notes = list(moving.left_behind(archive.job, archive.manifest.left_out, place))
+    notes = [
+        *moving.left_behind(archive.job, archive.manifest.left_out, place),
+        *moving.begun_by(archive.images),
+    ]
     lost = len(archive.done) - sum(folder in units for folder in archive.done)
     if lost:
         notes.append(

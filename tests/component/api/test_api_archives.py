@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from archives import exported, half_made
@@ -81,6 +82,18 @@ def test_an_archive_becomes_a_job_that_waits_and_is_exported_again(site: Site, a
     with zipfile.ZipFile(io.BytesIO(answer.content)) as zipped:
         assert zipped.testzip() is None
         assert len(zipped.namelist()) > 20
+
+
+def test_an_archive_that_breaks_off_is_not_taken_for_whole(site: Site, archive: bytes, store: Store) -> None:
+    assert imported(site, archive, name="broken").status_code == 201
+    site.status("broken", {"resolved": {"output": store.uri}})
+    key = next(info for info in store.list("default/broken/image/") if info.key.endswith(".txt"))
+    store.put(key.key, b"x" * key.size, content_type="text/plain")
+    with site.http(VIEWER) as http:
+        at = "/api/v1/namespaces/default/jobs/broken/archive"
+        site.until(lambda: http.get(at, params={"artifacts": "false"}).status_code == 200, "its bucket is known")
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.get(at)
 
 
 def test_a_name_that_is_taken_is_a_conflict_with_another_one_to_take(site: Site, archive: bytes) -> None:
