@@ -21,8 +21,8 @@ _INTRO: Final = """\
 [standalone](standalone.md); what can be done to a job when, in [actions](actions.md).
 
 **kubectl.** `kubectl carryon COMMAND` is the same beside kubectl, for all commands but {machine}:
-installed with the package as the plug-in `kubectl-carryon`. It talks to the cluster that kubectl talks to ($KUBECONFIG, else
-~/.kube/config) and takes `--kubeconfig`, `--context` and `--namespace` before or after the command.
+installed with the package as the plug-in `kubectl-carryon`. It talks to the cluster that kubectl talks to
+($KUBECONFIG, else ~/.kube/config) and takes `--kubeconfig`, `--context` and `--namespace` before or after the command.
 
 **Several jobs.** Commands with `-l` act on every job with these labels, print a line for each
 (`NAME: accepted|already|refused|forbidden|notFound|failed: why`; with `--json` the `results` that the API's `/batch`
