@@ -139,7 +139,8 @@ class Studio:
         for ending, kind in kinds:
             with self.window(**kind) as visitor:
                 look(visitor)
-                visitor.page.wait_for_timeout(600)
+                # Pictures and the first moments of clips come by themselves; nothing says when the last one is drawn.
+                visitor.page.wait_for_timeout(1500)
                 path = self.folder / f"{name}{ending}.png"
                 visitor.screenshot(path, full=full)
                 smaller(path)
@@ -246,7 +247,8 @@ def take_all(studio: Studio) -> None:
         expect(visitor.page.get_by_role("button", name="Import", exact=True)).to_be_visible()
 
     def signed_out(visitor: Visitor) -> None:
-        visitor.open("reel-42")
+        running(visitor)
+        visitor.page.wait_for_timeout(1000)
         visitor.context.clear_cookies()
         visitor.press("pause")
         expect(visitor.page.get_by_text("You are signed out")).to_be_visible()

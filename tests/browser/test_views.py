@@ -59,6 +59,26 @@ def test_axe_finds_nothing_serious_in_any_view(plane: Plane, visit: Visit, schem
     at_ease(visitor, "import")
 
 
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_every_control_can_be_tapped(
+    plane: Plane, visit: Visit
+) -> None:
+    plane.apply(reel("pocket", clips=12, script=PICTURE, unitsPerPod=6))
+    plane.wait_for("pocket", finished)
+    visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
+    wider = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    job = "#/jobs/default/pocket"
+    for route in ("#/", job, f"{job}/units/clip/3", f"{job}/edit", "#/new", "#/import"):
+        visitor.go(route)
+        expect(visitor.page.get_by_role("heading").first).to_be_visible()
+        assert visitor.page.evaluate(wider) <= 0, route
+        assert visitor.serious_barriers() == [], route
+    visitor.open("pocket")
+    small = "found => found.filter(each => each.getBoundingClientRect().height < 44).map(each => each.textContent)"
+    assert visitor.page.locator(".job-head [data-action]").evaluate_all(small) == []
+    visitor.control("pause").tap(force=True)
+    visitor.sees_toast("Pause: it has succeeded: there is nothing to pause")
+
+
 def test_the_keyboard_alone_gets_from_the_list_to_a_unit_and_back(plane: Plane, visit: Visit) -> None:
     plane.apply(reel("typed", clips=12, script=PICTURE, unitsPerPod=6))
     plane.wait_for("typed", finished)

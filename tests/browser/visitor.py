@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
 
 from carryon_standalone.cli import paging
 from carryon_standalone.home import Home
@@ -43,11 +43,17 @@ class Visitor:
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
         self.page.on("console", self._console)
+        self.page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
         # Refusals of the API are what some tests are about; the browser logs each as an error.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.wrong.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        # The page works in a cluster without a way out.
+        if not request.url.startswith((self.origin + "/", "data:", "blob:")):
+            self.wrong.append(f"a request to {request.url}")
 
     @property
     def origin(self) -> str:

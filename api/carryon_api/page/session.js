@@ -23,15 +23,21 @@ const stream = new Stream({
 /** Begin: sign in with the token of the address if there is one, listen, and notice when the sign-in ends. */
 export async function begin() {
   onSignedOut(signedOut);
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token) {
-    history.replaceState(null, "", location.pathname);
-    await signIn(token).catch(sayRefusal);
-  }
+  await useToken();
+  // `carryon page` may lead to a window that is open already.
+  addEventListener("hashchange", useToken);
   if (current().session.state !== "in") await look();
   setInterval(() => document.hidden || look(), LOOK_EVERY);
   document.addEventListener("visibilitychange", rest);
   addEventListener("online", () => current().session.state === "in" && listen(only));
+}
+
+/** Sign in with the token of the address, if there is one, and take it out of there. */
+async function useToken() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!token) return;
+  history.replaceState(null, "", location.pathname);
+  await signIn(token).catch(sayRefusal);
 }
 
 /** A token of the address that the API refuses leads to the form for another one. @param {unknown} error */

@@ -46,6 +46,7 @@ export function listed(jobs, { filter, search, namespace }) {
   const found = [...jobs].filter((job) => {
     if (namespace && job.namespace !== namespace) return false;
     if (!passes(job, filter)) return false;
+    if (!words.length) return true;
     const labels = Object.entries(job.labels ?? {}).map(([key, value]) => `${key}=${value}`);
     const text = [job.name, job.namespace, job.phase, job.message, ...labels].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));

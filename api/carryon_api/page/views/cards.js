@@ -10,8 +10,8 @@ const NARROWEST = 148;
 const GAP = 10;
 const TALL = 152;
 const LOW = 74;
-/** Cards that are all drawn, in sight or not. */
-const FEW = 120;
+/** Units of a whole job of which all cards are drawn, in sight or not. */
+const FEW = 300;
 /** Rows drawn above and below what is in sight. */
 const SPARE = 2;
 
@@ -37,7 +37,7 @@ export function Cards({ job, stage, states, indexes, pages, progress, openItem }
   const height = (tall.current ? TALL : LOW) + GAP;
   const rows = Math.ceil(indexes.length / columns);
   const inSight = useRowsInSight(box, rows, height);
-  const [first, last] = indexes.length <= FEW ? [0, rows - 1] : inSight;
+  const [first, last] = job.units.total <= FEW ? [0, rows - 1] : inSight;
   const seen = indexes.subarray(first * columns, (last + 1) * columns);
   useEffect(() => pages.look(seen), [first, last, columns, indexes]);
   const focused = Math.min(at, indexes.length - 1);
@@ -143,7 +143,11 @@ function useRowsInSight(box, rows, height) {
     look();
     addEventListener("scroll", soon, { passive: true });
     addEventListener("resize", soon);
+    // What stands above may grow or shrink, which moves this without any scrolling.
+    const moved = new ResizeObserver(soon);
+    moved.observe(document.body);
     return () => {
+      moved.disconnect();
       cancelAnimationFrame(asked);
       removeEventListener("scroll", soon);
       removeEventListener("resize", soon);

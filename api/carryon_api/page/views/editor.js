@@ -109,7 +109,8 @@ function Editor({ first, namespaces, existing, label, job, send }) {
       setBusy(false);
     }
   };
-  const problemAt = (/** @type {string} */ path) => findings?.find((each) => each.severity !== "note" && same(each.field, path))?.message ?? "";
+  const problemAt = (/** @type {string} */ path) =>
+    besideField(findings?.find((each) => each.severity !== "note" && same(each.field, path))?.message ?? "");
   return html`<form class="editor" onSubmit=${submit} noValidate>
     <div class="segments" role="group" aria-label="Edit as">
       <button type="button" aria-pressed=${way === "form" ? "true" : "false"} disabled=${Boolean(wrong)} onClick=${() => setWay("form")}>Form</button>
@@ -169,6 +170,14 @@ function Findings({ findings, wrong, heading }) {
   const said = findings === null && !wrong ? "Checking…" : errors ? `${counted(errors, "thing")} to put right` : all.length ? "Valid, with remarks" : "Valid";
   return html`<div class="findings"><h2 tabindex="-1" ref=${heading} class=${errors ? "error" : ""} aria-live="polite">${said}</h2>
     <ul>${all.map((each, at) => html`<li key=${at} class=${each.severity}>${each.field && html`<code>${each.field}</code> `}${each.message}</li>`)}</ul></div>`;
+}
+
+/**
+ * An API server's sentence without what stands beside it anyway: the field and its value.
+ * @param {string} message
+ */
+function besideField(message) {
+  return /^(?:Invalid|Unsupported) value: .*?: (?:\S+ in body )?(.*)$/s.exec(message)?.[1] ?? message;
 }
 
 /**

@@ -154,7 +154,15 @@ function Notices({ job }) {
 function helps(job, type) {
   const action = job.resume?.action ?? "";
   if (!action || type === "AwaitingApproval" || action.startsWith("put right")) return "";
-  return ` What helps: ${action}.`;
+  return ` What helps: ${inButtons(action)}.`;
+}
+
+/**
+ * What a person would do, by the buttons of this page instead of the commands that do the same.
+ * @param {string} action
+ */
+function inButtons(action) {
+  return action.replace(/carryon resume \S+( \(\d+ remaining\))?/, "Resume").replace(/kubectl edit gj \S+/, "Edit");
 }
 
 /** @param {string} text */
