@@ -35,7 +35,7 @@ test-slow: $(READY) ## Run the suites that take minutes, and those that need a C
 certify: $(READY) ## Certify the tiny pipelines of all families anew, and write docs/reference/certified.md.
 	@cd tests && $(CURDIR)/$(BIN)/python -m certification --page $(CURDIR)/docs/reference/certified.md
 
-bench: $(READY) ## Measure what journals cost; takes about ten minutes of an idle machine.
+bench: $(READY) ## Measure what journals cost, and open pages; takes some twelve minutes of an idle machine.
 	@cd tests && $(CURDIR)/$(BIN)/python -m bench
 
 lint: $(READY) verify ## Check style, types, import rules and generated files.

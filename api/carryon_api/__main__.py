@@ -10,18 +10,30 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from carryon_api import app, config
 from carryon_kube.connection import ConfigError, load
 
 _GRACE_SECONDS = 2
-"""For requests that are under way when the process is told to stop; open event streams are cut off after it."""
+"""For requests that are under way when the process is told to stop."""
 
 
 class _Server(uvicorn.Server):
-    """Says where it serves, once it does; and being told to stop is no failure: it ends with 0."""
+    """Says where it serves, once it does; told to stop it ends all streams, and with 0: that is no failure."""
+
+    def __init__(self, settings: uvicorn.Config, application: FastAPI) -> None:
+        super().__init__(settings)
+        self._application = application
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        live = getattr(self._application.state, "live", None)
+        if live is not None:
+            live.hub.close()
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -54,9 +66,10 @@ def main() -> None:
             f"carryon-api: {settings.listen}:{settings.port} can't be listened on: {why}; choose another --listen or"
             " --port"
         )
+    application = app.create(settings)
     server = _Server(
         uvicorn.Config(
-            app.create(settings),
+            application,
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -65,7 +78,8 @@ def main() -> None:
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        ),
+        application,
     )
     with listener:
         asyncio.run(server.serve(sockets=[listener]))

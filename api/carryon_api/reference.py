@@ -13,6 +13,7 @@ from carryon_api.reviews import ALLOWED_SECONDS, KNOWN_SECONDS
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 _ROOT: Final = "/api/v1"
 _JOB: Final = "/namespaces/{namespace}/jobs/{name}"
+_MORE: Final = "More about what they promise: [live events, units and files](api-live.md)."
 _SECTIONS: Final = {
     "jobs": "Jobs",
     "progress": "Progress",
@@ -46,7 +47,7 @@ Kubernetes decides: `TokenReview` says whose a token is (remembered for {KNOWN_S
 | to | one needs, on `generationjobs.carryon.dev` |
 |---|---|
 | see a job, its units and what they made | `get`; in lists, analytics and live events: `list` |
-| read a log | `get`; of a pod that is there now also `get` on `pods/log` |
+| read a log | `get`, and `get` on `pods/log` |
 | act, upload input files | `patch` |
 | edit | `update` |
 | create, import | `create` |
@@ -80,7 +81,7 @@ def _routes() -> list[str]:
             asked = _parameters(operation)
             text = f"{operation['description'].splitlines()[0]}{asked}"
             found[tag].append(f"| `{method.upper()}` | `{_short(path)}` | {text} |")
-    lines = ["## Routes", "", f"Below `{_ROOT}`; `JOB` stands for `{_JOB}`.", ""]
+    lines = ["## Routes", "", f"Below `{_ROOT}`; `JOB` stands for `{_JOB}`. {_MORE}", ""]
     for tag, rows in found.items():
         lines += [f"### {_SECTIONS[tag]}", "", "| | | |", "|---|---|---|", *rows, ""]
     return lines

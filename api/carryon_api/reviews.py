@@ -170,11 +170,14 @@ class Reviews:
         Raises:
             Problem: 401, or 429 where the address has tried too many.
         """
-        key = digest(token)
-        if self._tokens.known(key) is None:
+
+        async def ask() -> _Found:
+            # Here, so that many pages with one token, which come back after a restart all at once, count as one.
             self._slow_down(address)
+            return await self._who(token)
+
         found = await self._tokens.get(
-            key, lambda: self._who(token), lambda found: KNOWN_SECONDS if found.caller else REFUSED_SECONDS
+            digest(token), ask, lambda found: KNOWN_SECONDS if found.caller else REFUSED_SECONDS
         )
         if found.caller is None:
             raise unauthorized("Kubernetes does not know this token, or it has expired: sign in with another one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
@@ -103,6 +103,7 @@ class Summaries:
         """
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
+        self._specs: dict[str, tuple[Any, JobSpec]] = {}
 
     def of(self, record: JobRecord) -> JobSummary:
         """The summary of a job."""
@@ -115,25 +116,44 @@ class Summaries:
     def forget(self, uid: str) -> None:
         """Drop what is kept of a job."""
         self._kept.pop(uid, None)
+        self._specs.pop(uid, None)
 
     def _get(self, record: JobRecord) -> _Kept:
         now = self._clock()
         found = self._kept.get(record.uid)
         if found is None or found.version != record.version or found.until <= now:
-            made = summary(record, now)
+            made = summary(record, now, self._spec_of)
             until = moment((record.raw.get("spec") or {}).get("suspendUntil")) or 0.0
             content = made.model_dump_json(by_alias=True).encode()
             found = _Kept(record.version, until if until > now else float("inf"), made, content)
             self._kept[record.uid] = found
         return found
 
+    def _spec_of(self, record: JobRecord) -> JobSpec:
+        """The spec, read once for a generation: a thousand items take longer than all the rest."""
+        generation = record.raw["metadata"].get("generation")
+        known = self._specs.get(record.uid)
+        if known is None or known[0] is None or known[0] != generation:
+            known = self._specs[record.uid] = (generation, spec_of(record))
+        return known[1]
 
-def summary(record: JobRecord, now: float) -> JobSummary:
+
+def spec_of(record: JobRecord) -> JobSpec:
+    """The spec of a job.
+
+    Raises:
+        ValidationError: It is of another version of Carryon.
+    """
+    return JobSpec.model_validate(record.raw.get("spec") or {})
+
+
+def summary(record: JobRecord, now: float, spec: Callable[[JobRecord], JobSpec] = spec_of) -> JobSummary:
     """The summary of a job.
 
     Args:
         record: Of the job.
         now: Seconds since the epoch.
+        spec: Reads its spec, or remembers it.
     """
     raw, status, view = record.raw, record.status, JobView.of(record.raw)
     times, units = status.get("time") or {}, status.get("units") or {}
@@ -168,17 +188,19 @@ def summary(record: JobRecord, now: float) -> JobSummary:
             )
             for stage in view.stages
         ],
-        actions={action.value: ActionState.of(found) for action, found in verdicts_of(record, now).items()},
+        actions={action.value: ActionState.of(found) for action, found in verdicts_of(record, now, spec).items()},
         resource_version=record.version,
     )
 
 
-def verdicts_of(record: JobRecord, now: float) -> Mapping[Action, Verdict]:
+def verdicts_of(
+    record: JobRecord, now: float, read: Callable[[JobRecord], JobSpec] = spec_of
+) -> Mapping[Action, Verdict]:
     """The verdict on every action; where a newer Carryon wrote the job, on none but to delete it."""
     metadata = record.raw["metadata"]
     deleting = "deletionTimestamp" in metadata
     try:
-        spec = JobSpec.model_validate(record.raw.get("spec") or {})
+        spec = read(record)
         status = JobStatus.model_validate(record.status)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))

@@ -23,6 +23,8 @@ from carryon_api.records import JobRecord
 
 PACE: Final = 0.1
 """Seconds between two batches, at least."""
+SLOWEST: Final = 1.0
+"""Seconds that are left at most to those who are late, before the next batch."""
 SLICE: Final = 0.01
 """Seconds of work after which others get their turn."""
 HEARTBEAT_SECONDS: Final = 15.0
@@ -181,6 +183,7 @@ class Hub:
 
     async def run(self) -> None:
         """Work changes off for ever."""
+        pause = 0.0
         while True:
             await self._stirred.wait()
             self._stirred.clear()
@@ -188,8 +191,12 @@ class Hub:
             if self._pages or len(self._changes) > WAITING_MOST:
                 await self._digest()
                 self._wake()
-            # While there is much to do, half of the time is left to those who take it from us.
-            await asyncio.sleep(max(PACE, self._clock() - began))
+            # While there is much to do, half of the time is left to those who take it from us; and what comes late
+            # shows that they need more.
+            asked = max(PACE, self._clock() - began, pause)
+            began = self._clock()
+            await asyncio.sleep(asked)
+            pause = min(SLOWEST, 2 * (self._clock() - began - asked))
 
     async def stream(
         self, view: View, last_id: str = "", owner: Hashable = None, *, follow: bool = True

@@ -61,7 +61,9 @@ async def events(
             examples=["default/reel-42"],
         ),
     ] = None,
-    follow: Annotated[bool, Query(description="false: end once all is told that there is now.")] = True,
+    follow: Annotated[
+        bool, Query(description="false: end once all is told that there is now.", examples=[False])
+    ] = True,
     last_event_id: Annotated[str, Header(description="Id of the last event that came.", max_length=100)] = "",
 ) -> EventStream:
     """What changes, as server-sent events: all jobs first, or what changed since the last event that came.
