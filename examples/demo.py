@@ -39,6 +39,7 @@ def main() -> int:
     job["spec"]["stages"][0]["generate"]["diffusers"]["model"] = str(MODEL)
     manifest = DEMO / "reel.yaml"
     manifest.write_text(yaml.safe_dump(job, sort_keys=False))
+    print(f"watch it in a browser, once it is up: {Path(sys.executable).parent}/carryon page --data {DEMO / 'state'}")
     state = ("--data", str(DEMO / "state"), "--output", str(OUTPUT))
     code = call("-m", "carryon_standalone", "run", str(manifest), *state, "--down-on-exit")
     if code == INTERRUPTED:

@@ -19,7 +19,7 @@ import zoo
 from carryon_core import layout
 from carryon_core.done import Done
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode, Termination
-from carryon_worker.journal import chain, fingerprint, segments
+from carryon_worker.journal import chain, segments
 from carryon_worker.journal.segments import Blob, Segment
 from forked_workers import Fate, Forge
 from zoo.entry import Picture
@@ -135,18 +135,9 @@ class Studio:
 
     def journal(self, unit: AssignedUnit) -> tuple[Segment, ...]:
         """What the bucket holds that could be gone on from."""
-        prefix = self.bench.prefix(unit)
-        found: tuple[Segment, ...] = ()
-        for info in self.bench.store.list(layout.journal_prefix(prefix)):
-            if info.key.endswith("fingerprint.json"):
-                fields = json.loads(self.bench.store.get(info.key))
-                fields.pop(layout.JOURNAL_IMAGE, None)
-                worker = fingerprint.of(fields)
-                folder = self.bench.root / "read"
-                shutil.rmtree(folder, ignore_errors=True)
-                objects = self.bench.store.list(layout.journal_prefix(prefix, worker))
-                found = max(found, chain.read(self.bench.store, objects, worker, folder), key=len)
-        return found
+        folder = self.bench.root / "read"
+        shutil.rmtree(folder, ignore_errors=True)
+        return chain.furthest(self.bench.store, self.bench.prefix(unit), folder)
 
     def turn(self, key: str) -> None:
         """Turn a bit of an object."""

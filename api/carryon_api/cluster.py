@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from carryon_api.config import Config
 from carryon_api.records import JobRecord, PodSummary
-from carryon_api.reviews import Caller, Remembered, Reviews
+from carryon_api.reviews import AUTHENTICATED, Caller, Remembered, Reviews, by_own_right
 from carryon_api.summaries import Summaries
 from carryon_core import names
 from carryon_jobs.errors import OutOfReach
@@ -66,7 +66,7 @@ class Cluster:
         self._public = public
         self._connector: aiohttp.TCPConnector = connector_of(public)
         self._callers: OrderedDict[Any, Client] = OrderedDict()
-        self._outside: OrderedDict[str, Job] = OrderedDict()
+        self._outside: OrderedDict[str, tuple[Job, Mapping[str, str] | OutOfReach]] = OrderedDict()
         self._secrets: Remembered[Mapping[str, str]] = Remembered(loop.time)
         self._jobs: Informer[JobRecord] = Informer(
             own, GENERATION_JOBS, project=JobRecord.of, owner=lambda job: job.key, namespaces=config.namespaces
@@ -161,7 +161,8 @@ class Cluster:
         if not self.shown(namespace):
             return None
         try:
-            return JobRecord.of(await self.own.get(GENERATION_JOBS, name, namespace=namespace))
+            with by_own_right("get generationjobs.carryon.dev"):
+                return JobRecord.of(await self.own.get(GENERATION_JOBS, name, namespace=namespace))
         except NotFound:
             return None
 
@@ -201,30 +202,32 @@ class Cluster:
                 self._public.server, self._public.tls, f"Bearer {caller.token}", self._public.proxy
             )
             return Client(public, agent="carryon-api", connector=self._connector)
-        whom = [("Impersonate-User", caller.name), *(("Impersonate-Group", group) for group in caller.groups)]
+        groups = [group for group in caller.groups if group != AUTHENTICATED]
+        whom = [("Impersonate-User", caller.name), *(("Impersonate-Group", group) for group in groups)]
         return self.own.acting_as(whom)
 
     async def outside(self, record: JobRecord) -> Job:
         """A job as `carryon_jobs` sees it, its Secret read; the same one as long as nothing changes.
 
-        Its methods block: call them by `in_thread`.
-
-        Raises:
-            OutOfReach: Its Secret can't be read.
+        Its methods block: call them by `in_thread`. Where its Secret can't be read, all that needs its bucket raises
+        `OutOfReach`; what does not, such as most orders, is possible all the same.
         """
-        known = self._outside.get(record.uid)
-        if known is not None and known.raw["metadata"]["resourceVersion"] == record.version:
-            self._outside.move_to_end(record.uid)
-            return known
         output = (record.raw.get("spec") or {}).get("output") or {}
         wanted = (output.get("credentialsSecret") or {}).get("name")
-        secrets: dict[str, Mapping[str, str]] = {}
+        keys: Mapping[str, str] | OutOfReach = {}
         if wanted:
-            secrets[wanted] = await self.secret(record.namespace, wanted)
-        made = Job(record.raw, secrets.__getitem__, self.config, self._stores)
+            try:
+                keys = await self.secret(record.namespace, wanted)
+            except OutOfReach as error:
+                keys = error
+        known, known_keys = self._outside.get(record.uid, (None, None))
+        if known is not None and known.raw["metadata"]["resourceVersion"] == record.version and known_keys == keys:
+            self._outside.move_to_end(record.uid)
+            return known
+        made = Job(record.raw, partial(_keys, keys), self.config, self._stores)
         if known is not None:
             made.inherit(known)
-        self._outside[record.uid] = made
+        self._outside[record.uid] = (made, keys)
         self._outside.move_to_end(record.uid)
         while len(self._outside) > _JOBS_OUTSIDE:
             self._outside.popitem(last=False)
@@ -238,6 +241,18 @@ class Cluster:
         if new is None and old is not None:
             self._outside.pop(old.uid, None)
             self.summaries.forget(old.uid)
+
+
+def _keys(found: Mapping[str, str] | OutOfReach, name: str) -> Mapping[str, str]:
+    """The data of the one Secret that a job names.
+
+    Raises:
+        OutOfReach: It can't be read.
+    """
+    del name
+    if isinstance(found, OutOfReach):
+        raise found
+    return found
 
 
 def _close(client: Client) -> None:

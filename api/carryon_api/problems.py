@@ -169,6 +169,9 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, Problem):
+            # Raised while FastAPI read the body, and hidden by it.
+            return error.__cause__.response()
         kind = _BY_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
         detail = "there is nothing at this path" if error.status_code == 404 else str(error.detail)
         headers = dict(error.headers or {})

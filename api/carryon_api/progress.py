@@ -10,10 +10,8 @@ from pydantic import Field
 from carryon_api.records import JobRecord, PodSummary
 from carryon_api.shapes import Shape
 from carryon_api.summaries import JobSummary, StageSummary
-from carryon_core.durations import moment
 from carryon_core.ranges import IndexSet
-from carryon_core.status import ConditionType
-from carryon_jobs.timing import Eta, StageLoad, estimate
+from carryon_jobs.timing import expected
 from carryon_jobs.view import JobView, StageView
 
 
@@ -115,7 +113,7 @@ def process_status(
     times = status.get("time") or {}
     written = {each["name"]: each for each in spec.get("stages") or ()}
     known = {each["name"]: each for each in status.get("stages") or ()}
-    eta = _eta(view, summary, spec, pods, means, now)
+    eta = expected(view, spec, means, slots_of(spec.get("parallelism", 1), pods), now)
     resume = summary.actions["resume"]
     return ProcessStatus(
         **{name: getattr(summary, name) for name in JobSummary.model_fields if name != "stages"},
@@ -190,54 +188,8 @@ def _stage(
     )
 
 
-_HELD = (
-    (ConditionType.FINISHED, "it has ended"),
-    (ConditionType.SUSPENDED, "it is suspended"),
-    (ConditionType.STALLED, "it waits for a person"),
-)
-
-
-def _eta(
-    view: JobView,
-    summary: JobSummary,
-    spec: Mapping[str, Any],
-    pods: Sequence[PodSummary],
-    means: Mapping[str, float],
-    now: float,
-) -> Eta:
-    for condition, said in _HELD:
-        if view.holds(condition):
-            return Eta(None, said)
-    if summary.suspend:
-        return Eta(None, "it is being suspended")
-    if view.refused is not None:
-        return Eta(None, "its spec can't be carried out")
-    if not summary.units.total:
-        return Eta(None, "its units are not known yet")
-    if view.holds(ConditionType.AWAITING_APPROVAL) and not summary.units.active:
-        return Eta(None, "it waits for approval")
-    return estimate(_loads(view, spec, means, now), slots_of(spec.get("parallelism", 1), pods))
-
-
 def slots_of(parallelism: int, pods: Sequence[PodSummary]) -> int:
     """Units that are made at the same time: as many as are asked for, or as the cluster has room for."""
     waiting = sum(pod.phase == "Pending" for pod in pods)
     at_work = sum(pod.at_work for pod in pods)
     return at_work if waiting and at_work else parallelism
-
-
-def _loads(view: JobView, spec: Mapping[str, Any], means: Mapping[str, float], now: float) -> list[StageLoad]:
-    made = []
-    for stage, written in zip(view.stages, spec["stages"], strict=True):
-        since = [moment(pod.get("since")) for pod in stage.pods if IndexSet.parse(pod.get("units", "")) & stage.active]
-        made.append(
-            StageLoad(
-                name=stage.name,
-                after=tuple(written.get("after") or ()),
-                gathers=written.get("each") == "job",
-                missing=max(stage.total - stage.done - stage.failures, 0),
-                mean=means.get(stage.name),
-                working=tuple(max(now - each, 0.0) for each in since if each is not None),
-            )
-        )
-    return made

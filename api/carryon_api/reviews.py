@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from carryon_api.problems import Problem, too_many, unauthorized
 from carryon_core import names
 from carryon_kube.client import Client
+from carryon_kube.errors import ApiError
 from carryon_kube.ratelimit import TokenBucket
 from carryon_kube.resources import SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
 
@@ -20,10 +23,14 @@ KNOWN_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 10.0
 ALLOWED_SECONDS: Final = 10.0
 """How long an access review holds, either way."""
+AUTHENTICATED: Final = "system:authenticated"
+"""Group of everybody who has signed in; Kubernetes adds it by itself to whomever one acts for."""
 _REMEMBERED: Final = 4096
 _REVIEWS_PER_SECOND: Final = 5.0
 _REVIEWS_AT_ONCE: Final = 50
 V = TypeVar("V")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,8 @@ class Reviews:
 
     async def _who(self, token: str) -> _Found:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
-        status = (await self._client.create(TOKEN_REVIEWS, body)).get("status") or {}
+        with by_own_right("create tokenreviews"):
+            status = (await self._client.create(TOKEN_REVIEWS, body)).get("status") or {}
         if not status.get("authenticated"):
             return _Found(None)
         user: Mapping[str, Any] = status.get("user") or {}
@@ -230,7 +238,8 @@ class Reviews:
                 **about,
             },
         }
-        status = (await self._client.create(SUBJECT_ACCESS_REVIEWS, body)).get("status") or {}
+        with by_own_right("create subjectaccessreviews"):
+            status = (await self._client.create(SUBJECT_ACCESS_REVIEWS, body)).get("status") or {}
         return bool(status.get("allowed")) and not status.get("denied")
 
     def _slow_down(self, address: str) -> None:
@@ -243,6 +252,24 @@ class Reviews:
         wait = bucket.take()
         if wait > 0:
             raise too_many("too many tokens from this address were unknown: try again later", wait)
+
+
+@contextmanager
+def by_own_right(right: str) -> Iterator[None]:
+    """What Kubernetes refuses to the API itself is no fault of the caller's.
+
+    Raises:
+        Problem: 503, that names the right.
+    """
+    try:
+        yield
+    except ApiError as error:
+        if error.status not in (401, 403):
+            raise
+        log.error("the API may not %s: %s", right, error)
+        raise Problem(
+            "unavailable", f"Kubernetes refuses the API itself: its service account needs the right to {right}"
+        ) from None
 
 
 def digest(token: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carryon_core.object_names import SecretName, TokenKey
+from carryon_core.name_fields import SecretName, TokenKey
 from carryon_core.schema import Model, PreservedObject, rule, rules, text
 
 _URL = rule("self.matches('^https?://[^\\\\s]+$') || self.contains('{{')", "must be a url: https://host/path")

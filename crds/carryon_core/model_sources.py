@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from carryon_core import sizes
-from carryon_core.object_names import ClaimName, SecretName, TokenKey
+from carryon_core.name_fields import ClaimName, SecretName, TokenKey
 from carryon_core.schema import Model, rule, rules, text
 
 ADAPTERS_MOST = 8

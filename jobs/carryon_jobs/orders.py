@@ -18,6 +18,7 @@ from carryon_core.subject import counted
 from carryon_jobs import acting
 from carryon_jobs.acting import Make, Patch
 from carryon_jobs.job import Job
+from carryon_jobs.view import JobView
 
 Told: TypeAlias = Callable[[Job, Patch], str]
 """From the job as it was and the patch that was sent to a sentence."""
@@ -115,11 +116,11 @@ def approve(stage: str, items: Sequence[str] = (), *, everything: bool = False) 
     )
 
 
-def deleted(job: Job) -> str:
+def deleted(job: JobView) -> str:
     """What is said of a job that somebody has deleted."""
-    if job.view.deletes_artifacts:
-        return f"Deleting {job.view.name} and its artifacts"
-    return f"Deleting {job.view.name}: its artifacts are kept"
+    if job.deletes_artifacts:
+        return f"Deleting {job.name} and its artifacts"
+    return f"Deleting {job.name}: its artifacts are kept"
 
 
 def echo(patch: Patch) -> str | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from carryon_core.done import Done, Outcome
+from carryon_core.durations import moment
 from carryon_core.ranges import IndexSet
+from carryon_core.status import ConditionType
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import READERS, Job
+from carryon_jobs.view import JobView
 from carryon_store import StoreError
 from carryon_store.units import read_done
 
@@ -79,6 +82,54 @@ def estimate(stages: Sequence[StageLoad], slots: int) -> Eta:
         names = " and ".join(f'"{stage.name}"' for stage in unknown)
         return Eta(seconds or None, f"without stage {names}, which nobody has timed yet")
     return Eta(seconds)
+
+
+_HELD: Final = (
+    (ConditionType.FINISHED, "it has ended"),
+    (ConditionType.SUSPENDED, "it is suspended"),
+    (ConditionType.STALLED, "it waits for a person"),
+)
+
+
+def expected(view: JobView, spec: Mapping[str, Any], means: Mapping[str, float], slots: int, now: float) -> Eta:
+    """When a job will be through, if it is at work at all. Pure.
+
+    Args:
+        view: The job.
+        spec: The same job's, as the API server has it.
+        means: Stage -> seconds that one of its units takes, as far as that was measured.
+        slots: Units that are made at the same time.
+        now: Seconds since the epoch.
+    """
+    for condition, said in _HELD:
+        if view.holds(condition):
+            return Eta(None, said)
+    if view.suspend:
+        return Eta(None, "it is being suspended")
+    if view.refused is not None:
+        return Eta(None, "its spec can't be carried out")
+    if not any(stage.total for stage in view.stages):
+        return Eta(None, "its units are not known yet")
+    if view.holds(ConditionType.AWAITING_APPROVAL) and not view.active:
+        return Eta(None, "it waits for approval")
+    return estimate(_loads(view, spec, means, now), slots)
+
+
+def _loads(view: JobView, spec: Mapping[str, Any], means: Mapping[str, float], now: float) -> list[StageLoad]:
+    made = []
+    for stage, written in zip(view.stages, spec["stages"], strict=True):
+        since = [moment(pod.get("since")) for pod in stage.pods if IndexSet.parse(pod.get("units", "")) & stage.active]
+        made.append(
+            StageLoad(
+                name=stage.name,
+                after=tuple(written.get("after") or ()),
+                gathers=written.get("each") == "job",
+                missing=max(stage.total - stage.done - stage.failures, 0),
+                mean=means.get(stage.name),
+                working=tuple(max(now - each, 0.0) for each in since if each is not None),
+            )
+        )
+    return made
 
 
 def _ways(known: Sequence[StageLoad], stages: Sequence[StageLoad]) -> dict[str, float]:

@@ -59,6 +59,12 @@ class FakeCluster:
 
 
 @pytest.fixture
+def file_store(file_config: StoreConfig) -> Store:
+    """An empty folder: what depends on no kind of store needs to be shown on one only."""
+    return Stores().open(file_config)
+
+
+@pytest.fixture
 def elsewhere(tmp_path: Path) -> StoreConfig:
     """Another, empty store."""
     return StoreConfig(uri=(tmp_path / "elsewhere").as_uri())
@@ -102,6 +108,7 @@ def test_a_half_made_job_goes_on_in_another_bucket_with_all_it_has(
         "6 of 9 done, clip a/b at step 7/30, clip sea goes on from its checkpoint; journal of clip a/b not usable on"
         " this GPU: computed on NVIDIA A100-SXM4-80GB, so what it holds is computed again"
     )
+    assert "half-made units go on with the images that began them: carryon/worker:1" in said.notes
     assert made["spec"]["suspend"] is True
     assert made["spec"]["output"] == {"uri": elsewhere.uri}
     assert made["metadata"]["labels"] == {"team": "film"}
@@ -125,9 +132,9 @@ def test_a_half_made_job_goes_on_in_another_bucket_with_all_it_has(
 
 
 def test_an_archive_without_artifacts_or_checkpoints_is_smaller_and_says_so(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    job = half_made(store, store_config, tmp_path)
+    job = half_made(file_store, file_config, tmp_path)
     bare = exported(job, tmp_path / "bare.carryon", artifacts=False, checkpoints=False)
     with opened(bare) as archive:
         assert (archive.done, archive.kept) == ({}, frozenset())
@@ -137,9 +144,9 @@ def test_an_archive_without_artifacts_or_checkpoints_is_smaller_and_says_so(
     assert said.message == "0 of 9 done, clip a/b at step 7/30, clip sea goes on from its checkpoint"
     assert bare.stat().st_size < begun.stat().st_size
     # Where the bucket is the same, what is finished is found although the archive does not hold it.
-    here = Place(NAMESPACE, "reel", store_config)
+    here = Place(NAMESPACE, "reel", file_config)
     with opened(bare) as archive:
-        planned = importing.plan(archive, here, store, FakeCluster())
+        planned = importing.plan(archive, here, file_store, FakeCluster())
     assert planned.preview.done == 6
 
 
@@ -156,20 +163,20 @@ def test_a_job_that_comes_back_to_its_own_bucket_sends_nothing_again(
 
 
 def test_a_reel_that_gathered_its_clips_is_not_made_again(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    job = raw(film(), store_config)
+    job = raw(film(), file_config)
     units = resolved(job)
-    make(store, units, "image", tmp_path, *units.ids)
-    make(store, units, "clip", tmp_path, *units.ids[:3])
-    make(store, units, "clip", tmp_path, units.ids[3], outcome=Outcome.SKIPPED)
+    make(file_store, units, "image", tmp_path, *units.ids)
+    make(file_store, units, "clip", tmp_path, *units.ids[:3])
+    make(file_store, units, "clip", tmp_path, units.ids[3], outcome=Outcome.SKIPPED)
     known = {
         fingerprint: DoneUnit(Outcome.SKIPPED if (stage.name, number) == ("clip", 3) else Outcome.GENERATED)
         for stage in units.stages
         for number, fingerprint in enumerate(stage.fingerprints)
         if fingerprint
     }
-    make(store, stand(units, known).job, "reel", tmp_path, "job")
+    make(file_store, stand(units, known).job, "reel", tmp_path, "job")
     planned = brought(exported(job, tmp_path / "reel.carryon"), elsewhere, FakeCluster())
     assert planned.preview.message == "9 of 9 done"
 
@@ -196,20 +203,20 @@ def test_items_from_a_table_travel_along_as_a_table_of_the_job(
 
 
 def test_a_file_whose_name_a_template_makes_goes_along_where_nothing_else_would_change(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    store.put("photos/dunes.png", b"a photo", content_type="image/png")
+    file_store.put("photos/dunes.png", b"a photo", content_type="image/png")
     digest = hashlib.sha256(b"a photo").hexdigest()
-    uri = f"{store_config.uri}/photos/dunes.png"
-    for text, moves in (("{{ item.photo }}", True), (f"{store_config.uri}/photos/{{{{ item.id }}}}.png", False)):
+    uri = f"{file_config.uri}/photos/dunes.png"
+    for text, moves in (("{{ item.photo }}", True), (f"{file_config.uri}/photos/{{{{ item.id }}}}.png", False)):
         params = {"image": {"file": text}}
         spec = {
             "items": {"list": [{"id": "dunes", "params": {"photo": uri}}]},
             "stages": [{"name": "clip", "generate": {"diffusers": {"model": "tiny", "params": params}}}],
         }
-        job = raw(spec, store_config)
+        job = raw(spec, file_config)
         units = resolved(job, {uri: digest})
-        make(store, units, "clip", tmp_path, "dunes")
+        make(file_store, units, "clip", tmp_path, "dunes")
         place = elsewhere.model_copy(update={"uri": f"{elsewhere.uri}/{moves}"})
         cluster = FakeCluster()
         planned = brought(exported(job, tmp_path / f"{moves}.carryon"), place, cluster)
@@ -223,13 +230,13 @@ def test_a_file_whose_name_a_template_makes_goes_along_where_nothing_else_would_
 
 
 def test_a_name_that_templates_use_is_told_before_it_makes_everything_anew(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
     spec = film()
     spec["stages"][0]["generate"]["command"]["args"].append("{{ job.name }}")
-    job = raw(spec, store_config)
+    job = raw(spec, file_config)
     units = resolved(job)
-    make(store, units, "image", tmp_path, *units.ids)
+    make(file_store, units, "image", tmp_path, *units.ids)
     path = exported(job, tmp_path / "reel.carryon")
     there = Stores().open(elsewhere)
     planned = brought(path, elsewhere, FakeCluster(), "another")
@@ -240,14 +247,14 @@ def test_a_name_that_templates_use_is_told_before_it_makes_everything_anew(
 
 
 def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
     spec = film()
     spec["models"] = {"tokenSecret": {"name": "hub"}}
     worker = {"name": "worker", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "api", "key": "k"}}}]}
     volumes = [{"name": "v", "secret": {"secretName": "files"}}]
     spec["podTemplate"] = {"spec": {"containers": [worker], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
-    job = raw(spec, store_config)
+    job = raw(spec, file_config)
     job["spec"]["output"]["credentialsSecret"] = {"name": "bucket-keys"}
     path = tmp_path / "reel.carryon"
     secrets = {"AWS_ACCESS_KEY_ID": "Y2Fycnlvbg==", "AWS_SECRET_ACCESS_KEY": "Y2FycnlvbmNhcnJ5b24="}
@@ -263,10 +270,21 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     assert "bucket-keys" not in made
 
 
-def test_what_an_api_server_refuses_leaves_nothing_behind(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+@pytest.mark.parametrize("name", ["../elsewhere/reel", "a/b", "Reel", "x" * 41, "", "reel\n"])
+def test_a_job_whose_name_is_none_gets_nowhere(
+    name: str, file_store: Store, file_config: StoreConfig, tmp_path: Path
 ) -> None:
-    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
+    before = keys(file_store)
+    with pytest.raises(BadRequest, match="is no name for a job"):
+        brought(path, file_config, FakeCluster(), name)
+    assert keys(file_store) == before
+
+
+def test_what_an_api_server_refuses_leaves_nothing_behind(
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     cluster, there = FakeCluster(), Stores().open(elsewhere)
     cluster.refusal = BadRequest("spec.parallelism: must be less")
     with pytest.raises(BadRequest):
@@ -281,9 +299,9 @@ def test_what_an_api_server_refuses_leaves_nothing_behind(
 
 
 def test_a_bucket_that_is_full_in_the_middle_gets_its_room_back(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     there = Stores().open(elsewhere)
     there.put("other/reel/image/mine.txt", b"from before", content_type="text/plain")
     # No file can be where a folder is needed.
@@ -298,15 +316,21 @@ def test_a_bucket_that_is_full_in_the_middle_gets_its_room_back(
 
 
 def test_an_answer_that_was_lost_is_looked_for_before_anything_is_removed(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     there, cluster = Stores().open(elsewhere), FakeCluster()
     cluster.when_created = Unanswered("the connection broke off")
     cluster.created_all_the_same = True
     planned = brought(path, elsewhere, cluster)
     assert planned.preview.done == 6
     assert len(cluster.jobs) == 1
+
+    # A client that asks again hears that there is a job of that name: its own.
+    cluster = FakeCluster()
+    cluster.when_created, cluster.created_all_the_same = NameTaken("there is one", ""), True
+    assert brought(path, elsewhere, cluster, "again").preview.done == 6
+    assert [key for key in keys(there) if key.startswith("other/again/")]
 
     cluster = FakeCluster()
     cluster.when_created = Unanswered("the connection broke off")
@@ -316,9 +340,9 @@ def test_an_answer_that_was_lost_is_looked_for_before_anything_is_removed(
 
 
 def test_an_archive_is_not_made_of_a_bucket_that_is_seen_from_the_wrong_place(
-    store: Store, store_config: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, tmp_path: Path
 ) -> None:
-    job = half_made(store, store_config, tmp_path)
+    job = half_made(file_store, file_config, tmp_path)
     job["metadata"]["generation"] = 1
     job["status"] = {"observedGeneration": 1, "units": {"succeeded": 6}}
     exported(job, tmp_path / "reel.carryon")
@@ -328,9 +352,9 @@ def test_an_archive_is_not_made_of_a_bucket_that_is_seen_from_the_wrong_place(
 
 
 def test_an_import_that_is_killed_in_the_middle_leaves_nothing_that_counts_and_is_completed_by_the_next(
-    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
 ) -> None:
-    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     there, seen = Stores().open(elsewhere), [0]
     for puts in (1, 9, 9):
         ran = subprocess.run(
@@ -378,17 +402,17 @@ with open(sys.argv[1], "rb") as file:
 
 
 def test_an_artifact_that_is_damaged_in_the_bucket_ends_the_export(
-    store: Store, store_config: StoreConfig, tmp_path: Path
+    file_store: Store, file_config: StoreConfig, tmp_path: Path
 ) -> None:
-    job = half_made(store, store_config, tmp_path)
-    key = next(info for info in store.list() if "/clip/" in info.key and "a film" in info.key)
-    store.put(key.key, b"x" * key.size, content_type="text/plain")
+    job = half_made(file_store, file_config, tmp_path)
+    key = next(info for info in file_store.list() if "/clip/" in info.key and "a film" in info.key)
+    file_store.put(key.key, b"x" * key.size, content_type="text/plain")
     with pytest.raises(OutOfReach, match="is damaged"):
         exported(job, tmp_path / "reel.carryon")
 
 
-def test_other_programs_open_an_archive(store: Store, store_config: StoreConfig, tmp_path: Path) -> None:
-    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+def test_other_programs_open_an_archive(file_store: Store, file_config: StoreConfig, tmp_path: Path) -> None:
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     with zipfile.ZipFile(path) as zipped:
         assert zipped.testzip() is None
         assert zipped.namelist()[:2] == ["manifest.json", "job.yaml"]

@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from carryon_core.actions import Action, Verdict
-from carryon_jobs import acting
+from carryon_core.actions import Verdict
+from carryon_jobs import orders
 from carryon_jobs.job import Job
 from carryon_standalone.cli import main, sending
 from carryon_standalone.cli.options import Where
@@ -424,15 +425,16 @@ def test_what_two_people_ask_at_once_is_both_kept(carryon: Carryon, plane: Plane
     plane.wait_for("crowd", lambda job: condition(job, "AwaitingApproval"))
     cluster = Where(data=plane.data).cluster()
     seen: list[str] = []
+    order = orders.approve("clip", ["1"])
 
     def interrupted(job: Job, found: Verdict) -> Any:
         """An approval of item 1, which somebody who approves item 0 overtakes."""
         if not seen:
             plane.patch("crowd", {"spec": {"approved": {"clip": ["0"]}}})
         seen.append(job.raw["metadata"]["resourceVersion"])
-        return acting.approve("clip", ["1"], everything=False)(job, found)
+        return order.make(job, found)
 
-    sending.act(cluster, "crowd", interrupted, Action.APPROVE)
+    sending.act(cluster, "crowd", replace(order, make=interrupted))
     assert plane.get("crowd")["spec"]["approved"] == {"clip": ["0", "1"]}
     assert len(set(seen)) == len(seen) > 1
     plane.delete("crowd")
@@ -581,3 +583,55 @@ def test_help_comes_at_once(plane: Plane) -> None:
         took.append(time.monotonic() - began)
     # Measured 0.35 s; a second leaves room for a busy machine, and none for importing the Kubernetes client.
     assert min(took) < 1.0
+
+
+def test_finished_files_are_fetched_once_with_names_that_say_what_they_are(
+    carryon: Carryon, hello: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "files"
+    first = carryon("download", hello, "--to", str(folder))
+    made = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert f"{len(made)} files fetched into {folder}" in first.stdout
+    assert all(path.name.count("~") == 0 for path in made)
+    assert len({path.parent.name for path in made}) >= 1
+    made[0].write_text("edited")
+    again = carryon("download", hello, "--to", str(folder))
+    assert again.stdout.splitlines() == [str(made[0]), f"1 files fetched into {folder}, {len(made) - 1} were there"]
+    zipped = tmp_path / "files.zip"
+    carryon("download", hello, "--zip", str(zipped))
+    with zipfile.ZipFile(zipped) as found:
+        assert {name: found.read(name) for name in found.namelist()} == {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in made
+        }
+    assert "there is no stage" in carryon("download", hello, "--stage", "nowhere", code=1).stderr
+    assert "give one of them" in carryon("download", hello, "--zip", "x", "--to", "y", code=2).stderr
+
+
+def test_files_are_put_beside_a_job_and_named_by_their_uris(
+    carryon: Carryon, hello: str, plane: Plane, tmp_path: Path
+) -> None:
+    photo = tmp_path / "my photo#1.png"
+    photo.write_bytes(b"photo")
+    said = carryon("upload", hello, str(photo), "--below", "photos")
+    assert said.stdout.strip() == f"{plane.output.as_uri()}/default/hello/_inputs/photos/my%20photo%231.png"
+    assert (plane.job_folder("hello") / "_inputs/photos/my photo#1.png").read_bytes() == b"photo"
+    assert "there is no file" in carryon("upload", hello, "/nowhere.png", code=2).stderr
+    assert "without .." in carryon("upload", hello, str(photo), "--below", "../../other", code=2).stderr
+
+
+def test_an_archive_is_not_written_over_and_what_is_none_is_not_taken(
+    carryon: Carryon, hello: str, plane: Plane, tmp_path: Path
+) -> None:
+    archive = tmp_path / "hello.carryon"
+    assert "6 of 6 done" in carryon("export", hello, str(archive)).stdout
+    assert "--force" in carryon("export", hello, str(archive), code=2).stderr
+    assert "is taken" not in carryon("export", hello, str(archive), "--force").stderr
+    assert "another name, such as hello-2" in carryon("import", str(archive), code=1).stderr
+    assert json.loads(carryon("import", str(archive), "--name", "hello-2", "--json").stdout)["spec"]["suspend"] is True
+    plane.wait_for("hello-2", lambda job: (job.get("status") or {}).get("progress") == "6/6")
+    plane.delete("hello-2")
+    archive.write_bytes(archive.read_bytes()[:-40])
+    assert "cut off" in carryon("import", str(archive), "--name", "hello-3", code=1).stderr
+    assert not plane.job_folder("hello-3").exists()
+    archive.write_text("no archive")
+    assert "no .carryon archive" in carryon("import", str(archive), code=1).stderr

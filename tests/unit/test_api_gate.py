@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
+from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient
 
 from carryon_api import config, problems
+from carryon_api.access import sessions
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.metrics import Metrics
@@ -33,6 +35,10 @@ def client(clock: Clock | None = None, **settings: Any) -> TestClient:
     async def upload(request: Request) -> int:
         return len(await request.body())
 
+    @app.post("/api/v1/parsed")
+    async def parsed(body: dict[str, str]) -> int:
+        return len(body)
+
     @app.get("/livez")
     async def livez() -> str:
         return "ok"
@@ -52,6 +58,11 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read() -> None:
 def test_a_body_that_does_not_say_its_length_is_counted() -> None:
     chunks = (b"x" * 100 for _ in range(11))
     assert client(request_bytes=1000).post("/api/v1/echo", content=chunks).status_code == 413
+    chunks = (b"x" * 100 for _ in range(11))
+    refused = client(request_bytes=1000).post(
+        "/api/v1/parsed", content=chunks, headers={"Content-Type": "application/json"}
+    )
+    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (413, "too-large")
 
 
 def test_uploads_have_a_limit_of_their_own() -> None:
@@ -89,7 +100,8 @@ def test_one_machines_own_api_answers_only_to_names_of_that_machine() -> None:
         assert http.post("/api/v1/echo", headers={"Host": host}).status_code == 200, host
     for host in ("evil.example.com", "localhost.evil.com", "10.0.0.1", "[", ""):
         assert http.post("/api/v1/echo", headers={"Host": host}).status_code == 403, host
-    assert client().post("/api/v1/echo", headers={"Host": "evil.example.com"}).status_code == 200
+    for host in ("evil.example.com", "[", "a:b:c", "x:99999999", "", "é".encode()):
+        assert client().post("/api/v1/echo", headers={"Host": host}).status_code == 200, host
 
 
 def test_every_answer_keeps_the_browser_from_what_the_page_does_not_need() -> None:
@@ -139,3 +151,38 @@ def test_a_flag_goes_before_its_variable() -> None:
     assert read.cors_origins == ("https://a.example.com", "http://b:81")
     assert config.parse(["--standalone"], {}).mode == "standalone"
     assert config.parse([], {}).mode == "cluster"
+
+
+def request(peer: str, *headers: tuple[str, str]) -> HTTPConnection:
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+    return HTTPConnection({"type": "http", "path": "/", "client": (peer, 1), "headers": raw})
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("203.0.113.9", [], "203.0.113.9"),
+        # Who is no proxy of ours may claim what they like.
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        # Only what our own proxies have added counts, however much the client sent before them.
+        ("10.0.0.1", ["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["1.1.1.1", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["1.1.1.1, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        ("::ffff:10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["", " "], "10.0.0.1"),
+    ],
+)
+def test_limits_count_whom_our_own_proxies_saw(peer: str, forwarded: list[str], address: str) -> None:
+    settings = config.parse(["--trusted-proxies", "10.0.0.0/8"], {})
+    headers = [("X-Forwarded-For", each) for each in forwarded]
+    assert sessions.address_of(request(peer, *headers), settings) == address
+
+
+def test_a_second_name_beside_the_proxys_own_signs_nobody_in() -> None:
+    settings = config.parse(["--trusted-proxies", "10.0.0.1", "--user-header", "X-User"], {})
+    assert sessions.presented(request("10.0.0.1", ("X-User", "alice")), settings).user == "alice"
+    with pytest.raises(problems.Problem, match="must remove what clients send"):
+        sessions.presented(request("10.0.0.1", ("X-User", "admin"), ("X-User", "alice")), settings)
+    with pytest.raises(problems.Problem, match="nobody has signed in"):
+        sessions.presented(request("10.0.0.2", ("X-User", "alice")), settings)

@@ -97,7 +97,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), values, max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_job_comes_out_of_its_document_as_it_went_in(params: dict[str, Any]) -> None:
     shared = {"same": [1, 2]}
     raw = {"metadata": {"name": "reel"}, "spec": {"params": params, "a": shared, "b": shared}}

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carryon_core.done import Artifact
@@ -82,6 +82,7 @@ texts = st.one_of(
 )
 
 
+@settings(max_examples=60)
 @given(st.dictionaries(texts, st.lists(texts, min_size=1, max_size=4, unique=True), min_size=1, max_size=12))
 def test_whatever_they_are_called_no_two_files_meet_and_none_leaves_its_folder(units: dict[str, list[str]]) -> None:
     finished = [unit("clip", item, *names) for item, names in units.items()]

@@ -107,7 +107,7 @@ def told_of(order: Order) -> str:
 )
 def test_who_deletes_a_job_hears_what_becomes_of_its_artifacts(deletes: str, sentence: str) -> None:
     made = job(units={}, output={"uri": "s3://b/p", "onDelete": deletes})
-    assert orders.deleted(made) == sentence
+    assert orders.deleted(made.view) == sentence
 
 
 def test_the_echo_is_what_status_will_say_once_it_is_handled() -> None:

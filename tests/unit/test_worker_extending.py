@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import HISTORY, clips, extendable, extending, history, sounds
 from carryon_worker.generators.arguments import accepted

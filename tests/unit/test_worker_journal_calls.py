@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from carryon_core.messages import Cadence, StoreConfig
 from carryon_store import open_store
 from carryon_worker.journal import inputs, interception, trees
-from carryon_worker.journal.copies import Copies, restore
+from carryon_worker.journal.copies import Copies, Spare, restore
 from carryon_worker.journal.drift import Memory, stateful_hook
 from carryon_worker.journal.interception import NotInterceptable
 from carryon_worker.journal.recorder import Diverged, Recorder
@@ -516,6 +516,19 @@ def test_a_tensor_comes_back_with_its_bits_and_its_order_in_memory(tensor: torch
     assert torch.equal(back.contiguous().reshape(-1).view(torch.uint8), bits(tensor))
     assert back.stride() == torch.empty_like(tensor).stride()
     assert inputs.checksum(tensor) == inputs.checksum(back)
+    assert inputs.digest([tensor]) == inputs.digest([back])
+
+
+def test_memory_of_copies_is_used_again_once_they_are_forgotten() -> None:
+    spare = Spare()
+    first, second = Copies([torch.zeros(1000)], spare), Copies([torch.ones(1000)], spare)
+    memory = first.tensors[0].data_ptr()
+    assert memory != second.tensors[0].data_ptr()
+    del first
+    third = Copies([torch.full((10, 100), 2, dtype=torch.int32)], spare)
+    assert third.tensors[0].data_ptr() == memory
+    assert second.tensors[0].eq(1).all()
+    assert third.tensors[0].eq(2).all()
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -567,12 +580,32 @@ def test_every_bit_and_its_place_count_in_a_checksum(content: bytes, data: st.Da
     after = before.clone()
     after[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     assert inputs.checksum(before) != inputs.checksum(after)
+    assert inputs.digest([before]) != inputs.digest([after])
 
 
 def test_words_that_changed_places_make_another_checksum() -> None:
     words = torch.arange(8, dtype=torch.int64)
     sums = {int(inputs.checksum(words[list(order)])) for order in itertools.permutations(range(6))}
     assert len(sums) == 720
+
+
+def test_a_digest_tells_tensors_apart_that_hold_the_same_bytes_together() -> None:
+    words = torch.arange(4)
+    assert inputs.digest([words[:1], words[1:]]) != inputs.digest([words[:2], words[2:]])
+    assert inputs.digest([torch.zeros(0)]) != inputs.digest([])
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.tensor(2.0).expand(1), torch.tensor(2.0).expand(3), torch.rand(4, 6)[:, ::2], torch.rand(2, 3).t()]
+)
+def test_a_digest_does_not_depend_on_how_a_tensor_lies_in_memory(tensor: torch.Tensor) -> None:
+    assert inputs.digest([tensor]) == inputs.digest([torch.tensor(tensor.tolist())])
+
+
+def test_a_digest_is_of_the_values_where_torch_only_notes_a_sign() -> None:
+    number = torch.complex(torch.rand(3), torch.rand(3))
+    assert inputs.digest([number.conj()]) == inputs.digest([number.conj().resolve_conj().clone()])
+    assert inputs.digest([number.conj().imag]) == inputs.digest([number.conj().imag.resolve_neg().clone()])
 
 
 def test_a_checksum_does_not_depend_on_how_a_tensor_is_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,8 +128,8 @@ def test_no_other_header_is_one(header: bytes) -> None:
 
 def test_a_segment_of_another_format_is_told_apart() -> None:
     call = Call(component="unet", kind=Kind.AGAIN, inputs={})
-    header = Header(format=2, fingerprint=FINGERPRINT, number=0, previous="", first=0, calls=[call])
-    with pytest.raises(SegmentError, match="it has format 2, this worker reads 1"):
+    header = Header(format=segments.FORMAT + 1, fingerprint=FINGERPRINT, number=0, previous="", first=0, calls=[call])
+    with pytest.raises(SegmentError, match=f"it has format {segments.FORMAT + 1}, this worker reads {segments.FORMAT}"):
         segments.decode(segments.encode(header, [[]])[0])
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from carryon_core.done import Outcome
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import results
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from carryon_core.spec import DiffusersOutput
+from carryon_core.pipelines import DiffusersOutput
 from carryon_worker.generators import media, sections
 from carryon_worker.generators.history import History
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from carryon_core.done import UsedModel
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import OutOfMemory, Shortage, UnitFailure
 from carryon_worker.generators import loading, pipelines, placement, relief, shortage

@@ -65,6 +65,8 @@ def require(verb: str, resource: str | None = None, subresource: str = "") -> Ca
     """
 
     async def demanded(request: Request, caller: CallerOf, cluster: ClusterOf, namespace: NamespacePath) -> None:
+        if not cluster.shown(namespace):
+            raise Problem("not-found", f'jobs in namespace "{namespace}" are not shown here: see --namespaces')
         name = str(request.path_params.get("name", "")) if resource is None else ""
         access = Access(verb, namespace, name=name, subresource=subresource)
         if resource is not None:

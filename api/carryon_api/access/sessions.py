@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection
 
 from carryon_api.config import Config, Network
 from carryon_api.problems import Problem, unauthorized
+from carryon_api.reviews import AUTHENTICATED
 
 HEADER: Final = "x-carryon"
 """On every request that changes something by cookie: "1"."""
@@ -82,14 +83,17 @@ def checked(token: str) -> str:
 def _by_proxy(request: HTTPConnection, config: Config) -> Presented | None:
     if config.user_header is None or not from_proxy(request, config):
         return None
-    user = request.headers.get(config.user_header, "")
+    named = request.headers.getlist(config.user_header)
+    if len(named) > 1:
+        raise unauthorized("the proxy let a second user's name through: it must remove what clients send")
+    user = named[0].strip() if named else ""
     if not user:
         return None
     groups = request.headers.get(config.groups_header, "") if config.groups_header else ""
     listed = tuple(part.strip() for part in groups.split(",") if part.strip())
     if user.startswith(_RESERVED) or any(group.startswith(_RESERVED) for group in listed):
         raise unauthorized(f'names that begin with "{_RESERVED}" belong to Kubernetes: the proxy must not send them')
-    return Presented(user=user, groups=(*listed, "system:authenticated"), by_browser=True)
+    return Presented(user=user, groups=(*listed, AUTHENTICATED), by_browser=True)
 
 
 def from_proxy(request: HTTPConnection, config: Config) -> bool:
@@ -100,7 +104,7 @@ def from_proxy(request: HTTPConnection, config: Config) -> bool:
 def address_of(request: HTTPConnection, config: Config) -> str:
     """Where a request comes from; behind trusted proxies as the last of them saw it."""
     host = request.client.host if request.client is not None else ""
-    for before in reversed(request.headers.get("x-forwarded-for", "").split(",")):
+    for before in reversed(",".join(request.headers.getlist("x-forwarded-for")).split(",")):
         if not _within(host, config.proxies) or not before.strip():
             break
         host = before.strip()
@@ -142,9 +146,14 @@ def check_origin(request: HTTPConnection, config: Config) -> None:
         if site is None:
             raise Problem("cross-site", "the request names no Origin: send the page's own, or use a bearer token")
         return
-    own = urlsplit(config.public_url).netloc if config.public_url else request.headers.get("host", "")
-    if urlsplit(origin).netloc.lower() != own.lower():
+    own = _host_of(config.public_url) if config.public_url else request.headers.get("host", "")
+    if _host_of(origin) != own.lower():
         raise Problem("cross-site", f"the request comes from {origin[:200]}, not from the page at {own[:200]}")
+
+
+def _host_of(origin: str) -> str:
+    """Host and port; whatever somebody sends for an origin, this can't fail."""
+    return origin.partition("://")[2].lower()
 
 
 def check_host(request: HTTPConnection, config: Config) -> None:
@@ -169,7 +178,7 @@ def is_secure(request: HTTPConnection, config: Config) -> bool:
     if config.public_url is not None:
         return config.public_url.startswith("https:")
     origin = request.headers.get("origin", "")
-    return request.url.scheme == "https" or origin.startswith("https:")
+    return request.scope.get("scheme") == "https" or origin.startswith("https:")
 
 
 def cookie_name(request: HTTPConnection, *, secure: bool) -> str:
@@ -179,4 +188,5 @@ def cookie_name(request: HTTPConnection, *, secure: bool) -> str:
     """
     if secure:
         return f"__Host-{_NAME}"
-    return f"{_NAME}-{request.url.port or 80}"
+    port = request.headers.get("host", "").rpartition(":")[2]
+    return f"{_NAME}-{port if port.isdecimal() else 80}"

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query
 
 from carryon_api.access import CallerOf, ClusterOf
 from carryon_api.access.dependencies import NAME
-from carryon_api.analytics import Analytics, analytics
 from carryon_api.problems import responses
 from carryon_api.reviews import Access
 from carryon_api.routes.jobs import known
 from carryon_api.routes.session import visible_namespaces
+from carryon_jobs.analytics import Analytics, analytics
 
 router = APIRouter(prefix="/api/v1", tags=["progress"])
 
@@ -32,4 +32,4 @@ async def get_analytics(
         allowed = {namespace}
     else:
         allowed = set(await visible_namespaces(caller, cluster))
-    return analytics(job for job in cluster.jobs() if job.namespace in allowed)
+    return analytics(job.raw for job in cluster.jobs() if job.namespace in allowed)

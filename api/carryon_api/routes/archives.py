@@ -35,14 +35,16 @@ _ARCHIVE: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "description": "The archive, as it was exported.",
-        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "PK..."}},
     }
 }
 _FILE: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "description": "The file.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "PNG..."}
+        },
     }
 }
 

@@ -45,7 +45,7 @@ _STREAM: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get("/events", response_class=EventStream, responses={**_STREAM, **responses(404, 422)})
+@router.get("/events", status_code=200, response_class=EventStream, responses={**_STREAM, **responses(404, 422)})
 async def events(
     request: Request,
     caller: CallerOf,

@@ -16,24 +16,21 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from carryon_core import layout
-from carryon_core.done import Done, Outcome
+from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
-from carryon_core.fingerprint import CONTRACT
-from carryon_core.messages import ModelPin
 from carryon_core.resolve import ResolvedJob, resolve
 from carryon_core.spec import JobSpec
-from carryon_jobs.archive import documents, members
+from carryon_jobs.archive import claims, documents, members
+from carryon_jobs.archive.claims import UnitClaims
 from carryon_jobs.archive.documents import Object
 from carryon_jobs.archive.errors import BadArchive
 from carryon_jobs.archive.members import InputLine, Kind, Line, Manifest, UnitMember
 from carryon_jobs.archive.reading import Member, ZipReader, first_documents
 
 _LINE_LONGEST: Final = 16 << 10
-_SEGMENT_HEADER_MOST: Final = 64 << 20
-_TAR_BLOCK: Final = 512
-_TAR_MAGIC: Final = slice(257, 262)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ID_LONGEST: Final = 128
+_IMAGES_MOST: Final = 100
 
 Rows = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -49,6 +46,7 @@ class Archive:
         resolved: Its units, where it comes from.
         done: Folders of units that are done -> their fingerprints, 64 hex digits, and how they ended.
         kept: Folders of units of which something is kept.
+        images: Worker images that began journals: pods of those units run them. The first hundred.
     """
 
     reader: ZipReader = field(repr=False)
@@ -60,6 +58,7 @@ class Archive:
     resolved: ResolvedJob = field(repr=False)
     done: Mapping[str, tuple[str, Outcome]] = field(repr=False)
     kept: frozenset[str] = field(repr=False)
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,11 +152,13 @@ class _Walk:
 
     def __init__(self, reader: ZipReader) -> None:
         self._reader = reader
+        self._manifest: Manifest | None = None
         self._texts: dict[str, bytes] = {}
         self._files: dict[str, int] = {}
-        self._unit: _Unit | None = None
+        self._unit: UnitClaims | None = None
         self._done: dict[str, tuple[str, Outcome]] = {}
         self._kept: set[str] = set()
+        self._images: set[str] = set()
 
     def take(self, member: Member, line: Line | None) -> None:
         """Read one member and compare it with what contents.jsonl says.
@@ -178,8 +179,11 @@ class _Walk:
                 raise BadArchive(f"{member.name} is not the file that its name says")
             self._files[digest] = member.size
         elif members.pin_name(member.name) is not None:
-            _check_pin(member.name, content or b"")
-        elif member.name in (members.MANIFEST, members.JOB, members.INPUTS, members.ITEMS):
+            claims.check_pin(member.name, content or b"")
+        elif member.name == members.MANIFEST:
+            # At once: another version may be another format.
+            self._manifest = members.parse_manifest(content or b"")
+        elif member.name in (members.JOB, members.INPUTS, members.ITEMS):
             self._texts[member.name] = content or b""
         else:
             raise members.unknown(member.name)
@@ -194,7 +198,7 @@ class _Walk:
         for name in (members.INPUTS, members.ITEMS):
             if name not in self._texts:
                 raise BadArchive(f"it has no {name}: give it as it was exported")
-        manifest = members.parse_manifest(self._texts[members.MANIFEST])
+        assert self._manifest is not None, "the order of members was checked"
         job = documents.parse_job(self._texts[members.JOB])
         spec = documents.parse_spec(job)
         inputs = _inputs(self._texts[members.INPUTS], self._files)
@@ -205,7 +209,7 @@ class _Walk:
         _check_units(resolved, [*self._done, *self._kept])
         return Archive(
             reader=self._reader,
-            manifest=manifest,
+            manifest=self._manifest,
             job=job,
             spec=spec,
             rows=rows,
@@ -213,37 +217,39 @@ class _Walk:
             resolved=resolved,
             done=self._done,
             kept=frozenset(self._kept),
+            images=tuple(sorted(self._images)),
         )
 
     def _read(self, member: Member, most: int | None) -> tuple[str, bytes, bytes | None]:
         """Digest, first bytes, and the content of what may have so many bytes at most."""
         if most is not None:
             content = self._reader.document(member, most)
-            return hashlib.sha256(content).hexdigest(), content[:_TAR_BLOCK], content
+            return hashlib.sha256(content).hexdigest(), content[: claims.FIRST], content
         if self._reader.part(member) is None:
             raise BadArchive(f"{member.name} is compressed: give the archive as it was exported")
         digest, first = hashlib.sha256(), b""
         for piece in self._reader.read(member):
-            first = first or piece[:_TAR_BLOCK]
+            first = first or piece[: claims.FIRST]
             digest.update(piece)
         return digest.hexdigest(), first, None
 
     def _take_unit(self, unit: UnitMember, member: Member, digest: str, first: bytes, content: bytes | None) -> None:
         if self._unit is None or self._unit.folder != unit.unit:
             self._close_unit()
-            self._unit = _Unit(unit.unit)
+            self._unit = UnitClaims(unit.unit)
         match unit.kind:
             case Kind.DONE:
                 self._unit.done = content
                 return
             case Kind.SEGMENT:
-                _check_segment(member, first)
+                claims.check_segment(member.name, member.size, first)
             case Kind.SNAPSHOT:
-                _check_snapshot(member, first)
+                claims.check_snapshot(member.name, member.size, first)
             case Kind.FIELDS:
-                _check_fields(member, content or b"")
+                image = claims.image(member.name, content or b"")
+                if image and len(self._images) < _IMAGES_MOST:
+                    self._images.add(image)
         self._unit.members[unit.name] = (member.size, digest)
-        self._unit.kept |= unit.kind is not Kind.ARTIFACT
 
     def _close_unit(self) -> None:
         if self._unit is None:
@@ -255,47 +261,6 @@ class _Walk:
             self._unit.check_kept()
             self._kept.add(self._unit.folder)
         self._unit = None
-
-
-@dataclass
-class _Unit:
-    """What the archive holds of one unit.
-
-    Attributes:
-        members: Name in the unit's folder -> size and digest; done.json aside.
-        kept: Something of it is no artifact.
-    """
-
-    folder: str
-    members: dict[str, tuple[int, str]] = field(default_factory=dict)
-    done: bytes | None = None
-    kept: bool = False
-
-    def check_done(self, content: bytes) -> Done:
-        """The done.json of a unit that has just the artifacts which it describes."""
-        name = f"{members.UNITS}{self.folder}/{layout.DONE}"
-        try:
-            done = Done.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise BadArchive(f"{name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        stage, item, version = self.folder.split("/")
-        if done.contract != CONTRACT:
-            raise BadArchive(f"{name} is of contract {done.contract}, and this version of Carryon has {CONTRACT}")
-        if (done.stage, layout.encode_id(done.item), done.fingerprint[:16]) != (stage, item, version):
-            raise BadArchive(f"{name} describes another unit than the one whose folder it lies in")
-        described = {each.key: (each.size, each.sha256) for each in done.artifacts}
-        if len(described) != len(done.artifacts) or described != self.members:
-            wrong = sorted(key for key in {*described, *self.members} if described.get(key) != self.members.get(key))
-            raise BadArchive(f"{name} and the artifacts beside it do not fit each other: {', '.join(wrong[:3])}")
-        return done
-
-    def check_kept(self) -> None:
-        """Make sure that what has no done.json is no artifact either."""
-        if stray := [name for name in self.members if "/" not in name]:
-            raise BadArchive(
-                f"{members.UNITS}{self.folder}/{stray[0]} belongs to no finished unit: there is no done.json"
-            )
 
 
 def _largest(name: str, unit: UnitMember | None) -> int | None:
@@ -311,38 +276,6 @@ def _largest(name: str, unit: UnitMember | None) -> int | None:
         members.ITEMS: members.LINES_LARGEST,
     }
     return known.get(name, members.PIN_LARGEST)
-
-
-def _check_pin(name: str, content: bytes) -> None:
-    try:
-        pin = ModelPin.model_validate_json(content)
-    except ValidationError:
-        raise BadArchive(f"{name} names no commit of a model") from None
-    if layout.model_pin_key("", "", pin.model, pin.revision or "").rpartition("/")[2] != members.pin_name(name):
-        raise BadArchive(f"{name} is of another model than its name says")
-
-
-def _check_segment(member: Member, first: bytes) -> None:
-    """Make sure that it begins as safetensors do: nothing else is ever opened as a piece of a journal."""
-    length = int.from_bytes(first[:8], "little")
-    if member.size < 10 or not 0 < length <= min(member.size - 8, _SEGMENT_HEADER_MOST) or first[8:9] != b"{":
-        pickled = " (it may be a pickle, which runs programs when it is opened)" if first[:1] == b"\x80" else ""
-        raise BadArchive(f"{member.name} is no safetensors file{pickled}")
-
-
-def _check_snapshot(member: Member, first: bytes) -> None:
-    """Make sure that it begins as a tar does; the worker that unpacks it takes plain files only, inside its folder."""
-    if member.size % _TAR_BLOCK or (first[_TAR_MAGIC] != b"ustar" and any(first)):
-        raise BadArchive(f"{member.name} is no folder that a worker has packed")
-
-
-def _check_fields(member: Member, content: bytes) -> None:
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise BadArchive(f"{member.name} is no JSON object")
 
 
 def _inputs(text: bytes, files: Mapping[str, int]) -> dict[str, InputLine]:

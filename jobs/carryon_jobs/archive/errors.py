@@ -6,7 +6,10 @@ from carryon_jobs.errors import BadRequest, JobError, OutOfReach
 
 
 class BadArchive(JobError):
-    """The file is no archive, or one that nobody should use."""
+    """The file is no archive, or one that nobody should use; what it says itself is made harmless to a terminal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class Incomplete(BadArchive):
@@ -39,3 +42,8 @@ class NeedsSecrets(BadRequest):
 
 class Unanswered(OutOfReach):
     """An API server gave no answer: what was asked may have been done all the same."""
+
+
+def printable(text: str) -> str:
+    """A text that somebody else may have chosen, without what would do something to a terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -113,6 +113,10 @@ class Export:
         except NotFound:
             return  # Discarded meanwhile: it is not done any more.
         digests = {each.key: each.sha256 for each in Done.model_validate_json(content).artifacts}
+        if gone := digests.keys() - {info.key.removeprefix(at) for info in objects}:
+            raise StoreError(
+                f"{self.store.uri}/{at}{min(gone)} is gone, although its unit is done: resume the job first"
+            )
         for info in objects:
             name = info.key.removeprefix(at)
             if name == layout.DONE:

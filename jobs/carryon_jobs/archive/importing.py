@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
 
 from carryon_core import layout
 from carryon_core.done import Outcome
@@ -29,9 +32,10 @@ from carryon_jobs.archive.members import StageSummary
 from carryon_jobs.archive.moving import ANNOTATION_IMPORT, Place
 from carryon_jobs.archive.placing import Contents, Placing
 from carryon_jobs.archive.previewing import Preview, preview
-from carryon_jobs.errors import NotPossible, OutOfReach
+from carryon_jobs.errors import BadRequest, NotPossible, OutOfReach
 from carryon_store import Store, StoreError
 
+_NAME: Final = re.compile("[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _NAMES_TRIED: Final = 100
 
 
@@ -98,8 +102,14 @@ def plan(
         NameTaken: There is a job of that name.
         NeedsSecrets: Nobody said what takes the place of one of its Secrets.
         BadArchive: The job can't be carried out.
+        BadRequest: No job can be called so, or its bucket's uri is too long for what has to lie there.
         OutOfReach: The bucket can't be looked at.
     """
+    if len(place.name) > JOB_NAME_LONGEST or not _NAME.fullmatch(place.name):
+        raise BadRequest(
+            f"{place.name[:80]!a} is no name for a job: give it one of at most {JOB_NAME_LONGEST} lower-case letters,"
+            " digits and dashes"
+        )
     if cluster.find(place.namespace, place.name) is not None:
         raise taken(place, cluster)
     uris = {uri: place.uri(moving.input_key(place, uri, line.sha256)) for uri, line in archive.inputs.items()}
@@ -111,7 +121,10 @@ def plan(
         job = moving.moved(
             archive.job, place, uris=uris, items=items, secrets=secrets or {}, start=start, mark=mark, texts=texts
         )
-        spec = JobSpec.model_validate(job["spec"])
+        try:
+            spec = JobSpec.model_validate(job["spec"])
+        except ValidationError as error:
+            raise BadRequest(f"{members.JOB} does not hold here: {error.errors()[0]['msg']}") from None
         rows = None
         if table is not None:
             rows = [(item, moving.with_uris(params, uris, texts=texts)) for item, params in archive.rows]
@@ -182,8 +195,8 @@ def _create(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
     name = plan.place.name
     try:
         return cluster.create(plan.job, dry_run=False)
-    except Unanswered as error:
-        # The answer may have been lost, and not the request.
+    except (Unanswered, NameTaken) as error:
+        # The answer may have been lost, and not the request: to a second one a server says that the name is taken.
         try:
             found = cluster.find(plan.place.namespace, name)
         except Unanswered:
@@ -194,6 +207,8 @@ def _create(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
         mark = plan.job["metadata"]["annotations"][ANNOTATION_IMPORT]
         if found is not None and (found["metadata"].get("annotations") or {}).get(ANNOTATION_IMPORT) == mark:
             return found
+        if isinstance(error, NameTaken):
+            raise
         raise OutOfReach(f"{name} could not be created: {error}") from error
 
 
@@ -296,7 +311,10 @@ def _preview(
     left: Collection[str],
     products: Collection[str] | None,
 ) -> Preview:
-    notes = list(moving.left_behind(archive.job, archive.manifest.left_out, place))
+    notes = [
+        *moving.left_behind(archive.job, archive.manifest.left_out, place),
+        *moving.begun_by(archive.images),
+    ]
     lost = len(archive.done) - sum(folder in units for folder in archive.done)
     if lost:
         notes.append(
@@ -319,7 +337,13 @@ def _preview(
         name=place.name,
         namespace=place.namespace,
         stages=stages,
-        half=[each for each in archive.manifest.half_done if each.unit in units and each.unit in archive.kept],
+        half=[
+            each
+            for each in archive.manifest.half_done
+            if each.unit in units
+            and each.unit in archive.kept
+            and each.unit.startswith(f"{each.stage}/{layout.encode_id(each.item)}/")
+        ],
         half_total=len(kept),
         notes=notes,
         products=products,

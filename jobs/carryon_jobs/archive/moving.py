@@ -23,6 +23,7 @@ ANNOTATION_IMPORT: Final = f"{names.GROUP}/import"
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LONGEST: Final = 100
 _DIGITS: Final = 16
+_SHOWN: Final = 3
 _SECRET_REFS: Final = ("secretRef", "secretKeyRef", "nodePublishSecretRef")
 
 
@@ -157,6 +158,9 @@ def left_behind(job: Object, left_out: Collection[str], place: Place | None) -> 
         yield "items come from the archive's own table from now on, and no longer from where they were read"
     if spec.get("queueName"):
         yield f'pods are queued in LocalQueue "{spec["queueName"]}": it must exist in the namespace'
+    images = sorted({str(stage["image"]) for stage in spec.get("stages") or () if stage.get("image")})
+    if images:
+        yield f"stages run images of their own: {_listed(images)}"
     models = sorted(
         {
             str(model)
@@ -167,7 +171,13 @@ def left_behind(job: Object, left_out: Collection[str], place: Place | None) -> 
         }
     )
     if models:
-        yield f"models do not travel along: {', '.join(models[:3])} must be there too"
+        yield f"models do not travel along: {_listed(models)} must be there too"
+
+
+def begun_by(images: Sequence[str]) -> Iterator[str]:
+    """Whose work half-made units go on from: pods run the images that these name, whoever wrote them."""
+    if images:
+        yield f"half-made units go on with the images that began them: {_listed(images)}"
 
 
 def secrets_of(job: Object) -> dict[str, str]:
@@ -246,3 +256,8 @@ def _in_template(where: str, value: Any, change: Callable[[str, str], str]) -> N
                     each["name"] = change(f"{where}: imagePullSecrets", str(each["name"]))
         else:
             _in_template(where, inner, change)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:200] for name in names[:_SHOWN]) + more

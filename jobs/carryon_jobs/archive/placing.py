@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ _BATCH: Final = 64
 _LARGE: Final = 32 << 20
 """Bytes from which objects are written one after the other: each is sent in parts, of which several are in memory."""
 _OCTETS: Final = "application/octet-stream"
+_TYPE: Final = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}(; ?[\w-]{1,32}=[\w.-]{1,64})?", re.ASCII)
+"""What goes into a header, and may have been chosen by anybody."""
 _TYPES: Final[Mapping[Kind, str]] = {
     Kind.FIELDS: JSON_TYPE,
     Kind.SEGMENT: _OCTETS,
@@ -121,7 +124,9 @@ class Placing:
             types = {each.key: each.content_type for each in Done.model_validate_json(content).artifacts}
         for name, (found, member) in parts.items():
             if found.kind is not Kind.DONE:
-                self._put_member(prefix + name, member, types.get(name) or _TYPES.get(found.kind, _OCTETS))
+                told = types.get(name, "")
+                kind = told if _TYPE.fullmatch(told) else _TYPES.get(found.kind, _OCTETS)
+                self._put_member(prefix + name, member, kind)
         if layout.DONE in parts:
             self._put(prefix + layout.DONE, content, JSON_TYPE)
 

@@ -7,7 +7,17 @@ from typing import Any, Final
 
 import typer
 
-from carryon_standalone.cli import carrying, certifying, control, editing, looking, machine, reporting, submitting
+from carryon_standalone.cli import (
+    carrying,
+    certifying,
+    control,
+    editing,
+    looking,
+    machine,
+    reporting,
+    submitting,
+    telling,
+)
 from carryon_standalone.cli.options import at_cluster, before_the_command, beside_kubectl, takes_where
 
 _HELP: Final = (
@@ -17,6 +27,7 @@ _ON_JOBS: Final[tuple[Callable[..., Any], ...]] = (
     *submitting.COMMANDS,
     editing.edit,
     *looking.COMMANDS,
+    *telling.COMMANDS,
     *control.COMMANDS,
     *carrying.COMMANDS,
     reporting.support,
@@ -39,7 +50,12 @@ def _app(
     name: str, commands: tuple[Callable[..., Any], ...], placed: Callable[[Callable[..., None]], Callable[..., None]]
 ) -> typer.Typer:
     made = typer.Typer(
-        name=name, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP
+        name=name,
+        no_args_is_help=True,
+        # Shells complete words after the name of a program: under kubectl that is kubectl.
+        add_completion=name == "carryon",
+        pretty_exceptions_enable=False,
+        help=_HELP,
     )
     for command in commands:
         function = placed(command) if takes_where(command) else command

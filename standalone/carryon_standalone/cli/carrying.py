@@ -255,9 +255,13 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _tell(preview: Preview) -> None:
-    typer.echo(f"{preview.origin}, exported {preview.created}: {preview.message}")
-    for note in preview.notes:
-        typer.echo(f"note: {note}")
+    from carryon_jobs.archive.errors import printable
+
+    for line in (
+        f"{preview.origin}, exported {preview.created}: {preview.message}",
+        *(f"note: {note}" for note in preview.notes),
+    ):
+        typer.echo(printable(line))
 
 
 def _size(count: float) -> str:

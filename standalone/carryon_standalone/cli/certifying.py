@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
-import yaml
-from pydantic import ValidationError
 
-from carryon_core.memory import Memory
 from carryon_standalone.cli.choices import DataType
 from carryon_standalone.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError
 from carryon_standalone.cli.options import Json
@@ -105,6 +102,10 @@ def knobs(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         CommandError: There is none of this name, or it can't have this value.
     """
+    from pydantic import ValidationError
+
+    from carryon_core.memory import Memory
+
     found = dict(_named("--memory", text) for text in given)
     try:
         Memory.model_validate(found)
@@ -139,6 +140,8 @@ def ask(question: Mapping[str, Any]) -> tuple[Sequence[Verdict], str]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -100,6 +100,7 @@ class Cluster:
         context = next((each for each in contexts if each["name"] == target.context), active)
         self._target = target
         self._host = configuration.host
+        self.server: str = configuration.host
         self.namespace: str = target.namespace or context["context"].get("namespace") or "default"
         client = kubernetes.client.ApiClient(configuration)
         self._custom = kubernetes.client.CustomObjectsApi(client)

@@ -63,14 +63,16 @@ def get(
 
 
 def describe(where: Where, name: Name) -> None:
-    """Show everything about a job: conditions, stages, failures, pods, and what resuming would take."""
-    from carryon_jobs.view import JobView, now_utc
+    """Show everything about a job: conditions, stages, failures, pods, when it will be through, what resuming takes."""
+    from carryon_jobs.job import Job
+    from carryon_jobs.view import now_utc
     from carryon_standalone.cli import render
     from carryon_standalone.cli.printing import print_rich
+    from carryon_standalone.cli.telling import expectation
 
     cluster = where.cluster()
-    job = JobView.of(cluster.job(name))
-    print_rich(render.describe(job, cluster.pods(name), now_utc()))
+    job, pods = Job(cluster.job(name), cluster.secret), cluster.pods(name)
+    print_rich(render.describe(job.view, pods, now_utc(), expectation(job, pods)))
 
 
 def logs(

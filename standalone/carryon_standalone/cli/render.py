@@ -14,6 +14,8 @@ from rich.text import Text
 
 from carryon_core.actions import Action, Verdict
 from carryon_core.ranges import IndexSet
+from carryon_jobs.analytics import Analytics
+from carryon_jobs.timing import Eta
 from carryon_jobs.view import JobView, StageView, UnitView, age, elapsed, moment, span
 from carryon_standalone.cli.naming import as_typed
 
@@ -122,7 +124,7 @@ def ending(job: JobView, now: datetime) -> tuple[str, ...]:
     return tuple(map(as_typed, [*said, where] if where and job.refused is None else said))
 
 
-def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> RenderableType:
+def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime, eta: Eta | None = None) -> RenderableType:
     """Everything that status knows about a job."""
     head = Table.grid(padding=(0, 2))
     facts = {
@@ -131,6 +133,7 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> 
         "Message": job.message,
         "Age": age(job, now),
         "At work": elapsed(job, now),
+        "Done in": "" if eta is None or job.holds("Finished") else until(eta),
         "Outcomes": _counted(job.outcomes),
         "Counters": _counted(job.counts),
         "GPU time": _gpu_time(job),
@@ -148,6 +151,50 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime) -> 
         parts += [Text("\nRecent failures", "bold"), *(Text(f"  {failure_line(each)}") for each in job.failures)]
     parts += [Text("\nPods", "bold"), _pods_table(pods, now) if pods else Text("  none")]
     return Group(*parts)
+
+
+def status(job: JobView, eta: Eta) -> RenderableType:
+    """How far a job is, a line for each stage."""
+    lines = [Text.assemble((job.name, "bold"), "  ", (job.phase, _COLOURS.get(job.phase, "")), f"  {job.message}")]
+    table = _plain_table("STAGE", "DONE", "FAILED", "ACTIVE")
+    for stage in job.stages:
+        table.add_row(stage.name, f"{stage.done}/{stage.total}", str(stage.failures), str(len(stage.active)))
+    return Group(*lines, table, *([] if job.holds("Finished") else [Text(f"done in: {until(eta)}")]))
+
+
+def until(eta: Eta) -> str:
+    """When a job will be through, as a phrase: "about 3m20s", or why nobody knows."""
+    if eta.seconds is None:
+        return f"nobody knows: {eta.reason}" if eta.reason else "nobody knows"
+    return f"about {span(eta.seconds)}" + (f", {eta.reason}" if eta.reason else "")
+
+
+def analytics(found: Analytics) -> RenderableType:
+    """What came of all jobs."""
+    jobs, units, retries, gpu = found.jobs, found.units, found.retries, found.gpu_seconds
+    lines = [
+        f"jobs      {jobs.total}: {jobs.succeeded} succeeded, {jobs.failed} failed, {jobs.cancelled} cancelled,"
+        f" {jobs.active} not ended{_percent(jobs.success_rate)}",
+        f"units     {units.total}: {units.succeeded} done, {units.failed} failed{_percent(units.success_rate)}",
+        f"retries   {retries.failures} failures, {retries.stuck} stuck, {retries.disruptions} disruptions,"
+        f" {retries.not_resumable} started over",
+        f"GPU time  {span(gpu.total)} in all, {span(gpu.useful)} useful, {span(gpu.lost)} lost;"
+        f" {span(gpu.saved)} saved by resuming",
+    ]
+    if retries.reasons:
+        lines.insert(
+            3, "reasons   " + ", ".join(f"{count} {reason}" for reason, count in sorted(retries.reasons.items()))
+        )
+    table = _plain_table("STAGE", "JOBS", "UNITS", "MEAN TIME", "PER UNIT")
+    for stage in found.stages:
+        each = "-" if stage.seconds_per_unit is None else f"{stage.seconds_per_unit:.1f} s"
+        table.add_row(stage.stage, str(stage.jobs), str(stage.units), span(stage.mean_seconds), each)
+    head = Text("\n".join(lines))
+    return Group(head, Text(), table) if found.stages else head
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f" ({rate:.1%})"
 
 
 def condition_sentence(condition: Mapping[str, Any], now: datetime) -> str:

@@ -13,6 +13,7 @@ import pytest
 from archives import exported, half_made
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, Stores
+from hostile_archives import taken_apart
 from status_site import EDITOR, JOBS, STRANGER, VIEWER, Site
 
 ARCHIVES = "/api/v1/namespaces/default/archives"
@@ -102,6 +103,23 @@ def test_an_archive_that_is_damaged_is_refused_with_its_reason_and_leaves_nothin
     assert site.ask("GET", f"{JOBS}/damaged").status_code == 404
     assert keys(store) == before
     assert list((folder / "spool").iterdir()) == []
+
+
+def test_a_job_that_the_crd_refuses_is_refused_before_anything_is_written(
+    site: Site, archive: bytes, store: Store, tmp_path: Path
+) -> None:
+    """Its digests fit: somebody has put together another archive."""
+    before = keys(store)
+    path = tmp_path / "good.carryon"
+    path.write_bytes(archive)
+    with path.open("rb") as file:
+        forged = taken_apart(file.fileno())
+    forged.edited("job.yaml", lambda content: content.replace(b"seed: 7", b"seed: 7\n  queueName: Not_A_Queue"))
+    answer = imported(site, forged.encode(), name="forged")
+    assert answer.status_code == 422
+    assert "LocalQueue" in answer.json()["detail"]
+    assert site.ask("GET", f"{JOBS}/forged").status_code == 404
+    assert keys(store) == before
 
 
 @pytest.mark.parametrize(("token", "status"), [(VIEWER, 403), (STRANGER, 403), (None, 401)])

@@ -168,3 +168,23 @@ def test_a_batch_does_for_each_job_what_its_route_would(site: Site) -> None:
 def test_the_api_itself_may_not_change_a_job(site: Site) -> None:
     """So that nothing it does for a caller could go beyond that caller's rights."""
     assert site.ask("PATCH", f"{JOBS}/reel", {"spec": {"suspend": True}}, API).status_code == 403
+
+
+def test_what_kubernetes_refuses_to_the_api_is_not_blamed_on_the_caller(tmp_path: Any) -> None:
+    with Site(tmp_path) as own:
+        own.rbac.rules = tuple(rule for rule in own.rbac.rules if "tokenreviews" not in rule.resources)
+        with own.http(EDITOR) as http:
+            answer = http.get("/api/v1/jobs")
+    assert answer.status_code == 503
+    assert answer.json()["detail"].endswith("its service account needs the right to create tokenreviews")
+
+
+def test_jobs_outside_of_the_namespaces_that_are_shown_are_out_of_reach(tmp_path: Any) -> None:
+    with Site(tmp_path, namespaces=("elsewhere",)) as own:
+        own.kube("POST", JOBS, job("reel"))
+        with own.http(ADMIN) as http:
+            path = "/api/v1/namespaces/default/jobs"
+            assert http.get(f"{path}/reel").status_code == 404
+            assert http.post(f"{path}/reel/pause").status_code == 404
+            assert http.post(path, json=job("new")).status_code == 404
+            assert http.get("/api/v1/session").json()["namespaces"] == ["elsewhere"]

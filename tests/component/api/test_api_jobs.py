@@ -215,6 +215,32 @@ def test_what_a_job_does_not_allow_is_refused_with_the_reason_and_what_would_hel
         assert http.post(f"{ALL}/over/approve", json={"stage": "clip"}).status_code == 422
 
 
+def test_a_job_whose_secret_is_gone_can_still_be_paused_and_deleted(site: Site, make: Make) -> None:
+    make("keyless", RUNNING, items={"count": 15}, output=OUTPUT)
+    with site.http(EDITOR) as http:
+        assert http.get(f"{ALL}/keyless/process-status").json()["progress"] == "9/15"
+        assert http.post(f"{ALL}/keyless/pause").status_code == 202
+        assert http.delete(f"{ALL}/keyless").status_code == 202
+
+
+def test_keys_that_were_changed_are_used_though_the_job_was_not(site: Site, make: Make) -> None:
+    path = "/api/v1/namespaces/default/secrets"
+    data = {"AWS_ACCESS_KEY_ID": "b25l", "AWS_SECRET_ACCESS_KEY": "eA=="}
+    site.kube("POST", path, {"metadata": {"name": "rotated"}, "data": data})
+    make("rotating", RUNNING, items={"count": 15}, output={**OUTPUT, "credentialsSecret": {"name": "rotated"}})
+    cluster = site.apps[0].state.cluster
+    record = cluster.job("default", "rotating")
+
+    async def key() -> str:
+        found = (await cluster.outside(record)).keys
+        return found.access_key_id
+
+    assert site.run(key) == "one"
+    site.kube("PATCH", f"{path}/rotated", {"data": {"AWS_ACCESS_KEY_ID": "dHdv"}})
+    cluster._secrets._kept.clear()  # half a minute later
+    assert site.run(key) == "two"
+
+
 def test_a_unit_is_made_anew_with_what_was_asked_for(site: Site, make: Make) -> None:
     items = {"list": [{"id": "dunes", "params": {"prompt": "sand"}}]}
     stage = {"name": "clip", "generate": {"command": {"args": ["{{ item.prompt }}"]}}}

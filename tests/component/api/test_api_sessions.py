@@ -56,6 +56,7 @@ def test_under_https_the_cookie_is_held_to_host_and_https(site: Site) -> None:
         {"X-Carryon": "1", "Sec-Fetch-Site": "same-site"},
         {"X-Carryon": "1", "Origin": "https://evil.example.com"},
         {"X-Carryon": "1", "Origin": "null"},
+        {"X-Carryon": "1", "Origin": "http://["},
         {"X-Carryon": "1", "Sec-Fetch-Site": "same-origin", "Origin": "http://127.0.0.1:1"},
     ],
 )

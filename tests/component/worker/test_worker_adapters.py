@@ -6,7 +6,6 @@ import hashlib
 import re
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ STEPS = 6
 PICTURE = {"prompt": "dunes at dawn", "height": 16, "width": 16, "num_inference_steps": STEPS}
 OFTEN, NEVER = Cadence(every_seconds=0.02), Cadence(enabled=False)
 ATTENTION = re.compile(r"(.*attn[12]\.to_[qkv])\.weight")
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    made = Forge(tmp_path_factory.mktemp("forge") / "log")
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,7 @@ pipeline.save_pretrained(sys.argv[2])
 def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anyway(
     tmp_path: Path, verdict: Any, kept: list[str]
 ) -> None:
-    from carryon_core.spec import Diffusers
+    from carryon_core.pipelines import Diffusers
     from carryon_worker.generators import results
 
     session: Any = SimpleNamespace(outputs=tmp_path, seed=7)

@@ -88,13 +88,6 @@ def network(moto_endpoint: str) -> Iterator[Network]:
 
 
 @pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    made = Forge(tmp_path_factory.mktemp("forge") / "log")
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def tiny(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     forge.build(folder, "sd")

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,6 @@ class Studio:
     def log(self) -> str:
         """Of the last attempt."""
         return self.logs[-1].read_text(errors="replace")
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    made = Forge(tmp_path_factory.mktemp("forge") / "log")
-    yield made
-    made.close()
 
 
 @pytest.fixture

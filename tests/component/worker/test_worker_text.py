@@ -7,7 +7,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from carryon_core.done import Done
 from carryon_core.messages import AssignedUnit, Cadence, ExitCode, InputRef, Termination
 from carryon_worker.generators.language.decoding import BLOCK, Decoder
 from carryon_worker.generators.language.drawing import Drawing, draw
-from carryon_worker.journal import chain, fingerprint, segments
+from carryon_worker.journal import chain, segments
 from carryon_worker.journal.segments import Segment
 from forked_workers import Fate, Forge
 from tiny_language_models import MODELS
@@ -118,30 +118,14 @@ class Press:
 
     def journal(self, unit: AssignedUnit) -> tuple[Segment, ...]:
         """What the bucket holds that could be gone on from."""
-        prefix = self.bench.prefix(unit)
-        found: tuple[Segment, ...] = ()
-        for info in self.bench.store.list(layout.journal_prefix(prefix)):
-            if info.key.endswith("fingerprint.json"):
-                told = json.loads(self.bench.store.get(info.key))
-                told.pop(layout.JOURNAL_IMAGE, None)
-                worker = fingerprint.of(told)
-                folder = self.bench.root / "read"
-                shutil.rmtree(folder, ignore_errors=True)
-                objects = self.bench.store.list(layout.journal_prefix(prefix, worker))
-                found = max(found, chain.read(self.bench.store, objects, worker, folder), key=len)
-        return found
+        folder = self.bench.root / "read"
+        shutil.rmtree(folder, ignore_errors=True)
+        return chain.furthest(self.bench.store, self.bench.prefix(unit), folder)
 
     def tokens(self, unit: AssignedUnit) -> int:
         """How many are kept."""
         found = self.journal(unit)
         return found[-1].end if found else 0
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    made = Forge(tmp_path_factory.mktemp("forge") / "log")
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -218,19 +218,9 @@ class Workplace:
 
     def kept(self, bucket: str) -> Chain:
         """The calls that are in a bucket to go on from."""
-        store, at = self.store(bucket), layout.journal_prefix(self.prefix)
-        found: Chain = ()
-        for info in store.list(at):
-            digits = info.key.removeprefix(at).partition("/")[0]
-            if info.key == layout.journal_fields_key(self.prefix, digits):
-                told = json.loads(store.get(info.key))
-                told.pop(layout.JOURNAL_IMAGE, None)
-                worker = fingerprint.of(told)
-                scratch = self._root / "read"
-                shutil.rmtree(scratch, ignore_errors=True)
-                objects = store.list(layout.journal_prefix(self.prefix, worker))
-                found = max(found, chain.read(store, objects, worker, scratch), key=calls)
-        return found
+        scratch = self._root / "read"
+        shutil.rmtree(scratch, ignore_errors=True)
+        return chain.furthest(self.store(bucket), self.prefix, scratch)
 
     def _environment(self, bucket: str, cadence: Cadence, folder: Path, message: Path) -> dict[str, str]:
         namespace, job, *_ = _UNIT

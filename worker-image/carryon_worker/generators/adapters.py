@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from carryon_core.done import UsedModel
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import models
 from carryon_worker.generators.models import Located

@@ -23,7 +23,7 @@ import torch
 import transformers
 
 from carryon_core.done import UsedModel
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker import failures
 from carryon_worker.failures import BadRequest, OutOfMemory, UnitFailure
 from carryon_worker.generators import (

@@ -21,7 +21,7 @@ import torch
 from diffusers import HunyuanVideoFramepackPipeline
 from PIL import Image
 
-from carryon_core.spec import Diffusers, DiffusersOutput, Extend
+from carryon_core.pipelines import Diffusers, DiffusersOutput, Extend
 from carryon_worker import content_types, file_digest
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import HISTORY, extendable, history, media

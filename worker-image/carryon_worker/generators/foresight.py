@@ -13,7 +13,7 @@ from typing import Any, Final
 import transformers
 from pydantic import ValidationError
 
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import adapters, arguments, extendable, models, pipelines, schedulers
 from carryon_worker.generators.arguments import Kind, Problem

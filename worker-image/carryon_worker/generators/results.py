@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from carryon_core.done import Outcome
-from carryon_core.spec import Diffusers
+from carryon_core.pipelines import Diffusers
 from carryon_worker.failures import BadRequest
 from carryon_worker.generators import HISTORY, Made, Output, clips, media, sounds
 from carryon_worker.generators import history as histories

@@ -12,7 +12,7 @@ from typing import Any, Final
 import diffusers
 from diffusers import SchedulerMixin
 
-from carryon_core.spec import Scheduler
+from carryon_core.pipelines import Scheduler
 from carryon_worker.failures import BadRequest
 
 _ASKS: Final = frozenset({"retrieve_timesteps", "prepare_extra_step_kwargs"})

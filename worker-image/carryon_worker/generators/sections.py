@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from carryon_core.spec import DiffusersOutput
+from carryon_core.pipelines import DiffusersOutput
 from carryon_worker.generators import clips, extendable
 from carryon_worker.generators.arguments import value_of
 from carryon_worker.generators.history import History, Keeping

@@ -7,6 +7,7 @@ What comes after a gap or a damaged segment is as good as never written: work is
 
 from __future__ import annotations
 
+import json
 import logging
 import mmap
 import re
@@ -16,7 +17,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from carryon_core import layout
 from carryon_store import NotFound, ObjectInfo, Store
+from carryon_worker.journal import fingerprint as fingerprints
 from carryon_worker.journal import segments
 from carryon_worker.journal.segments import Segment, SegmentError
 
@@ -40,6 +43,30 @@ def read(store: Store, objects: Iterable[ObjectInfo], fingerprint: str, scratch:
         StoreError: The bucket does not give it.
     """
     return longest(_levels(store, objects, scratch), fingerprint)
+
+
+def furthest(store: Store, prefix: str, scratch: Path) -> Chain:
+    """The journal that reaches furthest, whichever worker it holds for: for somebody who looks at it.
+
+    Args:
+        store: The job's bucket.
+        prefix: Of the unit.
+        scratch: As of `read`.
+
+    Raises:
+        StoreError: The bucket does not give it.
+    """
+    below = layout.journal_prefix(prefix)
+    found: Chain = ()
+    for info in store.list(below):
+        digits = info.key.removeprefix(below).partition("/")[0]
+        if info.key == layout.journal_fields_key(prefix, digits):
+            told = json.loads(store.get(info.key))
+            told.pop(layout.JOURNAL_IMAGE, None)
+            worker = fingerprints.of(told)
+            objects = store.list(layout.journal_prefix(prefix, worker))
+            found = max(found, read(store, objects, worker, scratch), key=_reach)
+    return found
 
 
 def longest(levels: Iterable[Sequence[Segment]], fingerprint: str) -> Chain:

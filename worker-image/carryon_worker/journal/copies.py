@@ -2,11 +2,14 @@
 
 On a GPU a tensor is cloned at once, on its own stream, because what a denoiser returned may be overwritten by whoever
 called it, or by its next call. The clone is then copied to pinned memory on a second stream, while the first goes on.
+On a CPU the clone is all there is, and most of its cost is fresh memory: a page fault for every 4 KiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -19,18 +22,41 @@ _cuda: Final[Any] = torch.cuda
 """Its streams and events ship no types."""
 
 
+class Spare:
+    """Memory of copies that nobody needs any more, for those to come."""
+
+    def __init__(self) -> None:
+        self._free: defaultdict[int, list[torch.Tensor]] = defaultdict(list)
+
+    def take(self, size: int) -> torch.Tensor:
+        """So many bytes, with anything in them: shape (size,), uint8."""
+        try:
+            return self._free[size].pop()
+        except IndexError:
+            return torch.empty(size, dtype=torch.uint8)
+
+    def give(self, memories: Iterable[torch.Tensor]) -> None:
+        """Take back what `take` gave."""
+        for memory in memories:
+            self._free[memory.numel()].append(memory)
+
+
 class Copies:
     """Copies of some tensors.
 
     Args:
         tensors: On the CPU or on one GPU; free to be changed as soon as this returns.
+        spare: Where memory on the CPU comes from, and goes when these copies are forgotten.
 
     Raises:
         RuntimeError: There is no memory for them.
     """
 
-    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
-        clones = [_clone(tensor.detach()) for tensor in tensors]
+    def __init__(self, tensors: Sequence[torch.Tensor], spare: Spare | None = None) -> None:
+        spare = spare or Spare()
+        memories: list[torch.Tensor] = []
+        clones = [_clone(tensor.detach(), spare, memories) for tensor in tensors]
+        weakref.finalize(self, spare.give, memories).atexit = False
         self._arrived: Any = None
         device = next((clone.device for clone in clones if clone.is_cuda), None)
         self.tensors = clones if device is None else self._fetch(clones, device)
@@ -41,7 +67,7 @@ class Copies:
         return self._arrived is None or bool(self._arrived.query())
 
     def blobs(self) -> list[Blob]:
-        """Their bytes, in order of memory; only once they are ready."""
+        """Their bytes, in order of memory, for as long as these copies live; only once they are ready."""
         return [Blob(DTYPES[each.dtype], tuple(each.shape), _bytes(each)) for each in self.tensors]
 
     def _fetch(self, clones: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
@@ -87,10 +113,13 @@ def _order(stride: Sequence[int]) -> list[int]:
     return sorted(range(len(stride)), key=lambda dimension: -stride[dimension])
 
 
-def _clone(tensor: torch.Tensor) -> torch.Tensor:
+def _clone(tensor: torch.Tensor, spare: Spare, memories: list[torch.Tensor]) -> torch.Tensor:
     """A copy without gaps, its dimensions in the order in which they lie in memory."""
     ordered = tensor.permute(_order(kept_stride(tensor)))
-    return torch.empty(ordered.shape, dtype=tensor.dtype, device=tensor.device).copy_(ordered)
+    if tensor.is_cuda:
+        return torch.empty(ordered.shape, dtype=tensor.dtype, device=tensor.device).copy_(ordered)
+    memories.append(spare.take(tensor.nbytes))
+    return memories[-1].view(tensor.dtype).view(ordered.shape).copy_(ordered)
 
 
 def _bytes(tensor: torch.Tensor) -> Bytes:

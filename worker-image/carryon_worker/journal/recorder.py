@@ -13,7 +13,7 @@ import torch
 from carryon_worker.journal import drift, inputs, trees
 from carryon_worker.journal.chain import Chain
 from carryon_worker.journal.compaction import Sections
-from carryon_worker.journal.copies import Copies, restore
+from carryon_worker.journal.copies import Copies, Spare, restore
 from carryon_worker.journal.diverged import Diverged
 from carryon_worker.journal.drift import Memory
 from carryon_worker.journal.inputs import Arguments, Inputs
@@ -109,6 +109,7 @@ class Recorder:
         self._components = components
         self._memories: dict[str, Memory] = {}
         self._told: set[str] = set()
+        self._spare = Spare()
 
     def call(self, component: str, real: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What a call returns; see `interception.Answering`.
@@ -230,7 +231,7 @@ class Recorder:
             self._told.add(does)
             _log.info("a call of %s %s: such calls are made again on resume", component, does)
         try:
-            copies = Copies(tensors if looked.sums is None else [*tensors, looked.sums])
+            copies = Copies(tensors if looked.sums is None else [*tensors, looked.sums], self._spare)
         except RuntimeError as error:
             self._journal.end(f"a call's output can't be copied: {error}")
             return

@@ -20,7 +20,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from carryon_core.schema import Loose
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older worker could misread what a newer one writes; it is part of the worker fingerprint."""
 ITEM_BYTES: Final[Mapping[str, int]] = {
     "BOOL": 1,

@@ -140,7 +140,6 @@ class Writer:
             self._fixed += size
             self._held = self._fixed
             self._ended, self._full = "", False
-            self._urgent = True
             self._changed.notify_all()
             return True
 
@@ -182,6 +181,8 @@ class Writer:
                     self._urgent = False
                     self._not_before = self._clock() + _AGAIN
                 self._changed.notify_all()
+            # What waits for the next ones must not keep these in memory.
+            batch = ()
 
     def _try(self, batch: Sequence[Entry]) -> int | None:
         """Bytes written; None if they could not be."""
@@ -230,6 +231,8 @@ class Writer:
             return 0.0
         if now < self._not_before:
             return self._not_before - now
+        if self._waiting and self._waiting[0].section:
+            return 0.0
         calls = len(self._waiting)
         age = now - self._waiting[0].began if calls else 0.0
         if self._batch or cadence.due(self._cadence, calls, self._size, age):

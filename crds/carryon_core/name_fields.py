@@ -1,4 +1,4 @@
-"""Names of other objects in the job's namespace, as fields of the spec."""
+"""Names as fields of the spec: of stages and items, and of other objects in the job's namespace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,31 @@ from typing import Annotated, Final
 
 from carryon_core.schema import Schema, rule, text
 
+STAGE_NAME_LONGEST: Final = 20
 _LONGEST: Final = 253
+
+StageName = Annotated[
+    str,
+    text(
+        STAGE_NAME_LONGEST,
+        rule(
+            "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "a stage's name must be lower-case letters, digits and dashes, begin with a letter and not end in a dash,"
+            " such as image or upscale-2",
+        ),
+    ),
+]
+ItemId = Annotated[
+    str,
+    text(
+        128,
+        rule(
+            # Control characters would break logs, tables and object keys; everything else is percent-encoded.
+            r"!self.matches('[\\x00-\\x1f\\x7f]')",
+            "an item's id must not contain control characters such as tabs or line breaks",
+        ),
+    ),
+]
 
 
 def of_a(kind: str) -> Schema:

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
-from carryon_api.records import JobRecord
-from carryon_api.shapes import Shape
 from carryon_core.durations import moment
 from carryon_core.ranges import IndexSet
 
@@ -22,6 +21,12 @@ CAUSES: Final = {
 }
 """Counters of status that stand for an attempt that had to be made again, and what they are called here."""
 _STAGES_MOST: Final = 200
+
+
+class Shape(BaseModel):
+    """Part of an answer; camelCase where it is told."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, frozen=True)
 
 
 class JobCounts(Shape):
@@ -101,11 +106,11 @@ class _Sums:
     stages: dict[str, _Stage] = field(default_factory=dict)
 
 
-def analytics(jobs: Iterable[JobRecord]) -> Analytics:
-    """What came of these jobs."""
+def analytics(jobs: Iterable[Mapping[str, Any]]) -> Analytics:
+    """What came of these jobs, as the API server has them."""
     sums = _Sums()
     for job in jobs:
-        _add(sums, job.status)
+        _add(sums, job.get("status") or {})
     ended = sums.jobs["Succeeded"] + sums.jobs["Failed"]
     finished = sums.units["succeeded"] + sums.units["failed"]
     return Analytics(
