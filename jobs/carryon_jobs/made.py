@@ -63,6 +63,9 @@ class Recent(Generic[V]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
     def get(self, key: Hashable, find_out: Callable[[], V], weight: Callable[[V], int] = lambda _: 1) -> V:
         """What is kept under a key, or else what `find_out` returns; its errors are not kept."""
         with self._lock:
@@ -144,14 +147,22 @@ class Made:
         self._done: Recent[_Read] = Recent(DONE_KEPT)
         self._reasons: Recent[tuple[float, str]] = Recent(DONE_KEPT)
 
+    def key(self, job: Job) -> Hashable:
+        """What a job's units depend on."""
+        metadata = job.raw["metadata"]
+        items = (job.raw.get("status") or {}).get("items") or {}
+        return metadata["uid"], metadata.get("generation"), items.get("digest"), items.get("variant")
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether a job's units were worked out, so that nobody waits for it."""
+        return key in self._resolved
+
     def resolved(self, job: Job) -> ResolvedJob:
         """A job's units, with the files that they name as the operator saw them last: none is looked at here.
 
         Raises:
             JobError: They can't be told, or not now.
         """
-        metadata, items = job.raw["metadata"], job.status.items
-        key = (metadata["uid"], metadata.get("generation"), items.digest, items.variant)
 
         def find_out() -> ResolvedJob:
             namespace, name = job.view.namespace, job.view.name
@@ -164,7 +175,7 @@ class Made:
             except StoreError as error:
                 raise OutOfReach(f"the units of {name} can't be looked up: {error}") from None
 
-        return self._resolved.get(key, find_out, weight=lambda resolved: max(resolved.total, 1))
+        return self._resolved.get(self.key(job), find_out, weight=lambda resolved: max(resolved.total, 1))
 
     def place(self, job: Job, stage: int, index: int) -> Place:
         """Where a unit lies.

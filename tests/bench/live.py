@@ -74,7 +74,8 @@ async def measure(pages: int, jobs: int, rate: int, seconds: float, *, closely: 
                 await _open(port, f"?job=team-{n % 10}/reel-{n}" if closely else "", cluster, heard, n % LOOKING == 0)
                 for n in range(pages)
             ]
-            await _settled(heard)
+            # Steps go on and on: there it is never quiet.
+            await (asyncio.sleep(3.0) if closely else _settled(heard))
             heard.received = 0
             heard.listening = True
             before, began = process.cpu_times(), time.monotonic()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from carryon_api.live import framing, sse
 from carryon_api.live import hub as hub_module
-from carryon_api.live import sse
 from carryon_api.live.hub import Hub
 from carryon_api.live.view import Expired, Unanswered, View
 from carryon_api.records import JobRecord
@@ -23,6 +23,7 @@ class Reader:
         self.namespaces = set(namespaces)
         self.everything = everything
         self.fault: Exception | None = None
+        self.silent = False
         self.asked = 0
 
     async def signed_in(self) -> None:
@@ -31,6 +32,8 @@ class Reader:
 
     async def may_list(self, namespace: str | None) -> bool:
         self.asked += 1
+        if self.silent:
+            raise Unanswered("the API server does not answer")
         return self.everything or namespace in self.namespaces
 
     async def may_get(self, namespace: str, name: str) -> bool:
@@ -184,7 +187,7 @@ async def test_many_changes_come_in_pieces_and_only_the_last_has_an_id(studio: S
         while b"job-2999-" not in b"".join(pieces):
             pieces.append(await anext(page))
     told = b"".join(pieces)
-    assert max(map(len, pieces)) <= hub_module.PIECE
+    assert max(map(len, pieces)) <= framing.PIECE
     assert told.count(b"\nid: ") + told.startswith(b"id: ") == 1
     assert told.rindex(b"id: 3000-") > told.rindex(b"job-2998-")
 
@@ -198,6 +201,21 @@ async def test_a_namespace_that_turns_up_later_is_shown_to_those_who_may(studio:
     studio.change("b", "other")
     assert '"name": "b"' not in await read(page, '"name": "a"')
     assert '"name": "a"' not in await read(closed, '"name": "b"')
+
+
+async def test_a_namespace_nobody_could_say_anything_about_is_shown_once_somebody_can(studio: Studio) -> None:
+    reader = Reader("new", everything=False)
+    page = await studio.open(reader)
+    await read(page, "snapshot")
+    reader.silent = True
+    studio.change("a", "new")
+    nothing = asyncio.ensure_future(read(page, '"name": "a"'))
+    await asyncio.sleep(0.05)
+    assert not nothing.done()
+    reader.silent = False
+    studio.ticks += hub_module.LEARN_SECONDS
+    studio.change("b", "elsewhere")
+    assert "event: snapshot" in await nothing
 
 
 async def test_what_a_reader_may_see_is_asked_anew_and_not_each_time(studio: Studio) -> None:

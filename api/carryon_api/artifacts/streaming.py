@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Final
 
 import anyio
@@ -48,7 +48,7 @@ class Reading:
         self._first = await self._next()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """All pieces; whoever stops early stops the reading."""
+        """All pieces."""
         piece = self._first
         try:
             while piece is not None:
@@ -58,8 +58,6 @@ class Reading:
             # The client sees that it got less than was promised, and asks for the rest.
             log.warning("%s breaks off: %s", self._name, error)
             raise Broken(str(error)) from error
-        finally:
-            await self.close()
 
     async def close(self) -> None:
         """Let go of the connection or file."""
@@ -81,6 +79,11 @@ def read(store: Store, info: ObjectInfo, offset: int, length: int, limiter: anyi
 class PartResponse(StreamingResponse):
     """An answer that is cut off without a traceback where its object breaks off: the client notices by the length."""
 
+    def __init__(self, reading: Reading, status_code: int, headers: Mapping[str, str]) -> None:
+        """Prepare; `reading` is closed when the answer ends, whoever ends it."""
+        super().__init__(reading.pieces(), status_code, headers, headers["Content-Type"])
+        self._reading = reading
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         try:
@@ -88,3 +91,5 @@ class PartResponse(StreamingResponse):
         except Broken:
             # What was sent is less than Content-Length says: the server closes the connection.
             return
+        finally:
+            await self._reading.close()

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import orjson
 
-from carryon_api.live import sse
-from carryon_api.live.feed import Entry, Feed
+from carryon_api.live import framing, sse
+from carryon_api.live.feed import Feed
 from carryon_api.live.view import Expired, Unanswered, View
 from carryon_api.records import JobRecord
 
@@ -30,12 +30,11 @@ SLICE: Final = 0.01
 HEARTBEAT_SECONDS: Final = 15.0
 REVIEW_SECONDS: Final = 15.0
 """How long a page that is open may show what its reader may not see any more."""
+LEARN_SECONDS: Final = 5.0
 UNREVIEWED_LONGEST: Final = 90.0
 """Seconds for which a page goes on while nobody says what its reader may see."""
 WAITING_MOST: Final = 4_000
 """Changes that wait for a page to be opened."""
-PIECE: Final = 64 * 1024
-"""Bytes handed to the connection at a time: what a page that reads nothing keeps in memory."""
 
 JobKey = tuple[str, str]
 log = logging.getLogger(__name__)
@@ -88,6 +87,8 @@ class Page:
         owner: Whose it is.
         reviewed: When its reader's rights were last known.
         next_review: When they are looked at again.
+        next_learn: Before it, nobody is asked about namespaces that are new: there was no answer.
+        missed: There may be jobs in these that it was not told of.
         position: In the feed; None: it is to begin with everything.
         awake: Set when there may be news.
     """
@@ -96,6 +97,8 @@ class Page:
     owner: Hashable
     reviewed: float
     next_review: float
+    next_learn: float = 0.0
+    missed: bool = False
     position: int | None = None
     status: int = 0
     progress: int = 0
@@ -214,15 +217,14 @@ class Hub:
         topic = self._enter(page)
         try:
             await self._digest()
-            await view.learn(self.feed.namespaces)
+            await self._learn(page)
             page.position = self._placed(view, last_id)
             yield sse.RETRY if page.position is None else sse.RETRY + b": goes on\n\n"
             told = self._clock()
             while not self._closing:
                 page.awake.clear()
                 await self._review(page)
-                if view.undecided(self.feed.namespaces):
-                    await view.learn(self.feed.namespaces)
+                await self._learn(page)
                 for piece in self._news(page, topic):
                     yield piece
                     told = self._clock()
@@ -344,10 +346,10 @@ class Hub:
         view.renewed, page.position = False, feed.head
         pieces: Iterator[bytes] = iter(())
         if position is None:
-            pieces = _snapshot(feed.jobs(view.visible), self._identity(view))
+            pieces = framing.snapshot(feed.jobs(view.visible), self._identity(view))
         elif position < feed.head:
             batch = self._batch(view, position)
-            pieces = _snapshot(feed.jobs(view.visible), self._identity(view)) if batch is None else iter(batch)
+            pieces = framing.snapshot(feed.jobs(view.visible), self._identity(view)) if batch is None else iter(batch)
         yield from pieces
         # A job that may not be seen, or is not there, has nothing close to look at either.
         shown = None if view.job is None else feed.job(*view.job)
@@ -372,8 +374,19 @@ class Hub:
             entries = self.feed.since(position, view.visible)
             if entries is None:
                 return None
-            known = self._batches[key] = _pieces(entries, self._identity(view))
+            known = self._batches[key] = framing.pieces(entries, self._identity(view))
         return known
+
+    async def _learn(self, page: Page) -> None:
+        """Find out about namespaces that are new: all of them, before a page's position moves on beyond their jobs."""
+        while page.view.undecided(self.feed.namespaces) and self._clock() >= page.next_learn:
+            try:
+                await page.view.learn(self.feed.namespaces)
+                page.view.renewed = page.view.renewed or page.missed
+                page.missed = False
+            except Unanswered as error:
+                page.missed, page.next_learn = True, self._clock() + LEARN_SECONDS
+                log.warning("what a page's reader may see can't be checked now: %s", error)
 
     async def _review(self, page: Page) -> None:
         """See to it that a page shows what its reader may see.
@@ -392,36 +405,6 @@ class Hub:
             if now - page.reviewed > UNREVIEWED_LONGEST:
                 raise Expired(f"it can't be checked any more what you may see: {error}") from error
             log.warning("what a page's reader may see can't be checked now: %s", error)
-
-
-def _pieces(entries: Sequence[Entry], identity: str) -> list[bytes]:
-    """Frames joined to pieces; the last one has the id, from which on a page that got it whole has missed nothing."""
-    frames = [entry.frame for entry in entries]
-    if frames and identity:
-        frames[-1] = b"id: %b\n%b" % (identity.encode(), frames[-1])
-    return list(_joined(frames))
-
-
-def _snapshot(entries: Sequence[Entry], identity: str) -> Iterator[bytes]:
-    """All jobs as one event, in pieces made as they are taken: pages that come at other times share only the jobs."""
-    known = f"id: {identity}\n" if identity else ""
-    frames = [b'event: snapshot\n%bdata: {"jobs":[' % known.encode()]
-    for number, entry in enumerate(entries):
-        frames += [b",", entry.data] if number else [entry.data]
-    frames.append(b"]}\n\n")
-    return _joined(frames)
-
-
-def _joined(frames: Sequence[bytes]) -> Iterator[bytes]:
-    """Neighbours joined, as long as they are not too large together."""
-    start, size = 0, 0
-    for number, frame in enumerate(frames):
-        if size and size + len(frame) > PIECE:
-            yield b"".join(frames[start:number])
-            start, size = number, 0
-        size += len(frame)
-    if start < len(frames):
-        yield b"".join(frames[start:])
 
 
 async def _woken(awake: asyncio.Event, seconds: float) -> None:

@@ -1,9 +1,9 @@
 """How far units at work are, asked of their workers directly: steps go by too fast for etcd.
 
-Only pods of jobs that somebody looks at are asked, once a second, each with a second to answer; where there are very
-many, less often. An answer is told as soon as it is there, so that a worker that hangs delays nobody else's. Addresses
-come from pods that the kubelet reports and nowhere else, what comes back is small and of one form, and redirects are
-not followed: nobody makes us fetch something of theirs.
+Only pods of jobs that somebody looks at are asked, about once a second, each with a second to answer; where there are
+very many, less often. An answer is told as soon as it is there, so that a worker that hangs delays nobody else's.
+Addresses come from pods that the kubelet reports and nowhere else, what comes back is small and of one form, and
+redirects are not followed: nobody makes us fetch something of theirs.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn, Self
 
 import aiohttp
-from pydantic import ValidationError
 
 from carryon_api.records import PodSummary
 from carryon_core import names
 from carryon_core.messages import Progress, UnitProgress
 
-EVERY: Final = 1.0
+EVERY: Final = 0.8
 """Seconds between two questions to one pod."""
 ANSWER_SECONDS: Final = 1.0
+PATIENCE: Final = 2
+"""Questions in a row without answer until the step that was known is no longer shown."""
 AT_ONCE: Final = 64
 RATE: Final = 400.0
 """Questions a second, of all pods together: beyond that each is asked less often."""
 ANSWER_LONGEST: Final = 64 * 1024
-LOOK_AROUND: Final = 0.2
+LOOK_AROUND: Final = 0.1
 """Seconds after which an answer is passed on, and a job is found that somebody began to look at."""
 TELL_SECONDS_A_UNIT: Final = 0.004
 TELL_LONGEST: Final = 0.7
@@ -50,7 +51,8 @@ class Reading:
         index: Of that item; None where nobody knows.
         current: The unit at work; None between two units, and where the pod does not answer.
         asked: Whether it was, and had its time to answer.
-        answered: Whether it did.
+        answered: Whether it did, when it was asked last; once in between it may fail to.
+        missed: Questions since then.
         since: (step, seconds of the unit) of its first answer about this unit, for the pace.
     """
 
@@ -60,6 +62,7 @@ class Reading:
     current: UnitProgress | None = None
     asked: bool = False
     answered: bool = False
+    missed: int = 0
     since: tuple[int, float] | None = None
 
 
@@ -71,7 +74,10 @@ def first_reading(pod: PodSummary) -> Reading:
 def reading(before: Reading, told: Progress | None) -> Reading:
     """What to make of an answer after what is known from before; None: there was no answer."""
     if told is None:
-        return replace(before, current=None, asked=True, answered=False)
+        missed = before.missed + 1
+        if missed < PATIENCE and before.current is not None:
+            return replace(before, missed=missed)
+        return replace(before, current=None, asked=True, answered=False, missed=missed)
     current = told.current
     if current is None:
         return Reading(before.stage, asked=True, answered=True)
@@ -153,7 +159,7 @@ class Asker:
                     if len(body) > ANSWER_LONGEST:
                         return None
             return Progress.model_validate_json(body)
-        except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             log.debug("pod %s says nothing about its progress: %s", pod.uid, error)
             return None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final, Self
 
 import anyio
@@ -14,6 +15,8 @@ from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.live.hub import Hub, JobKey
 from carryon_api.live.progress import Asker, Poller
 from carryon_api.records import PodSummary
+from carryon_core.resolve import ResolvedJob
+from carryon_jobs.job import Job
 from carryon_jobs.made import Made
 
 STREAMS_MOST: Final = 1_000
@@ -55,6 +58,7 @@ class Live:
         )
         self.made: Final = Made()
         self.readers: Final = anyio.CapacityLimiter(READING_MOST)
+        self._working_out: dict[Hashable, asyncio.Future[ResolvedJob]] = {}
         self._running = AsyncExitStack()
         self._tasks: list[asyncio.Task[Any]] = []
         cluster.subscribe(self._changed)
@@ -70,6 +74,26 @@ class Live:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._running.aclose()
+
+    async def outside(self, record: JobRecord) -> Job:
+        """A job as `carryon_jobs` sees it, its units worked out: once, whoever waits for it, in one thread.
+
+        Raises:
+            OutOfReach: Its Secret can't be read.
+        """
+        job = await self._cluster.outside(record)
+        key = self.made.key(job)
+        if not self.made.knows(key):
+            working = self._working_out.get(key)
+            if working is None:
+                working = asyncio.ensure_future(self._cluster.in_thread(partial(self.made.resolved, job)))
+                self._working_out[key] = working
+                working.add_done_callback(lambda _: self._working_out.pop(key, None))
+            # Why it can't be worked out is said by whoever needs it.
+            await asyncio.wait([working])
+            if not working.cancelled():
+                working.exception()
+        return job
 
     def broken(self) -> bool:
         """Whether nothing is told any more, which a restart cures."""

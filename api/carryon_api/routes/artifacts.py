@@ -14,6 +14,7 @@ from carryon_api.access import ClusterOf, ReadableJob
 from carryon_api.access.dependencies import ConfigOf
 from carryon_api.artifacts import headers, streaming
 from carryon_api.artifacts.byteranges import Part, part_of
+from carryon_api.live.service import Live
 from carryon_api.problems import Problem, responses
 from carryon_api.routes.jobs import ONE
 from carryon_api.routes.units import ItemPath, StagePath
@@ -57,8 +58,9 @@ async def get_artifact(
     ] = "",
 ) -> Response:
     """A finished file of a unit, with ranges; from the bucket itself where the API hands out presigned addresses."""
-    made: Made = request.app.state.live.made
-    outside = await cluster.outside(job)
+    live: Live = request.app.state.live
+    outside = await live.outside(job)
+    made = live.made
     store, place, found, info = await cluster.in_thread(partial(_artifact, made, outside, stage, item, artifact))
     name = headers.readable_name(job.name, stage, place.item, found.name)
     kind, disposition = headers.content_type(found.content_type), headers.disposition(name, download=download)
@@ -84,8 +86,9 @@ async def get_preview(
     preview: Annotated[str, Path(description="Name of the preview.", max_length=255)],
 ) -> Response:
     """A finished section of a clip that is not done; gone once the clip is."""
-    made: Made = request.app.state.live.made
-    outside = await cluster.outside(job)
+    live: Live = request.app.state.live
+    outside = await live.outside(job)
+    made = live.made
     store, info = await cluster.in_thread(partial(_preview, made, outside, stage, item, preview))
     told = headers.guarded(headers.content_type(headers.kind_of(preview)), immutable=True)
     return await _answer(request, store, info, f'"{info.etag}"', told)
@@ -129,7 +132,7 @@ async def _stream(request: Request, store: Store, info: ObjectInfo, part: Part, 
     except BaseException:
         await reading.close()
         raise
-    return streaming.PartResponse(reading.pieces(), part.status, told, told["Content-Type"])
+    return streaming.PartResponse(reading, part.status, told)
 
 
 def _artifact(made: Made, job: Job, stage: str, item: str, name: str) -> tuple[Store, Place, Artifact, ObjectInfo]:

@@ -71,7 +71,7 @@ async def list_units(
     live: Live = request.app.state.live
     pods = pods_of(cluster, job)
     readings = {pod.uid: known for pod in pods if (known := live.poller.known(pod.uid)) is not None}
-    sight = seen.Sight(await cluster.outside(job), live.made, pods, readings)
+    sight = seen.Sight(await live.outside(job), live.made, pods, readings)
     return await cluster.in_thread(partial(seen.units, sight, stage, state, offset, limit))
 
 
@@ -81,7 +81,7 @@ async def get_unit(
 ) -> UnitDetail:
     """All about one unit: how far it is, what was tried, and how it was made."""
     live: Live = request.app.state.live
-    outside = await cluster.outside(job)
+    outside = await live.outside(job)
     place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
     pods = pods_of(cluster, job)
     readings = await _readings(live, [pod for pod in pods if pod.stage == stage and place.item in pod.units])
@@ -109,7 +109,7 @@ async def get_log(
 ) -> Response:
     """What an attempt logged last: from its pod while that is there, with the caller's own rights; else as kept."""
     live: Live = request.app.state.live
-    outside = await cluster.outside(job)
+    outside = await live.outside(job)
     place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
     pods = [pod for pod in pods_of(cluster, job) if pod.stage == stage and place.item in pod.units and pod.started]
     if attempt:
