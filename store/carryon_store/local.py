@@ -98,7 +98,7 @@ class _SliceReader(RawIOBase):
         wanted = max(0, min(len(view), self._part.size - self._at))
         piece = os.pread(self._part.descriptor, wanted, self._part.offset + self._at)
         if wanted and not piece:
-            raise OSError("the file ends before the part that is to be written")
+            raise StoreError("the file ends before the part that is to be written: somebody has shortened it")
         view[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)

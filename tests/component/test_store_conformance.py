@@ -16,7 +16,7 @@ import pytest
 
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
-from carryon_store import Changed, Conflict, Credentials, Denied, NotFound, Store, StoreError, Stores, TooLarge
+from carryon_store import Changed, Conflict, Credentials, Denied, NotFound, Slice, Store, StoreError, Stores, TooLarge
 from carryon_store.s3 import Connections, S3Store
 
 OCTETS = "application/octet-stream"
@@ -66,6 +66,22 @@ def test_a_file_is_put_and_downloaded(store: Store, tmp_path: Path) -> None:
     store.download("file", target)
     assert target.read_bytes() == source.read_bytes()
     assert {path.name for path in tmp_path.iterdir()} <= {"source", "target", "bucket"}
+
+
+def test_a_part_of_an_open_file_is_put_and_its_position_stays(store: Store, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    whole = tmp_path / "whole"
+    whole.write_bytes(content)
+    with whole.open("rb") as file:
+        file.seek(7)
+        for offset, size in ((0, 300_000), (100, 0), (100, 250_000), (299_999, 1)):
+            part = Slice(file.fileno(), offset, size)
+            assert store.put("part", part, content_type=OCTETS).size == size
+            assert store.get("part") == content[offset : offset + size]
+        assert file.tell() == 7
+        with pytest.raises(StoreError):
+            store.put("beyond", Slice(file.fileno(), 299_999, 2), content_type=OCTETS)
+    assert keys(store, "beyond") == []
 
 
 def test_a_part_of_an_object_is_read_in_pieces(store: Store) -> None:
