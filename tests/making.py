@@ -9,7 +9,7 @@ from typing import Any
 
 from carryon_core import layout, names
 from carryon_core.attempts import AttemptRecord
-from carryon_core.done import Artifact, Done, Outcome
+from carryon_core.done import Artifact, Done, Outcome, Timings
 from carryon_core.resolve import ResolvedJob, resolve
 from carryon_core.spec import JobSpec
 from carryon_store import Store
@@ -32,6 +32,7 @@ def make(
     stage: int = 0,
     outcome: Outcome = Outcome.GENERATED,
     reason: str = "",
+    timings: Timings | None = None,
 ) -> Done:
     """Make one unit: its files by name, each with content and type."""
     unit = job.unit(stage, index)
@@ -49,6 +50,7 @@ def make(
             outcome=outcome,
             reason=reason,
             artifacts=artifacts,
+            timings=timings or Timings(),
             seed=unit.seed,
             pod="maker",
             pod_uid="maker-uid",

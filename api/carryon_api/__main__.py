@@ -61,9 +61,10 @@ def main() -> None:
         family = socket.AF_INET6 if ":" in settings.listen else socket.AF_INET
         listener = socket.create_server((settings.listen, settings.port), family=family, backlog=1024)
     except OSError as error:
+        why = os.strerror(error.errno or 0)
         sys.exit(
-            f"carryon-api: {settings.listen}:{settings.port} can't be listened on: {error.strerror}; choose another"
-            " --listen or --port"
+            f"carryon-api: {settings.listen}:{settings.port} can't be listened on: {why}; choose another --listen or"
+            " --port"
         )
     application = app.create(settings)
     server = _Server(

@@ -118,9 +118,14 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
             app.state.measurements = Measurements(cluster)
             app.state.metrics.watch_jobs(lambda: float(sum(1 for _ in cluster.jobs())))
             async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
+                app.state.metrics.watch_pages(partial(_pages, app))
                 yield
 
     return lifespan
+
+
+def _pages(app: FastAPI) -> float:
+    return float(app.state.live.hub.pages)
 
 
 async def _status_json(cluster: Cluster, measurements: Measurements, record: JobRecord) -> bytes:

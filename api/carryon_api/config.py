@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         prog="carryon-api",
         description="Serves the API and the page. Each flag can also be set by the environment variable in brackets.",
     )
-    for flag, variable, meaning in _SETTINGS:
+    for flag, variable, meaning in SETTINGS:
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if meaning.startswith("true: ") else {}
         parser.add_argument(
             flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]", **switch
@@ -99,7 +99,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         try:
             return read(text)
         except ValueError as error:
-            variable = next(variable for known, variable, _ in _SETTINGS if known == flag)
+            variable = next(variable for known, variable, _ in SETTINGS if known == flag)
             parser.error(f'{flag} ({variable}) is "{text}": {error}')
 
     default = Config()
@@ -141,7 +141,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     return config
 
 
-_SETTINGS = (
+SETTINGS = (
     ("--listen", "CARRYON_API_LISTEN", "address to listen on; 127.0.0.1"),
     ("--port", "CARRYON_API_PORT", "port to listen on, 0 picks a free one; 8090"),
     ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),

@@ -32,10 +32,15 @@ class Metrics:
             registry=self.registry,
         )
         self._jobs = Gauge("carryon_api_jobs", "Jobs that this replica knows.", registry=self.registry)
+        self._pages = Gauge("carryon_api_pages", "Streams of live events that are open.", registry=self.registry)
 
     def watch_jobs(self, count: Callable[[], float]) -> None:
         """Have the number of jobs asked at each scrape."""
         self._jobs.set_function(count)
+
+    def watch_pages(self, count: Callable[[], float]) -> None:
+        """Have the number of open streams asked at each scrape."""
+        self._pages.set_function(count)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer.

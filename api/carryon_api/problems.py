@@ -21,7 +21,7 @@ from carryon_kube import errors as kube
 from carryon_store import NotFound, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
-_TYPE: Final = "tag:carryon.dev,2026:problem/"
+PREFIX: Final = "tag:carryon.dev,2026:problem/"
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Problem(Exception):
 
     def response(self) -> Response:
         """The answer."""
-        body = {"type": _TYPE + self.kind, "title": TITLES[self.kind][1], "status": self.status, "detail": self.detail}
+        body = {"type": PREFIX + self.kind, "title": TITLES[self.kind][1], "status": self.status, "detail": self.detail}
         content = orjson.dumps({**body, **self.more})
         return Response(content, self.status, {"Cache-Control": "no-store", **self.headers}, MEDIA_TYPE)
 

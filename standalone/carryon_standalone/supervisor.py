@@ -335,6 +335,8 @@ def _page(home: Home, port: int, output: Path) -> Component:
             "carryon_api",
             *("--listen", credentials.ADDRESS, "--port", str(port), "--standalone", "true"),
             *("--default-store", output.as_uri(), "--file-root", "/"),
+            # Where there is room for jobs there is room for their archives.
+            *("--spool", str(home.root)),
         ),
         environment={"KUBECONFIG": str(home.kubeconfig)},
         log=home.logs / "api.log",

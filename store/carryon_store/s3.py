@@ -41,6 +41,8 @@ _SINGLE_PUT_LIMIT: Final = 5 * 1024 * _MIB
 """Bytes that S3 takes in one request."""
 _CLIENTS: Final = 32
 """Clients kept: one costs a few MB, and rotated credentials make new ones."""
+_PARTS: Final = 4
+"""Parts of a file that are sent at the same time."""
 _CONTENDED_TRIES: Final = 6
 _PARTIAL: Final = 206
 _ALWAYS: Final[Mapping[str, Any]] = {}
@@ -148,8 +150,10 @@ class S3Store:
         self._multipart = TransferConfig(
             multipart_threshold=multipart_bytes,
             multipart_chunksize=max(5 * _MIB, multipart_bytes // 4),
-            max_concurrency=4,
+            max_concurrency=_PARTS,
         )
+        # Or ten are read ahead, however few are sent at the same time.
+        self._multipart.max_in_memory_upload_chunks = _PARTS
 
     @property
     def uri(self) -> str:

@@ -1,4 +1,4 @@
-"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [--seconds N]."""
+"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [--seconds N] [journals|pages]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from bench import journaling, measuring, stopping
+from bench import journaling, live, measuring, stopping
 from bench.journaling import Stand
 
 _OVERHEADS: Final = ((0.01, 0.26), (0.1, 0.5), (0.5, 0.5), (0.5, 4.0), (0.5, 20.0), (1.0, 20.0), (10.0, 30.0))
@@ -19,13 +19,18 @@ _REPLAYS: Final = (0.26, 2.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures what journals cost.")
+    parser = argparse.ArgumentParser(description="Measures what journals cost, and open pages.")
+    parser.add_argument("what", nargs="?", choices=("journals", "pages"), help="only this")
     parser.add_argument("--quick", action="store_true", help="a few seconds each: shows that it runs, measures nothing")
     parser.add_argument("--seconds", type=float, default=18.0, help="of one run; there are four of each step and size")
     asked = parser.parse_args()
     quick: bool = asked.quick
     torch.set_num_threads(1)
     print(measuring.machine(), end="\n\n", flush=True)
+    if asked.what != "journals":
+        live.report(quick, lambda text: print(text, end="\n\n", flush=True))
+    if asked.what == "pages":
+        return
     with tempfile.TemporaryDirectory() as folder:
         stand = journaling.stand()
         print(_overheads(stand, Path(folder), quick, asked.seconds), end="\n\n", flush=True)

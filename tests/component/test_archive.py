@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from archives import NAMESPACE, exported, half_made, resolved
+from archives import NAMESPACE, exported, film, half_made, make, raw, resolved
 from carryon_core import layout
+from carryon_core.done import Outcome
 from carryon_core.messages import StoreConfig
-from carryon_jobs.archive import checking, importing
-from carryon_jobs.archive.errors import NameTaken
+from carryon_core.resolve import file_uris, resolve
+from carryon_core.rows import parse_rows
+from carryon_core.spec import JobSpec
+from carryon_core.standing import DoneUnit, stand
+from carryon_jobs.archive import checking, exporting, importing
+from carryon_jobs.archive.errors import NameTaken, NeedsSecrets, Unanswered
 from carryon_jobs.archive.moving import Place
+from carryon_jobs.errors import BadRequest, OutOfReach
+from carryon_jobs.job import Job
 from carryon_store import Store, Stores
+from carryon_store.records import put_items
 
 
 class FakeCluster:
@@ -25,6 +39,8 @@ class FakeCluster:
     def __init__(self) -> None:
         self.jobs: dict[tuple[str, str], Mapping[str, Any]] = {}
         self.refusal: Exception | None = None
+        self.when_created: Exception | None = None
+        self.created_all_the_same = False
 
     def find(self, namespace: str, name: str) -> Mapping[str, Any] | None:
         return self.jobs.get((namespace, name))
@@ -35,8 +51,10 @@ class FakeCluster:
             raise self.refusal
         if at in self.jobs:
             raise NameTaken("there is one", "")
-        if not dry_run:
+        if not dry_run and (self.when_created is None or self.created_all_the_same):
             self.jobs[at] = job
+        if not dry_run and self.when_created is not None:
+            raise self.when_created
         return job
 
 
@@ -104,6 +122,277 @@ def test_a_half_made_job_goes_on_in_another_bucket_with_all_it_has(
     pin = layout.model_pin_key("other", "reel", "black/flux", "main")
     assert there.get(pin) == store.get(layout.model_pin_key(NAMESPACE, "reel", "black/flux", "main"))
     assert not [key for key in keys(there) if "old.txt" in key or key.endswith(".log")]
+
+
+def test_an_archive_without_artifacts_or_checkpoints_is_smaller_and_says_so(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    job = half_made(store, store_config, tmp_path)
+    bare = exported(job, tmp_path / "bare.carryon", artifacts=False, checkpoints=False)
+    with opened(bare) as archive:
+        assert (archive.done, archive.kept) == ({}, frozenset())
+        assert (archive.manifest.done, archive.manifest.half_done_total) == (0, 0)
+    begun = exported(job, tmp_path / "begun.carryon", artifacts=False)
+    said = brought(begun, elsewhere, FakeCluster()).preview
+    assert said.message == "0 of 9 done, clip a/b at step 7/30, clip sea goes on from its checkpoint"
+    assert bare.stat().st_size < begun.stat().st_size
+    # Where the bucket is the same, what is finished is found although the archive does not hold it.
+    here = Place(NAMESPACE, "reel", store_config)
+    with opened(bare) as archive:
+        planned = importing.plan(archive, here, store, FakeCluster())
+    assert planned.preview.done == 6
+
+
+def test_a_job_that_comes_back_to_its_own_bucket_sends_nothing_again(
+    store: Store, store_config: StoreConfig, tmp_path: Path
+) -> None:
+    job = half_made(store, store_config, tmp_path)
+    path = exported(job, tmp_path / "reel.carryon")
+    before = {info.key: info.modified for info in store.list()}
+    with opened(path) as archive:
+        planned = importing.plan(archive, Place(NAMESPACE, "reel", store_config), store, FakeCluster())
+        importing.carry_out(planned, FakeCluster())
+    assert {info.key: info.modified for info in store.list()} == before
+
+
+def test_a_reel_that_gathered_its_clips_is_not_made_again(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    job = raw(film(), store_config)
+    units = resolved(job)
+    make(store, units, "image", tmp_path, *units.ids)
+    make(store, units, "clip", tmp_path, *units.ids[:3])
+    make(store, units, "clip", tmp_path, units.ids[3], outcome=Outcome.SKIPPED)
+    known = {
+        fingerprint: DoneUnit(Outcome.SKIPPED if (stage.name, number) == ("clip", 3) else Outcome.GENERATED)
+        for stage in units.stages
+        for number, fingerprint in enumerate(stage.fingerprints)
+        if fingerprint
+    }
+    make(store, stand(units, known).job, "reel", tmp_path, "job")
+    planned = brought(exported(job, tmp_path / "reel.carryon"), elsewhere, FakeCluster())
+    assert planned.preview.message == "9 of 9 done"
+
+
+def test_items_from_a_table_travel_along_as_a_table_of_the_job(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    spec = film()
+    rows = [(each["id"], each["params"]) for each in spec["items"]["list"]]
+    spec["items"] = {"from": {"configMapKeyRef": {"name": "scenes", "key": "items.csv"}, "format": "csv", "first": 4}}
+    job = raw(spec, store_config)
+    units = resolve(NAMESPACE, "reel", JobSpec.model_validate(job["spec"]), rows)
+    job["status"] = {"items": {"count": 4, "digest": put_items(store, NAMESPACE, "reel", units.items)}}
+    make(store, units, "image", tmp_path, *units.ids)
+    cluster = FakeCluster()
+    planned = brought(exported(job, tmp_path / "reel.carryon"), elsewhere, cluster)
+    assert planned.preview.done == 4
+    source = JobSpec.model_validate(cluster.jobs["other", "reel"]["spec"]).items.from_
+    assert source is not None
+    assert source.uri is not None
+    there = Stores().open(elsewhere).get(source.uri.removeprefix(f"{elsewhere.uri}/"))
+    assert list(parse_rows(there, source)) == rows
+    assert any("table" in note for note in planned.preview.notes)
+
+
+def test_a_file_whose_name_a_template_makes_goes_along_where_nothing_else_would_change(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    store.put("photos/dunes.png", b"a photo", content_type="image/png")
+    digest = hashlib.sha256(b"a photo").hexdigest()
+    uri = f"{store_config.uri}/photos/dunes.png"
+    for text, moves in (("{{ item.photo }}", True), (f"{store_config.uri}/photos/{{{{ item.id }}}}.png", False)):
+        params = {"image": {"file": text}}
+        spec = {
+            "items": {"list": [{"id": "dunes", "params": {"photo": uri}}]},
+            "stages": [{"name": "clip", "generate": {"diffusers": {"model": "tiny", "params": params}}}],
+        }
+        job = raw(spec, store_config)
+        units = resolved(job, {uri: digest})
+        make(store, units, "clip", tmp_path, "dunes")
+        place = elsewhere.model_copy(update={"uri": f"{elsewhere.uri}/{moves}"})
+        cluster = FakeCluster()
+        planned = brought(exported(job, tmp_path / f"{moves}.carryon"), place, cluster)
+        assert planned.preview.done == 1
+        made = cluster.jobs["other", "reel"]
+        known = json.loads(Stores().open(place).get("other/reel/_files.json")) if not moves else {}
+        assert known == ({} if moves else {uri: ["", digest]})
+        found = file_uris("other", "reel", JobSpec.model_validate(made["spec"]))
+        assert all(each.startswith(place.uri) for each in found) is moves
+        assert any("stay where they are" in note for note in planned.preview.notes) is not moves
+
+
+def test_a_name_that_templates_use_is_told_before_it_makes_everything_anew(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    spec = film()
+    spec["stages"][0]["generate"]["command"]["args"].append("{{ job.name }}")
+    job = raw(spec, store_config)
+    units = resolved(job)
+    make(store, units, "image", tmp_path, *units.ids)
+    path = exported(job, tmp_path / "reel.carryon")
+    there = Stores().open(elsewhere)
+    planned = brought(path, elsewhere, FakeCluster(), "another")
+    assert planned.preview.done == 0
+    assert any("import it as reel into studio" in note for note in planned.preview.notes)
+    assert not [key for key in keys(there) if "done.json" in key]
+    assert brought(path, elsewhere, FakeCluster()).preview.done == 4
+
+
+def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    spec = film()
+    spec["models"] = {"tokenSecret": {"name": "hub"}}
+    worker = {"name": "worker", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "api", "key": "k"}}}]}
+    volumes = [{"name": "v", "secret": {"secretName": "files"}}]
+    spec["podTemplate"] = {"spec": {"containers": [worker], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
+    job = raw(spec, store_config)
+    job["spec"]["output"]["credentialsSecret"] = {"name": "bucket-keys"}
+    path = tmp_path / "reel.carryon"
+    secrets = {"AWS_ACCESS_KEY_ID": "Y2Fycnlvbg==", "AWS_SECRET_ACCESS_KEY": "Y2FycnlvbmNhcnJ5b24="}
+    path.write_bytes(b"".join(exporting.prepare(Job(job, lambda name: secrets)).stream()))
+    cluster = FakeCluster()
+    with pytest.raises(NeedsSecrets) as asked:
+        brought(path, elsewhere, cluster)
+    assert asked.value.secrets.keys() == {"hub", "api", "files", "pull"}
+    assert cluster.jobs == {}
+    brought(path, elsewhere, cluster, secrets={"hub": "hub-2", "api": "api-2", "files": "files-2", "pull": "pull-2"})
+    made = json.dumps(cluster.jobs["other", "reel"])
+    assert all(f'"{name}-2"' in made for name in ("hub", "api", "files", "pull"))
+    assert "bucket-keys" not in made
+
+
+def test_what_an_api_server_refuses_leaves_nothing_behind(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    cluster, there = FakeCluster(), Stores().open(elsewhere)
+    cluster.refusal = BadRequest("spec.parallelism: must be less")
+    with pytest.raises(BadRequest):
+        brought(path, elsewhere, cluster)
+    assert keys(there) == []
+    # Refused only when it is created: somebody was faster.
+    cluster.refusal = None
+    cluster.when_created = NameTaken("there is one", "")
+    with pytest.raises(NameTaken):
+        brought(path, elsewhere, cluster)
+    assert (keys(there), cluster.jobs) == ([], {})
+
+
+def test_a_bucket_that_is_full_in_the_middle_gets_its_room_back(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    there = Stores().open(elsewhere)
+    there.put("other/reel/image/mine.txt", b"from before", content_type="text/plain")
+    # No file can be where a folder is needed.
+    (tmp_path / "elsewhere" / "other" / "reel" / "clip").write_text("in the way")
+    cluster = FakeCluster()
+    with opened(path) as archive:
+        planned = importing.plan(archive, Place("other", "reel", elsewhere), there, cluster)
+        with pytest.raises(OutOfReach, match="does not take it"):
+            importing.carry_out(planned, cluster)
+    assert keys(there) == ["other/reel/clip", "other/reel/image/mine.txt"]
+    assert cluster.jobs == {}
+
+
+def test_an_answer_that_was_lost_is_looked_for_before_anything_is_removed(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    there, cluster = Stores().open(elsewhere), FakeCluster()
+    cluster.when_created = Unanswered("the connection broke off")
+    cluster.created_all_the_same = True
+    planned = brought(path, elsewhere, cluster)
+    assert planned.preview.done == 6
+    assert len(cluster.jobs) == 1
+
+    cluster = FakeCluster()
+    cluster.when_created = Unanswered("the connection broke off")
+    with pytest.raises(OutOfReach, match="could not be created"):
+        brought(path, elsewhere, cluster, "second")
+    assert not [key for key in keys(there) if key.startswith("other/second/")]
+
+
+def test_an_archive_is_not_made_of_a_bucket_that_is_seen_from_the_wrong_place(
+    store: Store, store_config: StoreConfig, tmp_path: Path
+) -> None:
+    job = half_made(store, store_config, tmp_path)
+    job["metadata"]["generation"] = 1
+    job["status"] = {"observedGeneration": 1, "units": {"succeeded": 6}}
+    exported(job, tmp_path / "reel.carryon")
+    job["spec"]["output"] = {"uri": (tmp_path / "nowhere").as_uri()}
+    with pytest.raises(OutOfReach, match="as it is seen from here, holds none"):
+        exporting.prepare(Job(job, lambda name: {}))
+
+
+def test_an_import_that_is_killed_in_the_middle_leaves_nothing_that_counts_and_is_completed_by_the_next(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    there, seen = Stores().open(elsewhere), [0]
+    for puts in (1, 9, 9):
+        ran = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path), elsewhere.uri, str(puts)], env={**os.environ, "PYTHONPATH": TESTS}
+        )
+        assert ran.returncode == 9
+        seen.append(len(keys(there)))
+    assert seen[1] <= seen[2] < seen[3]
+    brought(path, elsewhere, FakeCluster())
+    whole = elsewhere.model_copy(update={"uri": f"{elsewhere.uri}-whole"})
+    brought(path, whole, FakeCluster())
+    assert keys(there) == keys(Stores().open(whole))
+
+
+TESTS = str(Path(__file__).parents[1])
+KILLED = """
+import os, sys, threading
+from carryon_core.messages import StoreConfig
+from carryon_jobs.archive import checking, importing
+from carryon_jobs.archive.moving import Place
+from carryon_store.files import FileStore
+
+count, lock, real = [int(sys.argv[3])], threading.Lock(), FileStore.put
+
+def put(self, *args, **kwargs):
+    with lock:
+        count[0] -= 1
+        if count[0] == 0:
+            os._exit(9)
+    return real(self, *args, **kwargs)
+
+class Cluster:
+    def find(self, namespace, name): return None
+    def create(self, job, *, dry_run): return job
+
+FileStore.put = put
+from carryon_store import Stores
+config = StoreConfig(uri=sys.argv[2])
+with open(sys.argv[1], "rb") as file:
+    archive = checking.check(file.fileno())
+    plan = importing.plan(archive, Place("other", "reel", config), Stores().open(config), Cluster())
+    importing.carry_out(plan, Cluster())
+"""
+"""An import that dies, as of SIGKILL, when it is about to write its n-th object."""
+
+
+def test_an_artifact_that_is_damaged_in_the_bucket_ends_the_export(
+    store: Store, store_config: StoreConfig, tmp_path: Path
+) -> None:
+    job = half_made(store, store_config, tmp_path)
+    key = next(info for info in store.list() if "/clip/" in info.key and "a film" in info.key)
+    store.put(key.key, b"x" * key.size, content_type="text/plain")
+    with pytest.raises(OutOfReach, match="is damaged"):
+        exported(job, tmp_path / "reel.carryon")
+
+
+def test_other_programs_open_an_archive(store: Store, store_config: StoreConfig, tmp_path: Path) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    with zipfile.ZipFile(path) as zipped:
+        assert zipped.testzip() is None
+        assert zipped.namelist()[:2] == ["manifest.json", "job.yaml"]
+        assert yaml.safe_load(zipped.read("job.yaml"))["kind"] == "GenerationJob"
 
 
 def _content(store: Store, prefix: str) -> dict[str, bytes]:

@@ -28,13 +28,13 @@ id: 4712-8f4e1c02
 data: {"namespace":"default","name":"reel-42","phase":"Running","progress":"10/15"}
 
 """
-_TEXT: Final = {"type": "string"}
-_EVENT: Final = {
+_EVENT: Final[dict[str, Any]] = {
     "type": "object",
+    "required": ["event", "data"],
     "properties": {
         "event": {"enum": ["snapshot", "job", "deleted", "status", "progress", "expired"]},
-        "id": {**_TEXT, "description": "To go on from, with Last-Event-ID, on any replica."},
-        "data": {**_TEXT, "description": "JSON."},
+        "id": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
     },
 }
 _STREAM: Final[dict[int | str, dict[str, Any]]] = {

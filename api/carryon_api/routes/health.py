@@ -23,9 +23,10 @@ _PUBLIC: Final[dict[str, Any]] = {"security": []}
     response_class=PlainTextResponse,
     responses={503: {"description": "A restart would help."}},
 )
-async def livez(cluster: ClusterOf) -> Response:
+async def livez(request: Request, cluster: ClusterOf) -> Response:
     """Whether this process still does its work; nothing in here depends on Kubernetes."""
-    return _answer({"watches": "nothing is followed any more"} if cluster.broken() else {})
+    wrong = {"watches": "nothing is followed any more"} if cluster.broken() else {}
+    return _answer(wrong | ({"pages": "nothing is told to them any more"} if request.app.state.live.broken() else {}))
 
 
 @router.get(

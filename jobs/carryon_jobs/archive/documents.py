@@ -18,6 +18,8 @@ Object: TypeAlias = dict[str, Any]
 
 DEEPEST: Final = 120
 """Levels of lists and mappings: params may have a hundred."""
+LEFT_OUT: Final = ("notify",)
+"""Fields of a spec that stay behind: addresses to notify often hold a key."""
 _KEPT_METADATA: Final = ("name", "namespace", "labels", "annotations")
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,14 +37,13 @@ class _Plain(_DUMPER):  # type: ignore[misc, valid-type]
 def job_document(raw: Mapping[str, Any]) -> bytes:
     """job.yaml of a job as the API server gives it.
 
-    What belongs to one cluster stays behind: uids, versions, owners, requests that were made there. Addresses to notify
-    stay behind too, for they often hold a key.
+    What belongs to one cluster stays behind: uids, versions, owners, requests that were made there; and `LEFT_OUT`.
     """
     metadata = {name: raw["metadata"][name] for name in _KEPT_METADATA if raw["metadata"].get(name)}
     annotations = {name: value for name, value in metadata.pop("annotations", {}).items() if not _ours(name)}
     if annotations:
         metadata["annotations"] = annotations
-    spec = {name: value for name, value in raw["spec"].items() if name != "notify"}
+    spec = {name: value for name, value in raw["spec"].items() if name not in LEFT_OUT}
     document = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
     text: str = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
     return text.encode()
@@ -86,7 +87,7 @@ def parse_spec(job: Mapping[str, Any]) -> JobSpec:
         BadArchive: It is not what a job may have.
     """
     try:
-        return JobSpec.model_validate({name: value for name, value in job["spec"].items() if name != "notify"})
+        return JobSpec.model_validate(job["spec"])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise BadArchive(f"{JOB}: spec.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

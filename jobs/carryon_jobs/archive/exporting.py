@@ -19,7 +19,7 @@ from carryon_core.done import Done
 from carryon_core.resolve import ResolvedJob
 from carryon_jobs.acting import now
 from carryon_jobs.archive import holdings, members
-from carryon_jobs.archive.documents import job_document
+from carryon_jobs.archive.documents import LEFT_OUT, job_document
 from carryon_jobs.archive.errors import BadArchive
 from carryon_jobs.archive.holdings import Holdings
 from carryon_jobs.archive.members import HalfDone, InputLine, Kind, Manifest, Origin, StageSummary
@@ -203,6 +203,7 @@ def _manifest(job: Job, store: Store, found: Holdings, *, artifacts: bool, check
         ],
         half_done=half,
         half_done_total=len(found.left) if checkpoints else 0,
+        left_out=[name for name in LEFT_OUT if job.raw["spec"].get(name)],
     )
 
 

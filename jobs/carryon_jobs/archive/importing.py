@@ -296,7 +296,7 @@ def _preview(
     left: Collection[str],
     products: Collection[str] | None,
 ) -> Preview:
-    notes = list(moving.left_behind(archive.job, place))
+    notes = list(moving.left_behind(archive.job, archive.manifest.left_out, place))
     lost = len(archive.done) - sum(folder in units for folder in archive.done)
     if lost:
         notes.append(

@@ -130,6 +130,7 @@ class Manifest(Loose):
         default_factory=list, description="The first 200."
     )
     half_done_total: int = Field(default=0, ge=0)
+    left_out: list[str] = Field(default_factory=list, description="Fields of the job that stayed behind.")
 
     @property
     def total(self) -> int:

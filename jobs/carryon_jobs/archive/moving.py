@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from carryon_core import layout, names
 from carryon_core.messages import StoreConfig
-from carryon_jobs.archive.documents import Object
+from carryon_jobs.archive.documents import LEFT_OUT, Object
 from carryon_jobs.archive.errors import NeedsSecrets
 
 ANNOTATION_IMPORT: Final = f"{names.GROUP}/import"
@@ -116,7 +116,7 @@ def moved(
     """
     made = copy.deepcopy(job)
     spec = made["spec"]
-    for gone in ("notify", "suspendUntil", "cancel"):
+    for gone in (*LEFT_OUT, "suspendUntil", "cancel"):
         spec.pop(gone, None)
     spec["suspend"] = not start
     _set_output(spec, place)
@@ -139,10 +139,16 @@ def moved(
     return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
 
 
-def left_behind(job: Object, place: Place | None) -> Iterator[str]:
-    """What the job does not take along, or will look for where it goes: sentences."""
+def left_behind(job: Object, left_out: Collection[str], place: Place | None) -> Iterator[str]:
+    """What the job does not take along, or will look for where it goes: sentences.
+
+    Args:
+        job: As its archive has it.
+        left_out: Fields that its archive does not have.
+        place: Where it goes, if that is known.
+    """
     spec = job["spec"]
-    if spec.get("notify"):
+    if "notify" in left_out or spec.get("notify"):
         yield "nobody is notified: add spec.notify again where the job goes on"
     output = spec.get("output") or {}
     if place is not None and place.default and output.get("onDelete") == "Delete":

@@ -7,6 +7,7 @@ import mimetypes
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice
@@ -23,6 +24,8 @@ from carryon_store import JSON_TYPE, Slice, Store, StoreError
 _WRITERS: Final = 8
 _BATCH: Final = 64
 """Units that are written before others are looked at."""
+_LARGE: Final = 32 << 20
+"""Bytes from which objects are written one after the other: each is sent in parts, of which several are in memory."""
 _OCTETS: Final = "application/octet-stream"
 _TYPES: Final[Mapping[Kind, str]] = {
     Kind.FIELDS: JSON_TYPE,
@@ -58,6 +61,7 @@ class Placing:
         self._place = place
         self._store = store
         self._lock = threading.Lock()
+        self._alone = threading.Lock()
         self._new: list[str] = []
         self._present: dict[str, int] = {}
 
@@ -133,7 +137,8 @@ class Placing:
         if key not in self._present:
             with self._lock:
                 self._new.append(key)
-        self._store.put(key, body, content_type=content_type)
+        with self._alone if size >= _LARGE else nullcontext():
+            self._store.put(key, body, content_type=content_type)
 
     def _keep_digests(self) -> None:
         """Write down what files hold that stay where they are, in case they can't be had where the job goes."""

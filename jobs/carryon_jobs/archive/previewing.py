@@ -97,7 +97,7 @@ def of_head(head: Head) -> Preview:
         stages=manifest.stages,
         half=manifest.half_done,
         half_total=manifest.half_done_total,
-        notes=tuple(left_behind(head.job, None)),
+        notes=tuple(left_behind(head.job, manifest.left_out, None)),
         products=None,
     )
 

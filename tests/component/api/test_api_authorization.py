@@ -61,6 +61,12 @@ ROUTES: dict[tuple[str, str], tuple[Needs, Any]] = {
     ("POST", f"{J}/retry"): (Needs.WRITE, {}),
     ("POST", f"{J}/redo"): (Needs.WRITE, {"unit": "clip/0"}),
     ("POST", f"{J}/approve"): (Needs.WRITE, {"stage": "clip", "all": True}),
+    ("GET", f"{J}/archive"): (Needs.READ, None),
+    ("GET", f"{J}/download"): (Needs.READ, None),
+    ("GET", f"{J}/support"): (Needs.READ, None),
+    ("PUT", f"{J}/inputs/{{path:path}}"): (Needs.WRITE, {}),
+    ("POST", "/api/v1/archives/inspect"): (Needs.SIGN_IN, {}),
+    ("POST", "/api/v1/namespaces/{namespace}/archives"): (Needs.WRITE, {}),
 }
 # Signing in is how one becomes somebody: what it takes is a good token, and test_api_sessions shows that.
 SIGNING_IN = ("POST", "/api/v1/session")
@@ -109,7 +115,13 @@ def test_a_route_answers_those_who_may_use_it_and_nobody_else(
             assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-_PARTS: dict[str, str] = {"stage": "clip", "item": "0", "artifact": "clip.mp4", "preview": "000.0123456789ab.mp4"}
+_PARTS: dict[str, str] = {
+    "stage": "clip",
+    "item": "0",
+    "artifact": "clip.mp4",
+    "preview": "000.0123456789ab.mp4",
+    "path": "a.png",
+}
 _QUERIES: dict[str, dict[str, str]] = {"/api/v1/events": {"follow": "false"}}
 
 
