@@ -123,8 +123,8 @@ class Plane:
         return [each for each in self.processes() if _arguments(each)[1:] == ["-m", "carryon_worker"]]
 
     def component(self, name: str) -> psutil.Process:
-        """One component: "apiserver", "node", "operator" or "api"."""
-        module = f"carryon_{name}" if name in ("operator", "api") else f"carryon_standalone.{name}"
+        """One component: "apiserver", "node", "operator" or "page"."""
+        module = {"operator": "carryon_operator", "page": "carryon_api"}.get(name, f"carryon_standalone.{name}")
         (found,) = [each for each in self.processes()[:1][0].children() if module in each.cmdline()]
         return found
 

@@ -145,7 +145,7 @@ def _correct_first(job: Subject) -> Verdict | None:
     # Make sure that nothing is asked of a job that can't be carried out as written.
     if job.refused is None:
         return None
-    return _no(f"the spec can't be carried out: {job.refused}", f"correct the spec: kubectl edit gj {job.name}")
+    return _no(f"the spec can't be carried out: {job.refused}", f"correct the spec: carryon edit {job.name}")
 
 
 def _resume_first(job: Subject) -> Verdict | None:
@@ -384,7 +384,7 @@ def _redo_full(job: Subject) -> Verdict | None:
     # Make sure that the API server would take one override more.
     if len(job.spec.overrides) < OVERRIDES_MOST:
         return None
-    return _no(f"spec.overrides is full ({OVERRIDES_MOST}): take some out", f"kubectl edit gj {job.name}")
+    return _no(f"spec.overrides is full ({OVERRIDES_MOST}): take some out", f"carryon edit {job.name}")
 
 
 def _redo_possible(job: Subject) -> Verdict:
@@ -445,7 +445,7 @@ def unapproved(spec: JobSpec) -> list[str]:
 
 
 def _edit_possible(job: Subject) -> Verdict:
-    how = f"kubectl edit gj {job.name}"
+    how = f"carryon edit {job.name}"
     if job.refused is not None:
         return Verdict(True, f"correct what is refused: {job.refused}", how)
     if job.suspended or job.spec.cancel:

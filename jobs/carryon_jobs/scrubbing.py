@@ -32,16 +32,17 @@ _SECRET_WORDS: Final = (
     "authorization|proxy-authorization|bearer|token(?!s)|secret|password|passwd|pwd|credential|signature|cookie"
     r"|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key|signing[_-]?key"
 )
+# Bounded, because logs are written by whoever wrote the job: no text may take more than a moment.
 _PATTERNS: Final = (
     re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\Z)", re.DOTALL),
     # What follows a word for a secret, up to the end of the value; "Bearer" and "Basic" belong to it.
     re.compile(
-        rf"""(?ix) (?: {_SECRET_WORDS} ) [\w.-]* ["'\\]* \s* [=:] \s* ["'\\]*
+        rf"""(?ix) (?: {_SECRET_WORDS} ) [\w.-]{{0,40}} ["'\\]{{0,8}} \s{{0,8}} [=:] \s{{0,8}} ["'\\]{{0,8}}
         (?: (?:bearer|basic|token) \s+ )? (?P<value> [^\s"'\\,;&)}}\]]+ )"""
     ),
     re.compile(r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9._~+/=-]{8,})"),
     re.compile(r"(?<=://)(?P<value>[^\s/@]+)(?=@)"),
-    re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s?#\"'<>]*(?P<value>[?#][^\s\"'<>]*)"),
+    re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s?#\"'<>]{0,2000}(?P<value>[?#][^\s\"'<>]*)"),
     re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b"),
     re.compile(
         r"\b(?:hf_|sk-|sk_|pk_|rk_|ghp_|gho_|ghu_|ghs_|ghr_|github_pat_|glpat-|xox[abprs]-|AIza|whsec_)[\w-]{8,}"
@@ -299,7 +300,7 @@ def _parts(text: str) -> Iterator[str]:
 def _forms(texts: Iterable[str]) -> Iterator[str]:
     """What to look for: texts whole, by their lines, and templates by what stands between their expressions."""
     for text in texts:
-        pieces = [text, *text.splitlines(), *re.split(r"\{\{.*?\}\}|\{%.*?%\}", text, flags=re.DOTALL)]
+        pieces = [text, *text.splitlines(), *re.split(r"\{\{.{0,500}?\}\}|\{%.{0,500}?%\}", text, flags=re.DOTALL)]
         stripped = (form for each in pieces for form in (each.strip(), each.strip(_STOPS)))
         for piece in dict.fromkeys(stripped):
             if len(piece) < SHORTEST:

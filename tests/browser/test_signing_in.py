@@ -38,7 +38,7 @@ def test_a_server_that_is_away_is_said_and_comes_back_by_itself(plane: Plane, vi
     plane.apply(reel("long", clips=2, script=held_from(1, gate)))
     visitor = visit().open("long")
     visitor.sees_progress("1/2")
-    plane.component("api").kill()
+    plane.component("page").kill()
     banner = visitor.page.get_by_role("alert").filter(has_text="Live updates are interrupted")
     expect(banner).to_be_visible(timeout=10_000)
     gate.touch()

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from carryon_core.actions import Action, Verdict
-from carryon_jobs import acting
+from carryon_core.actions import Verdict
+from carryon_jobs import orders
 from carryon_jobs.job import Job
 from carryon_standalone.cli import main, sending
 from carryon_standalone.cli.options import Where
@@ -424,15 +424,16 @@ def test_what_two_people_ask_at_once_is_both_kept(carryon: Carryon, plane: Plane
     plane.wait_for("crowd", lambda job: condition(job, "AwaitingApproval"))
     cluster = Where(data=plane.data).cluster()
     seen: list[str] = []
+    order = orders.approve("clip", ["1"])
 
     def interrupted(job: Job, found: Verdict) -> Any:
         """An approval of item 1, which somebody who approves item 0 overtakes."""
         if not seen:
             plane.patch("crowd", {"spec": {"approved": {"clip": ["0"]}}})
         seen.append(job.raw["metadata"]["resourceVersion"])
-        return acting.approve("clip", ["1"], everything=False)(job, found)
+        return order.make(job, found)
 
-    sending.act(cluster, "crowd", interrupted, Action.APPROVE)
+    sending.act(cluster, "crowd", replace(order, make=interrupted))
     assert plane.get("crowd")["spec"]["approved"] == {"clip": ["0", "1"]}
     assert len(set(seen)) == len(seen) > 1
     plane.delete("crowd")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -85,13 +86,43 @@ def test_a_component_that_crashes_is_started_again_and_work_goes_on(plane: Plane
     assert f"the {known_as} was killed (SIGKILL): starting it again in 0.5 s" in said(plane)
 
 
+def test_the_page_comes_back_where_it_was_and_moves_on_where_its_port_is_taken(plane: Plane) -> None:
+    plane.start()
+    address = page_of(plane)
+    assert f"{address}#token=" in said(plane)
+    plane.component("page").kill()
+    until(lambda: "the page was killed (SIGKILL): starting it again in 0.5 s" in said(plane))
+    until(lambda: ready(address))
+    tree = plane.processes()
+    plane.stop()
+    assert not [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    port = int(address.rstrip("/").rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", port)):
+        plane.start()
+        assert f"port {port} is taken by another program: the page is at {page_of(plane)} now" in said(plane)
+        assert ready(page_of(plane))
+
+
+def page_of(plane: Plane) -> str:
+    out, _ = carryon(plane, "page", "--print").communicate(timeout=20)
+    return out.strip().partition("#")[0]
+
+
+def ready(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 def test_nothing_outlives_a_killed_supervisor_and_the_next_one_carries_on(plane: Plane) -> None:
     plane.start()
     manifest = reel("reel", clips=15, seconds=0.5)
     plane.apply(manifest)
     plane.wait_for("reel", lambda job: units_done(job) >= 2)
     address = yaml.safe_load(plane.kubeconfig.read_text())
-    until(lambda: len(plane.processes()) > 4)  # supervisor, three components, and workers
+    until(lambda: len(plane.processes()) > 5)  # supervisor, four components, and workers
     tree = plane.processes()
     tree[0].send_signal(signal.SIGKILL)
     assert plane.process is not None

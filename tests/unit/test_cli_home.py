@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carryon_standalone import credentials
+from carryon_standalone import credentials, supervisor
 from carryon_standalone.cli import target
 from carryon_standalone.cli.errors import CommandError
 from carryon_standalone.component import how_it_ended, restart_delay
@@ -36,6 +36,18 @@ def test_settings_outlive_the_process(home: Home) -> None:
     assert Settings.load(home) == Settings()
     Settings(port=7001, output="/clips", gpus=2).save(home)
     assert Settings.load(home) == Settings(port=7001, output="/clips", gpus=2)
+
+
+def test_what_the_page_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert supervisor.page_missing() is None
+    monkeypatch.setattr(supervisor, "_PAGE_NEEDS", ("json", "no_such_server"))
+    assert supervisor.page_missing() == "no_such_server"
+
+
+def test_a_record_of_an_earlier_version_is_read(home: Home) -> None:
+    running = Running.this_process(ready=True)
+    home.running.write_text(json.dumps({"pid": running.pid, "ticks": running.ticks, "ready": True, "later": 1}))
+    assert Running.load(home) == running
 
 
 def test_settings_of_a_later_version_are_read(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -126,3 +127,15 @@ def test_texts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_json_keeps_its_form() -> None:
     value = {"hush": ["hush", 1, None, True, {"a": "say hush"}]}
     assert Scrubber(["hush"]).all_of(value) == {"hush": [REMOVED, 1, None, True, {"a": f"say {REMOVED}"}]}
+
+
+@pytest.mark.parametrize(
+    "piece", ["token", "a.", "a://", "://@", "{{", "\\\\u", "%e", "-----BEGIN A-----", "eyJ.", "0" * 31 + "z", "=: "]
+)
+def test_no_log_takes_more_than_a_moment(piece: str) -> None:
+    scrub = Scrubber([PROMPT])
+    began = time.process_time()
+    scrub((piece * 65536)[:65536])
+    Scrubber([(piece * 16384)[:16384]])
+    # Measured: 0.1 to 0.6 s. What grows with the square of the length takes minutes.
+    assert time.process_time() - began < 10

@@ -267,7 +267,8 @@ def shape(value: Any) -> Any:
             return "" if isinstance(value, str) and " " in value else value
 
 
-PLAIN = [f"secret text number {number}" for number in range(HOLES + 2)]
+# Without beginnings in common: of these, pieces would be found too.
+PLAIN = [f"{chr(97 + number) * 3}-secret-{chr(97 + number) * 3}" for number in range(HOLES + 2)]
 
 
 def documents(given: Found) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def test_a_report_has_what_helps() -> None:
     assert job["spec"]["stages"][1]["generate"] == {"http": True}
     assert job["spec"]["items"] == {"list": 2}
     assert job["spec"]["output"] == {"uri": "s3", "credentialsSecret": True}
-    assert job["status"]["message"] in (f"1 of 5 units done, {REMOVED} next", f"1 of 5 units done{REMOVED} next")
+    assert job["status"]["message"] == f"1 of 5 units done, {REMOVED} next"
     (failure,) = job["status"]["recentFailures"]
     assert (failure["index"], failure["reason"], failure["message"]) == (1, "Crashed", f"could not make {REMOVED}")
     assert job["status"]["conditions"][0]["message"] == f"about {REMOVED}"

@@ -50,7 +50,12 @@ def _app(
     name: str, commands: tuple[Callable[..., Any], ...], placed: Callable[[Callable[..., None]], Callable[..., None]]
 ) -> typer.Typer:
     made = typer.Typer(
-        name=name, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP
+        name=name,
+        no_args_is_help=True,
+        # Shells complete words after the name of a program: under kubectl that is kubectl.
+        add_completion=name == "carryon",
+        pretty_exceptions_enable=False,
+        help=_HELP,
     )
     for command in commands:
         function = placed(command) if takes_where(command) else command

@@ -20,13 +20,15 @@ _INTRO: Final = """\
 `carryon COMMAND --help` shows the same. What the commands do, and which control plane they mean, is told in
 [standalone](standalone.md); what can be done to a job when, in [actions](actions.md).
 
-**kubectl.** `kubectl carryon COMMAND` is the same beside kubectl, for all commands but {machine}: installed with the
-package as the plug-in `kubectl-carryon`. It talks to the cluster that kubectl talks to ($KUBECONFIG, else
-~/.kube/config) and takes `--kubeconfig`, `--context` and `--namespace` before or after the command.
+**kubectl.** `kubectl carryon COMMAND` is the same beside kubectl, for all commands but {machine}:
+installed with the package as the plug-in `kubectl-carryon`. It talks to the cluster that kubectl talks to
+($KUBECONFIG, else ~/.kube/config) and takes `--kubeconfig`, `--context` and `--namespace` before or after the command.
 
 **Several jobs.** Commands with `-l` act on every job with these labels, print a line for each
 (`NAME: accepted|already|refused|forbidden|notFound|failed: why`; with `--json` the `results` that the API's `/batch`
 answers), and end with exit code 1 where one of them did not work.
+
+**Completion.** `carryon --install-completion` teaches your shell commands and options.
 
 **Exit codes.** 0 done, or it is so already; 1 failed or not possible; 2 wrong usage; 130 after Ctrl-C.
 

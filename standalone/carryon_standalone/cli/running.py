@@ -53,7 +53,7 @@ def run_jobs(
     try:
         with _stopped_in_the_end(stop_in_the_end, console) if stop_in_the_end is not None else nullcontext():
             if target.home is not None:
-                _bring_up(target.home, options, console)
+                _bring_up(target.home, options, console, with_page=wait)
             cluster = Cluster(target)
             before(cluster)
             reached = [_apply(cluster, path, job) for path, job in jobs]
@@ -88,12 +88,12 @@ def _stopped_in_the_end(home: Home, console: Console) -> Iterator[None]:
             launch.stop(home)
 
 
-def _bring_up(home: Home, options: Options, console: Console) -> None:
+def _bring_up(home: Home, options: Options, console: Console, *, with_page: bool) -> None:
     with spinner(console, f"starting the control plane in {home.root}"):
         started = launch.ensure_running(home, options)
     if started:
         _say(console, f"the control plane in {home.root} is up ({home.command('down')} stops it)")
-    page = paging.address(home)
+    page = paging.address(home) if with_page and (started or console.is_terminal) else None
     if page is not None:
         _say(console, f"watch it at {page} (`{home.command('page')}` opens it, and signs in)")
 

@@ -48,6 +48,7 @@ ROUTES: dict[tuple[str, str], tuple[Needs, Any]] = {
     ("GET", f"{J}/process-status"): (Needs.READ, None),
     ("GET", f"{J}/resume-status"): (Needs.READ, None),
     ("GET", "/api/v1/events"): (Needs.SIGN_IN, None),
+    ("GET", f"{J}/support"): (Needs.READ, None),
     ("GET", f"{J}/items"): (Needs.READ, None),
     ("GET", f"{J}/units"): (Needs.READ, None),
     ("GET", f"{J}/units/{{stage}}/{{item}}"): (Needs.READ, None),
