@@ -15,18 +15,24 @@ from plane import JOBS, ApiError, Plane, until
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def chromium_path() -> str:
     path = chromium.found()
     if path is None:
         pytest.skip(chromium.MISSING)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """Closed at the end of each module: while Playwright is there, no other test in this process may run a loop."""
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=chromium.switches())
+        launched = playwright.chromium.launch(executable_path=chromium_path, args=chromium.switches())
         yield launched
         launched.close()
 
 
 @pytest.fixture(scope="session")
-def shared_plane(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def shared_plane(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """Started once, and only where there is a browser to look at it."""
     environment = {"CARRYON_ITEMS_INTERVAL": "1s", "CARRYON_VERIFY_INTERVAL": "3s"}
     made = Plane(tmp_path_factory.mktemp("browser") / "plane", environment=environment).start()

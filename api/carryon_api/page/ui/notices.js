@@ -1,10 +1,9 @@
 /** What the page says by itself: a toast for what was done, a banner for what was lost. */
 
-import { html, useEffect, useState } from "./element.js";
+import { html, useEffect, useNow, useState } from "./element.js";
 import { Icon } from "./icons.js";
 import { dismiss, useStore } from "../state.js";
 import { ago } from "../model/wording.js";
-import { useNow } from "./element.js";
 
 const SHOWN = 6000;
 /** Milliseconds of silence before the banner says so: a server that restarts is back by then. */

@@ -2,8 +2,7 @@
 
 import { html, useState } from "../ui/element.js";
 import { Confirm, Dialog } from "../ui/dialog.js";
-import { complain } from "../acting.js";
-import { asksFirst } from "../acting.js";
+import { asksFirst, complain } from "../acting.js";
 import { request } from "../net/api.js";
 import { counted } from "../model/wording.js";
 import { toast } from "../state.js";
