@@ -58,7 +58,8 @@ def test_what_openapi_promises_is_what_is_answered(site: Site) -> None:
 @pytest.mark.timeout(3600)
 def test_whatever_is_sent_every_route_answers_as_it_promises(site: Site) -> None:
     some = ("--max-examples", "25", "--phases", "examples,coverage,fuzzing,stateful")
-    tried(site, *some, "--exclude-operation-id-regex", f"{MANIFESTS}|^delete_job$")
+    # Streams that are followed never end; the short run above asks for one that does.
+    tried(site, *some, "--exclude-operation-id-regex", f"{MANIFESTS}|^delete_job$|^events$")
     tried(site, "--max-examples", "20", "--phases", "examples,fuzzing", "--include-operation-id-regex", MANIFESTS)
     tried(site, "--max-examples", "20", "--phases", "examples,coverage,fuzzing", "--include-operation-id", "delete_job")
 
