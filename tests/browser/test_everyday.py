@@ -34,7 +34,7 @@ def test_a_reel_grows_from_0_of_15_to_15_of_15_before_ones_eyes_without_a_reload
     plane.apply(reel("growing", script=f"{held_from(0, gate)}; sleep 0.3", unitsPerPod=5))
     visitor.page.get_by_role("link", name="growing", exact=True).click()
     visitor.sees_progress("0/15")
-    visitor.watch_progress()
+    visitor.watch("[data-progress]")
     gate.touch()
     visitor.sees_progress("15/15", timeout=60)
     visitor.sees_phase("Succeeded")
@@ -56,12 +56,13 @@ def test_a_paused_reel_says_what_remains_and_finishes_with_that_while_another_br
     plane.apply(reel("paused", script=held_from(6, gate), unitsPerPod=5))
     visitor, other = visit().open("paused"), visit().open("paused")
     visitor.sees_progress("6/15")
+    visitor.watch("[data-action=pause]")
     visitor.press("pause")
-    expect(visitor.control("pause")).to_have_text("Pausing…")
     for each in (visitor, other):
         each.sees_phase("Suspended")
         expect(each.control("resume")).to_have_text("Resume (9 remaining)")
         each.sees_progress("6/15")
+    assert visitor.watched() == ["Pause", "Pausing…", "Pause"]
     assert "suspended already" in other.reason("pause").lower()
     gate.touch()
     other.press("resume")

@@ -126,19 +126,20 @@ class Visitor:
         """Drop a file on the window."""
         self.page.evaluate(_DROP, [base64.b64encode(file.read_bytes()).decode(), file.name])
 
-    def watch_progress(self) -> None:
-        """Keep every progress that is shown from now on, until the page is loaded anew."""
+    def watch(self, selector: str) -> None:
+        """Keep every text that an element has from now on, however short, until the page is loaded anew."""
         self.page.evaluate(
-            """() => {
+            """(selector) => {
               const seen = window.seen = [];
               const look = () => {
-                const now = document.querySelector("[data-progress]")?.textContent;
+                const now = document.querySelector(selector)?.textContent.trim();
                 if (now && now !== seen.at(-1)) seen.push(now);
               };
               look();
               const all = { subtree: true, childList: true, characterData: true };
               new MutationObserver(look).observe(document.body, all);
-            }"""
+            }""",
+            selector,
         )
 
     def watched(self) -> list[str]:

@@ -6,6 +6,8 @@ import { jobPath, jobUrl, Problem, request } from "./net/api.js";
 import { listening } from "./session.js";
 import { current, subscribe, take, toast, update } from "./state.js";
 
+/** Milliseconds in which the stream tells what was just done. */
+const CATCHES_UP = 3000;
 /** Milliseconds between two looks at a job that an export waits for, where the stream is about another. */
 const LOOK_EVERY = 3000;
 
@@ -35,16 +37,40 @@ export async function act(job, action, body = {}) {
  * @returns {Promise<boolean>} Whether it went well.
  */
 export async function sending(job, action, work) {
+  const before = versionOf(job);
   mark(job, action, true);
   try {
     await work();
+    // The answer is faster than the stream: until that has caught up the control would show what was before.
+    void changed(job, before).then(() => mark(job, action, false));
     return true;
   } catch (error) {
+    mark(job, action, false);
     complain(error);
     return false;
-  } finally {
-    mark(job, action, false);
   }
+}
+
+/** @param {Named} job */
+const versionOf = (job) => current().feed.jobs.get(keyOf(job))?.resourceVersion;
+
+/**
+ * Waits until something new is heard of a job, but not for long: where nothing was to be sent nothing comes.
+ * @param {Named} job
+ * @param {string | undefined} before
+ * @returns {Promise<void>}
+ */
+function changed(job, before) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      leave();
+      resolve();
+    };
+    const timer = setTimeout(done, CATCHES_UP);
+    const leave = subscribe(() => versionOf(job) !== before && done());
+    if (versionOf(job) !== before) done();
+  });
 }
 
 /**
