@@ -63,6 +63,7 @@ ROUTES: dict[tuple[str, str], tuple[Needs, Any]] = {
     ("POST", f"{J}/approve"): (Needs.WRITE, {"stage": "clip", "all": True}),
     ("GET", f"{J}/archive"): (Needs.READ, None),
     ("GET", f"{J}/download"): (Needs.READ, None),
+    ("GET", f"{J}/support"): (Needs.READ, None),
     ("PUT", f"{J}/inputs/{{path:path}}"): (Needs.WRITE, {}),
     ("POST", "/api/v1/archives/inspect"): (Needs.SIGN_IN, {}),
     ("POST", "/api/v1/namespaces/{namespace}/archives"): (Needs.WRITE, {}),
