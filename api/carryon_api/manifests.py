@@ -122,6 +122,8 @@ def _yaml(body: bytes) -> Any:
         _count(documents[0], 0, [_NODES_MOST])
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise Problem("bad-request", f"the body is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise Problem("bad-request", "the body is no YAML: its merges lead too deep") from None
     return documents[0]
 
 
@@ -161,6 +163,15 @@ def _count(value: Any, depth: int, left: list[int]) -> None:
 
 class _Loader(yaml.CSafeLoader):
     """Safe, and as JSON would have it: times stay text, and a key that stands twice is refused."""
+
+    merged = 0
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        # Called for each alias of a merge before what it names is written out: a few lines can name billions.
+        self.merged += len(node.value)
+        if self.merged > _NODES_MOST:
+            raise ValueError("it has too many values once its merges are written out")
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
