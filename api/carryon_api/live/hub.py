@@ -234,6 +234,9 @@ class Hub:
                 await _woken(page.awake, told + HEARTBEAT_SECONDS - self._clock())
         except Expired as error:
             yield sse.event("expired", orjson.dumps({"detail": str(error)}))
+        except Unanswered as error:
+            # It asks again, and is told then what came in a namespace that nobody can say now whether it may see.
+            log.warning("a page ends because what its reader may see can't be checked now: %s", error)
         finally:
             self._leave(page)
 
