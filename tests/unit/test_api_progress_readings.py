@@ -53,7 +53,7 @@ def test_no_number_that_a_pod_says_stops_us_from_telling_of_the_others(odd: dict
     assert as_json(reading(first_reading(pod()), parsed(json.dumps(answer).encode()))) is not None
     answer["current"] |= {name: "ODD" for name in odd}
     body = json.dumps(answer).replace('"ODD"', str(*odd.values()))
-    with pytest.raises(ValueError, match="count|seconds"):
+    with pytest.raises(ValueError, match=r"count|seconds"):
         parsed(body.encode())
 
 

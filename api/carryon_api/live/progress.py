@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any, Final, NoReturn, Self
 
 import aiohttp
+
 from carryon_api.records import PodSummary
 from carryon_core import names
 from carryon_core.messages import Progress, UnitProgress
