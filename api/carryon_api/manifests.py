@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio.to_thread
@@ -97,11 +96,6 @@ def named(manifest: Manifest) -> str:
     return name
 
 
-def text(manifest: Mapping[str, Any]) -> str:
-    """A manifest as YAML, for people to edit."""
-    return yaml.dump(dict(manifest), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
 def _wrong(field: str, message: str) -> Problem:
     return Problem("invalid", f"{field} {message}", errors=[{"field": field, "message": message}])
 
@@ -187,11 +181,3 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes every value out: aliases are for programs."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        del data
-        return True
