@@ -111,13 +111,9 @@ class Cluster:
         """All jobs as last seen, in no order."""
         return iter(self._jobs)
 
-    def pods_of(self, uid: str) -> tuple[PodSummary, ...]:
-        """Pods of the job with this uid."""
-        return self._pods.get_by_owner(uid)
-
-    def pods(self) -> Iterator[PodSummary]:
-        """All worker pods."""
-        return iter(self._pods)
+    def pods_of(self, job: JobRecord) -> list[PodSummary]:
+        """Pods of a job in its own namespace: elsewhere, whoever made them had no business naming it as their owner."""
+        return [pod for pod in self._pods.get_by_owner(job.uid) if pod.namespace == job.namespace]
 
     def subscribe(self, on_job: OnJob) -> None:
         """Have every change of a job reported, for ever."""

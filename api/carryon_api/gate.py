@@ -19,7 +19,7 @@ from carryon_api.problems import Problem, too_many
 from carryon_api.reviews import digest
 from carryon_kube.ratelimit import TokenBucket
 
-_UPLOADS: Final = re.compile(r"/api/v1/(archives/inspect|namespaces/[^/]+/archives|.*/inputs/.+)")
+_UPLOADS: Final = re.compile(r"/api/v1/(archives/inspect|namespaces/[^/]+/(archives|jobs/[^/]+/inputs/.+))")
 """Paths whose bodies are files; these routes read them piece by piece."""
 _FREE: Final = ("/livez", "/readyz")
 """Asked by the kubelet, and answered without any work."""
@@ -65,8 +65,9 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                # The page's modules fit only each other: after an update none may come from a browser's own guess.
+                kept = "no-store" if scope["path"].startswith("/api/") else "no-cache"
+                headers.setdefault("Cache-Control", kept)
             await send(message)
 
         try:

@@ -17,7 +17,8 @@ Requirement: TypeAlias = tuple[str, str, tuple[str, ...]]
 _KEY: Final = r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _VALUE: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?"
 _EQUAL: Final = re.compile(rf"({_KEY})\s*(=|==|!=)\s*({_VALUE})")
-_SET: Final = re.compile(rf"({_KEY})\s+(in|notin)\s*\(\s*({_VALUE}(?:\s*,\s*{_VALUE})*)\s*\)")
+_SET: Final = re.compile(rf"({_KEY})\s+(in|notin)\s*\(([^()]*)\)")
+_ONE: Final = re.compile(_VALUE)
 _EXISTS: Final = re.compile(rf"(!?)\s*({_KEY})")
 _COMMAS: Final = re.compile(r",(?![^(]*\))")
 
@@ -116,7 +117,9 @@ def _requirement(part: str) -> Requirement:
     if match := _EQUAL.fullmatch(part):
         return match[1], "notin" if match[2] == "!=" else "in", (match[3],)
     if match := _SET.fullmatch(part):
-        return match[1], match[2], tuple(each.strip() for each in match[3].split(","))
+        values = tuple(each.strip() for each in match[3].split(","))
+        if all(map(_ONE.fullmatch, values)):
+            return match[1], match[2], values
     if match := _EXISTS.fullmatch(part):
         return match[2], match[1] or "exists", ()
     raise Problem(

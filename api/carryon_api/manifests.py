@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import anyio.to_thread
@@ -97,11 +96,6 @@ def named(manifest: Manifest) -> str:
     return name
 
 
-def text(manifest: Mapping[str, Any]) -> str:
-    """A manifest as YAML, for people to edit."""
-    return yaml.dump(dict(manifest), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
 def _wrong(field: str, message: str) -> Problem:
     return Problem("invalid", f"{field} {message}", errors=[{"field": field, "message": message}])
 
@@ -122,6 +116,8 @@ def _yaml(body: bytes) -> Any:
         _count(documents[0], 0, [_NODES_MOST])
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise Problem("bad-request", f"the body is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise Problem("bad-request", "the body is no YAML: its merges lead too deep") from None
     return documents[0]
 
 
@@ -162,6 +158,15 @@ def _count(value: Any, depth: int, left: list[int]) -> None:
 class _Loader(yaml.CSafeLoader):
     """Safe, and as JSON would have it: times stay text, and a key that stands twice is refused."""
 
+    merged = 0
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        # Called for each alias of a merge before what it names is written out: a few lines can name billions.
+        self.merged += len(node.value)
+        if self.merged > _NODES_MOST:
+            raise ValueError("it has too many values once its merges are written out")
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         seen = set()
         for key, _ in node.value:
@@ -176,11 +181,3 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes every value out: aliases are for programs."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        del data
-        return True

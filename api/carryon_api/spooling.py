@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ _DEFAULT: Final = Path("/var/tmp")
 """Not /tmp: that is memory on many machines."""
 _AT_ONCE: Final = 4
 _GATHERED: Final = 1 << 20
+PATIENCE: Final = 120.0
+"""Seconds in which the next MiB, or the rest, has to come: whoever sends nothing keeps the few places from others."""
 
 
 class Spool:
@@ -82,12 +85,19 @@ async def _copy(request: Request, file: IO[bytes]) -> None:
         gathered.clear()
 
     try:
-        async for piece in request.stream():
-            gathered += piece
-            if len(gathered) >= _GATHERED:
-                await write()
+        with anyio.fail_after(PATIENCE) as waiting:
+            async for piece in request.stream():
+                gathered += piece
+                if len(gathered) >= _GATHERED:
+                    waiting.deadline = math.inf
+                    await write()
+                    waiting.deadline = anyio.current_time() + PATIENCE
         await write()
         await anyio.to_thread.run_sync(file.flush)
+    except TimeoutError:
+        raise Problem(
+            "bad-request", f"the upload stands still: less than 1 MiB came in {PATIENCE:.0f} s, so others go first"
+        ) from None
     except ClientDisconnect:
         raise Problem("bad-request", "the upload broke off") from None
     except OSError as error:

@@ -160,7 +160,7 @@ def test_a_unit_tells_of_its_attempts_and_how_it_was_made(site: Site, store: Sto
     site.kube("POST", PODS, making.pod(made, "image", ["0"], name))
     site.kube("PATCH", f"{PODS}/{name}/status", {"status": making.running("127.9.9.9")})
     cluster = site.apps[0].state.cluster
-    site.until(lambda: any(pod.ip for pod in cluster.pods_of(made["metadata"]["uid"])), "the pod is known")
+    site.until(lambda: any(pod.ip for pod in cluster.pods_of(cluster.job("default", name))), "the pod is known")
     report(site, name, image={"succeeded": "0"})
     detail = get(site, name, "units/image/0")
     assert (detail["state"], detail["seed"], detail["params"]) == ("done", 7, {"seed": 7})

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from carryon_api import config, problems
 from carryon_api.access import sessions
+from carryon_api.app import create
 from carryon_api.config import Config
 from carryon_api.gate import Gate
 from carryon_api.metrics import Metrics
@@ -72,6 +73,14 @@ def test_uploads_have_a_limit_of_their_own() -> None:
     assert http.post(path, content=b"x" * 5001).status_code == 413
 
 
+@pytest.mark.parametrize("path", ["/api/v1/namespaces/a/jobs/inputs/pause", "/api/v1/namespaces/inputs/jobs"])
+def test_whatever_a_job_or_namespace_is_called_its_orders_are_no_uploads(path: str) -> None:
+    """Their bodies are read into memory, before anybody has asked who sends them."""
+    http = client(request_bytes=1000, upload_bytes=5000)
+    assert http.post(path, content=b"x" * 1001).status_code == 413
+    assert http.put("/api/v1/namespaces/a/jobs/inputs/inputs/b/c", content=b"x" * 5000).status_code == 404
+
+
 def test_one_caller_who_asks_too_often_waits_and_others_do_not() -> None:
     clock = Clock()
     http = client(clock, requests_per_second=2.0, burst=3)
@@ -98,7 +107,7 @@ def test_one_machines_own_api_answers_only_to_names_of_that_machine() -> None:
     http = client(standalone=True, public_url="https://carryon.example.com")
     for host in ("localhost", "127.0.0.1:8090", "[::1]:8090", "carryon.example.com"):
         assert http.post("/api/v1/echo", headers={"Host": host}).status_code == 200, host
-    for host in ("evil.example.com", "localhost.evil.com", "10.0.0.1", "[", ""):
+    for host in ("evil.example.com", "localhost.evil.com", "127.evil.com", "127.0.0.1.evil.com", "10.0.0.1", "[", ""):
         assert http.post("/api/v1/echo", headers={"Host": host}).status_code == 403, host
     for host in ("evil.example.com", "[", "a:b:c", "x:99999999", "", "é".encode()):
         assert client().post("/api/v1/echo", headers={"Host": host}).status_code == 200, host
@@ -115,6 +124,15 @@ def test_every_answer_keeps_the_browser_from_what_the_page_does_not_need() -> No
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
     assert http.post("/api/v1/echo").headers["cache-control"] == "no-store"
+
+
+def test_a_browser_asks_whether_its_copy_of_the_page_is_still_the_one() -> None:
+    """Modules of two versions do not fit each other."""
+    http = TestClient(create(Config()))
+    answer = http.get("/app.js")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+    assert answer.headers["etag"]
+    assert http.get("/app.js", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
 @pytest.mark.parametrize(
@@ -156,6 +174,19 @@ def test_a_flag_goes_before_its_variable() -> None:
 def request(peer: str, *headers: tuple[str, str]) -> HTTPConnection:
     raw = [(name.lower().encode(), value.encode()) for name, value in headers]
     return HTTPConnection({"type": "http", "path": "/", "client": (peer, 1), "headers": raw})
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_under_https_only_the_cookie_that_no_other_host_can_set_signs_in(secure: bool) -> None:
+    https = Config(public_url="https://carryon.example.com")
+    name = "__Host-carryon-session" if secure else "carryon-session-443"
+    asked = request("203.0.113.9", ("Host", "carryon.example.com:443"), ("Cookie", f"{name}=abc"))
+    assert sessions.presented(asked, Config()).token == "abc"
+    if secure:
+        assert sessions.presented(asked, https).token == "abc"
+        return
+    with pytest.raises(problems.Problem, match="nobody has signed in"):
+        sessions.presented(asked, https)
 
 
 @pytest.mark.parametrize(

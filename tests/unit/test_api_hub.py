@@ -12,8 +12,11 @@ import pytest
 from carryon_api.live import framing, sse
 from carryon_api.live import hub as hub_module
 from carryon_api.live.hub import Hub
+from carryon_api.live.readers import ReviewedReader
 from carryon_api.live.view import Expired, Unanswered, View
+from carryon_api.problems import Problem
 from carryon_api.records import JobRecord
+from carryon_api.reviews import Caller
 
 
 class Reader:
@@ -248,6 +251,16 @@ async def test_a_page_outlives_a_short_silence_about_its_rights_but_not_a_long_o
     assert "event: job" not in await read(page, "event: expired")
     with pytest.raises(StopAsyncIteration):
         await anext(page)
+
+
+async def test_rights_that_the_api_lacks_itself_are_no_answer_about_the_readers() -> None:
+    class Refused:
+        async def may(self, *_: Any) -> bool:
+            raise Problem("unavailable", "its service account needs the right to create subjectaccessreviews")
+
+    reader = ReviewedReader(Refused(), Caller("a", (), "t"), "10.0.0.1")  # type: ignore[arg-type]
+    with pytest.raises(Unanswered, match="service account"):
+        await reader.may_list("ns")
 
 
 async def test_an_expired_reader_is_told_nothing_more(studio: Studio) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -121,3 +122,12 @@ def test_a_continuation_that_no_list_gave_is_refused(text: str) -> None:
 def test_a_requirement_and_its_opposite_part_all_labels(labels: dict[str, str]) -> None:
     for one, other in (("a=x", "a!=x"), ("a", "!a"), ("a in (x,y)", "a notin (x,y)")):
         assert selects(parse_selector(one), labels) != selects(parse_selector(other), labels)
+
+
+@pytest.mark.parametrize("between", [" ,", ", ", " , ", ",", " "])
+def test_a_selector_that_can_not_be_read_is_refused_at_once_however_long_it_is(between: str) -> None:
+    """Everything else waits for it: no part of it may be tried in two ways."""
+    began = time.process_time()
+    with pytest.raises(Problem, match="can't be read"):
+        parse_selector(f"env in ({(between * 1000)[:2000]} !)")
+    assert time.process_time() - began < 2.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
@@ -67,6 +68,24 @@ async def test_what_is_no_manifest_is_refused_with_the_reason(body: str | bytes,
     assert problem.status in (400, 422)
 
 
+async def test_merges_are_written_out_as_long_as_they_are_few() -> None:
+    found = await read(HEAD + "spec: {a: &a {x: 1, y: 2}, b: &b {<<: *a, y: 3}, c: {<<: [*b, *a], z: 4}}")
+    assert found["spec"]["b"] == {"x": 1, "y": 3}
+    assert found["spec"]["c"] == {"x": 1, "y": 3, "z": 4}
+
+
+async def test_merges_that_would_write_out_a_billion_values_are_refused() -> None:
+    levels = [f"a{at}: &a{at} {{<<: [{', '.join([f'*a{at - 1}'] * 40)}]}}" for at in range(1, 8)]
+    problem = await refusal(HEAD + "\n".join(["a0: &a0 {k: 1}", *levels]))
+    assert problem.kind == "bad-request"
+    assert "once its merges are written out" in problem.detail
+
+
+async def test_merges_that_lead_from_one_to_the_next_without_end_are_refused() -> None:
+    chain = ", ".join(["&a0 {k: 1}", *(f"&a{at} {{<<: *a{at - 1}}}" for at in range(1, 3000))])
+    assert "too deep" in (await refusal(f"x: [[[{chain}]]]\ny: {{<<: *a2999}}")).detail
+
+
 async def test_aliases_that_would_write_out_a_billion_values_are_refused() -> None:
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     problem = await refusal("\n".join(lines))
@@ -104,7 +123,7 @@ def test_a_manifest_goes_to_the_namespace_of_its_path_and_to_no_other() -> None:
         max_leaves=12,
     )
 )
-async def test_what_is_written_for_people_is_read_back_the_same(value: Any) -> None:
+async def test_what_others_write_as_yaml_is_read_as_it_was_meant(value: Any) -> None:
     manifest = {"apiVersion": "carryon.dev/v1alpha1", "kind": "GenerationJob", "metadata": {"name": "a"}}
-    found = await read(manifests.text({**manifest, "spec": {"value": value}}))
+    found = await read(yaml.safe_dump({**manifest, "spec": {"value": value}}))
     assert found["spec"] == {"value": value}

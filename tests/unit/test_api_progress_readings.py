@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from carryon_api.artifacts import headers
-from carryon_api.live.progress import Asker, as_json, first_reading, pace, reading
+from carryon_api.live.progress import Asker, as_json, first_reading, pace, parsed, reading
 from carryon_api.records import PodSummary
 from carryon_core.messages import Progress
 
@@ -43,6 +46,19 @@ def test_a_worker_that_does_not_answer_is_at_the_unit_it_was_at_without_step() -
     told = as_json(reading(found, None))
     assert told is not None
     assert (told["item"], told["phase"], told["step"]) == ("b", "running", None)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"step": 10**30}, {"steps": -1}, {"index": 2**64}, {"seconds": "1e999"}, {"seconds": "NaN"}, {"section": 2**53}],
+)
+def test_no_number_that_a_pod_says_stops_us_from_telling_of_the_others(odd: dict[str, Any]) -> None:
+    answer = said("a", 3).model_dump(mode="json", by_alias=True)
+    assert as_json(reading(first_reading(pod()), parsed(json.dumps(answer).encode()))) is not None
+    answer["current"] |= {name: "ODD" for name in odd}
+    body = json.dumps(answer).replace('"ODD"', str(*odd.values()))
+    with pytest.raises(ValueError, match=r"count|seconds"):
+        parsed(body.encode())
 
 
 def test_nothing_is_told_of_a_worker_before_it_was_asked_or_between_units() -> None:

@@ -29,7 +29,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750, section 2.1."""
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 _RESERVED: Final = "system:"
-_OWN_NAMES: Final = ("localhost", "::1")
+_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,21 @@ def presented(request: HTTPConnection, config: Config) -> Presented:
         if scheme.lower() != "bearer":
             raise unauthorized("sign in with a bearer token: Authorization: Bearer TOKEN")
         return Presented(checked(token.strip()))
-    cookie = request.cookies.get(cookie_name(request, secure=True)) or request.cookies.get(
-        cookie_name(request, secure=False)
-    )
+    cookie = _cookie(request, config)
     if cookie:
         return Presented(checked(cookie), by_browser=True)
     named = _by_proxy(request, config)
     if named is not None:
         return named
     raise unauthorized("nobody has signed in: send a Kubernetes token as Authorization: Bearer TOKEN, or sign in first")
+
+
+def _cookie(request: HTTPConnection, config: Config) -> str | None:
+    held = request.cookies.get(cookie_name(request, secure=True))
+    if held or (config.public_url or "").startswith("https:"):
+        # Any host beside ours may set the other one, and so sign people in as somebody else.
+        return held
+    return request.cookies.get(cookie_name(request, secure=False))
 
 
 def checked(token: str) -> str:
@@ -169,7 +175,7 @@ def check_host(request: HTTPConnection, config: Config) -> None:
     except ValueError:
         host = ""
     public = urlsplit(config.public_url).hostname if config.public_url else None
-    if host not in _OWN_NAMES and not host.startswith("127.") and host != public:
+    if host != "localhost" and not _within(host, _LOOPBACK) and host != public:
         raise Problem("forbidden", f'this API answers as localhost only, not as "{host[:200]}": see --public-url')
 
 

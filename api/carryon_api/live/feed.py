@@ -69,7 +69,7 @@ class Feed:
         self.namespaces: Counter[str] = Counter()
         self._entries: dict[str, Entry] = {}
         self._uids: dict[tuple[str, str], str] = {}
-        self._tombstones: deque[str] = deque()
+        self._tombstones: deque[Entry] = deque()
         self._most = tombstones
         self._oldest = 0
         """Positions below it may lack a deletion that is no longer remembered."""
@@ -105,11 +105,11 @@ class Feed:
         if not self.namespaces[old.namespace]:
             del self.namespaces[old.namespace]
         self._enter(uid, old.namespace, old.name, version, frame, b"")
-        self._tombstones.append(uid)
+        self._tombstones.append(self._entries[uid])
         while len(self._tombstones) > self._most:
-            forgotten = self._entries.get(self._tombstones.popleft())
-            # One that could not be read for a while is dropped, and comes again.
-            if forgotten is not None and forgotten.gone:
+            forgotten = self._tombstones.popleft()
+            # One that could not be read for a while is dropped, and comes again: what stands there now is newer.
+            if self._entries.get(forgotten.uid) is forgotten:
                 del self._entries[forgotten.uid]
                 self._oldest = forgotten.number
                 self._since = None if self._since is None else max(self._since, forgotten.version + 1)

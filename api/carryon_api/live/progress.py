@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -31,6 +32,7 @@ AT_ONCE: Final = 64
 RATE: Final = 400.0
 """Questions a second, of all pods together: beyond that each is asked less often."""
 ANSWER_LONGEST: Final = 64 * 1024
+_COUNT_MOST: Final = 2**53 - 1
 LOOK_AROUND: Final = 0.1
 """Seconds after which an answer is passed on, and a job is found that somebody began to look at."""
 TELL_SECONDS_A_UNIT: Final = 0.004
@@ -114,6 +116,23 @@ def as_json(found: Reading) -> dict[str, Any] | None:
     return told
 
 
+def parsed(body: bytes) -> Progress:
+    """A worker's answer; whoever runs in the pod may have written it.
+
+    Raises:
+        ValueError: It is none, or holds numbers that no worker counts to and JSON or arithmetic may not survive.
+    """
+    told = Progress.model_validate_json(body)
+    current = told.current
+    if current is not None:
+        counts = (current.index, current.step, current.steps, current.section, current.sections)
+        if not all(count is None or 0 <= count <= _COUNT_MOST for count in counts):
+            raise ValueError(f"a count is none between 0 and {_COUNT_MOST}")
+        if not math.isfinite(current.seconds):
+            raise ValueError("its seconds are no number")
+    return told
+
+
 class Asker:
     """Asks single pods. Use as an async context manager."""
 
@@ -158,7 +177,7 @@ class Asker:
                     body += piece
                     if len(body) > ANSWER_LONGEST:
                         return None
-            return Progress.model_validate_json(body)
+            return parsed(body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             log.debug("pod %s says nothing about its progress: %s", pod.uid, error)
             return None

@@ -52,5 +52,5 @@ class ReviewedReader:
     async def _may(self, access: Access) -> bool:
         try:
             return await self._reviews.may(self._caller, access)
-        except ApiError as error:
+        except (ApiError, Problem) as error:
             raise Unanswered(str(error)) from error

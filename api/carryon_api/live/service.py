@@ -110,11 +110,8 @@ class Live:
             self.hub.removed(old)
 
     def _pods_of(self, job: JobKey) -> list[PodSummary]:
-        """Pods of a job in its own namespace: elsewhere, whoever made them had no business naming it as their owner."""
         record = self._cluster.job(*job)
-        if record is None:
-            return []
-        return [pod for pod in self._cluster.pods_of(record.uid) if pod.namespace == job[0]]
+        return [] if record is None else self._cluster.pods_of(record)
 
     def _index_of(self, job: JobKey, pod: PodSummary) -> int | None:
         """Index of a pod's only item, as status has it."""

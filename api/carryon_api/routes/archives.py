@@ -137,11 +137,11 @@ async def export_archive(
 
 
 @router.post("/archives/inspect", responses=responses(400, 422), openapi_extra=_ARCHIVE)
-async def inspect_archive(request: Request, caller: CallerOf) -> PreviewBody:
+async def inspect_archive(request: Request, caller: CallerOf, cluster: ClusterOf) -> PreviewBody:
     """What an archive says of itself, by its first MiB; nothing else of it is checked."""
     head = await beginning(request, members.HEAD_LARGEST)
     try:
-        found = checking.look(head)
+        found = await cluster.in_thread(partial(checking.look, head))
     except BadArchive as error:
         _refuse(error)
     return _body(previewing.of_head(found), found.job)

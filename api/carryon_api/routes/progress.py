@@ -31,5 +31,5 @@ async def get_resume_status(job: ReadableJob, cluster: ClusterOf) -> ResumeStatu
 async def status_of(job: JobRecord, cluster: ClusterOf, measurements: Measurements) -> ProcessStatus:
     """How far a job is, with what was measured of it."""
     known = await measurements.of(job)
-    pods = cluster.pods_of(job.uid)
+    pods = cluster.pods_of(job)
     return process_status(job, cluster.summaries.of(job), pods, known.means, known.approvals, time.time())

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import PlainTextResponse, Response
 
 from carryon_api.access import CallerOf, ClusterOf, ReadableJob, require
-from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.live.progress import Reading, first_reading, reading
 from carryon_api.live.service import Live
 from carryon_api.problems import Problem, responses
@@ -69,7 +68,7 @@ async def list_units(
 ) -> UnitPage:
     """Units, stage by stage, with their artifacts. Those that are not shown cost nothing, however many there are."""
     live: Live = request.app.state.live
-    pods = pods_of(cluster, job)
+    pods = cluster.pods_of(job)
     readings = {pod.uid: known for pod in pods if (known := live.poller.known(pod.uid)) is not None}
     sight = seen.Sight(await live.outside(job), live.made, pods, readings)
     return await cluster.in_thread(partial(seen.units, sight, stage, state, offset, limit))
@@ -83,7 +82,7 @@ async def get_unit(
     live: Live = request.app.state.live
     outside = await live.outside(job)
     place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
-    pods = pods_of(cluster, job)
+    pods = cluster.pods_of(job)
     readings = await _readings(live, [pod for pod in pods if pod.stage == stage and place.item in pod.units])
     sight = seen.Sight(outside, live.made, pods, readings)
     return await cluster.in_thread(partial(seen.unit, sight, stage, item))
@@ -111,7 +110,7 @@ async def get_log(
     live: Live = request.app.state.live
     outside = await live.outside(job)
     place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
-    pods = [pod for pod in pods_of(cluster, job) if pod.stage == stage and place.item in pod.units and pod.started]
+    pods = [pod for pod in cluster.pods_of(job) if pod.stage == stage and place.item in pod.units and pod.started]
     if attempt:
         pods = [pod for pod in pods if pod.uid == attempt]
     for pod in sorted(pods, key=lambda pod: pod.created, reverse=True):
@@ -146,11 +145,6 @@ def _saved(store: Store, place: Place, attempt: str) -> str | None:
         return None
     except StoreError as error:
         raise OutOfReach(str(error)) from None
-
-
-def pods_of(cluster: Cluster, job: JobRecord) -> list[PodSummary]:
-    """Pods of a job in its own namespace."""
-    return [pod for pod in cluster.pods_of(job.uid) if pod.namespace == job.namespace]
 
 
 async def _readings(live: Live, pods: list[PodSummary]) -> dict[str, Reading]:

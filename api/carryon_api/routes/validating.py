@@ -98,7 +98,7 @@ async def _findings(
         yield each
     if any(each.severity is Severity.ERROR for each in refused):
         return
-    spec = checking.parsed(manifest["spec"])
+    spec = await cluster.in_thread(lambda: checking.parsed(manifest["spec"]))
     if not isinstance(spec, JobSpec):
         for each in spec:
             yield each

@@ -223,6 +223,23 @@ def test_a_job_whose_secret_is_gone_can_still_be_paused_and_deleted(site: Site, 
         assert http.delete(f"{ALL}/keyless").status_code == 202
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "said"),
+    [("bytes", "//8=", "holds blanks"), ("line", "YWIK", "echo alone adds a line break"), ("empty", "", "add it")],
+)
+def test_a_secret_that_holds_no_keys_is_named_wherever_the_bucket_is_needed(
+    site: Site, make: Make, name: str, key: str, said: str
+) -> None:
+    data = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "eA=="}
+    site.kube("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": name}, "data": data})
+    make(name, RUNNING, items={"count": 15}, output={**OUTPUT, "credentialsSecret": {"name": name}})
+    with site.http(EDITOR) as http:
+        assert http.get(f"{ALL}/{name}/process-status").json()["progress"] == "9/15"
+        refused = http.get(f"{ALL}/{name}/units/clip/0")
+    assert (refused.status_code, said in refused.json()["detail"]) == (502, True)
+    assert f'Secret "{name}"' in refused.json()["detail"]
+
+
 def test_keys_that_were_changed_are_used_though_the_job_was_not(site: Site, make: Make) -> None:
     path = "/api/v1/namespaces/default/secrets"
     data = {"AWS_ACCESS_KEY_ID": "b25l", "AWS_SECRET_ACCESS_KEY": "eA=="}
