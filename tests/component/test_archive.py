@@ -252,7 +252,10 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     spec = film()
     spec["models"] = {"tokenSecret": {"name": "hub"}}
     worker = {"name": "worker", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "api", "key": "k"}}}]}
-    volumes = [{"name": "v", "secret": {"secretName": "files"}}]
+    volumes = [
+        {"name": "v", "secret": {"secretName": "files"}},
+        {"name": "w", "azureFile": {"secretName": "share", "shareName": "films"}},
+    ]
     spec["podTemplate"] = {"spec": {"containers": [worker], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
     job = raw(spec, file_config)
     job["spec"]["output"]["credentialsSecret"] = {"name": "bucket-keys"}
@@ -262,11 +265,11 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     cluster = FakeCluster()
     with pytest.raises(NeedsSecrets) as asked:
         brought(path, elsewhere, cluster)
-    assert asked.value.secrets.keys() == {"hub", "api", "files", "pull"}
+    assert asked.value.secrets.keys() == {"hub", "api", "files", "share", "pull"}
     assert cluster.jobs == {}
-    brought(path, elsewhere, cluster, secrets={"hub": "hub-2", "api": "api-2", "files": "files-2", "pull": "pull-2"})
+    brought(path, elsewhere, cluster, secrets={name: f"{name}-2" for name in asked.value.secrets})
     made = json.dumps(cluster.jobs["other", "reel"])
-    assert all(f'"{name}-2"' in made for name in ("hub", "api", "files", "pull"))
+    assert all(f'"{name}-2"' in made for name in asked.value.secrets)
     assert "bucket-keys" not in made
 
 
