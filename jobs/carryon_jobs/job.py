@@ -19,7 +19,7 @@ from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus
-from carryon_jobs.destinations import Rules, data_place, destination
+from carryon_jobs.destinations import Rules, credentials, data_place, destination
 from carryon_jobs.errors import NotPossible, OutOfReach
 from carryon_jobs.view import JobView
 from carryon_store import Credentials, NotFound, Store, StoreError, Stores, place_of
@@ -89,7 +89,7 @@ class Job:
         """(id, params) of items that come from data, as the job's own copy in the bucket has them; else None.
 
         Raises:
-            CommandError: There is no copy yet, or it can't be read.
+            JobError: There is no copy yet, or it can't be read.
         """
         if self.spec.items.from_ is None:
             return None
@@ -108,11 +108,10 @@ class Job:
         if output is None or output.credentials_secret is None:
             return None
         name = output.credentials_secret.name
-        data = {key: base64.b64decode(value).decode() for key, value in self.secrets(name).items()}
         try:
-            return Credentials(data["AWS_ACCESS_KEY_ID"], data["AWS_SECRET_ACCESS_KEY"], data.get("AWS_SESSION_TOKEN"))
-        except KeyError as error:
-            raise OutOfReach(f'Secret "{name}" has no {error.args[0]}: add it') from None
+            return credentials({key: base64.b64decode(value) for key, value in self.secrets(name).items()}, name)
+        except SpecError as error:
+            raise OutOfReach(error.message) from None
 
     @cached_property
     def config(self) -> StoreConfig | None:
@@ -142,7 +141,7 @@ class Job:
         """Its units, by its own spec or by another.
 
         Raises:
-            CommandError: It can't be resolved.
+            JobError: It can't be resolved.
         """
         if spec is None:
             return self._own_units

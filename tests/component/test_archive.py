@@ -252,10 +252,7 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     spec = film()
     spec["models"] = {"tokenSecret": {"name": "hub"}}
     worker = {"name": "worker", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "api", "key": "k"}}}]}
-    volumes = [
-        {"name": "v", "secret": {"secretName": "files"}},
-        {"name": "w", "azureFile": {"secretName": "share", "shareName": "films"}},
-    ]
+    volumes = [{"name": "v", "secret": {"secretName": "files"}}]
     spec["podTemplate"] = {"spec": {"containers": [worker], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
     job = raw(spec, file_config)
     job["spec"]["output"]["credentialsSecret"] = {"name": "bucket-keys"}
@@ -265,7 +262,7 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
     cluster = FakeCluster()
     with pytest.raises(NeedsSecrets) as asked:
         brought(path, elsewhere, cluster)
-    assert asked.value.secrets.keys() == {"hub", "api", "files", "share", "pull"}
+    assert asked.value.secrets.keys() == {"hub", "api", "files", "pull"}
     assert cluster.jobs == {}
     brought(path, elsewhere, cluster, secrets={name: f"{name}-2" for name in asked.value.secrets})
     made = json.dumps(cluster.jobs["other", "reel"])

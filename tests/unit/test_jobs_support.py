@@ -382,9 +382,9 @@ def test_objects_of_the_bucket_are_counted_without_their_names() -> None:
 
 def test_secrets_that_a_job_names_are_known_by_name() -> None:
     assert support.secrets_of(manifest(PLAIN)) == ["film-keys", "hook"]
-    volumes = [{"name": "v", "secret": {"secretName": "files"}}, {"name": "w", "azureFile": {"secretName": "share"}}]
+    volumes = [{"name": "v", "secret": {"secretName": "files"}}]
     template = {"spec": {"volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
-    assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "share", "pull"]
+    assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "pull"]
 
 
 def refused(name: str) -> Mapping[str, str]:

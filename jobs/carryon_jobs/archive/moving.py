@@ -248,7 +248,7 @@ def _in_template(where: str, value: Any, change: Callable[[str, str], str]) -> N
     for key, inner in value.items():
         if key in _SECRET_REFS and isinstance(inner, dict) and "name" in inner:
             inner["name"] = change(f"{where}: {key}", str(inner["name"]))
-        elif key in ("secret", "azureFile") and isinstance(inner, dict):
+        elif key == "secret" and isinstance(inner, dict):
             for name in ("secretName", "name"):
                 if name in inner:
                     inner[name] = change(f"{where}: volume", str(inner[name]))
