@@ -7,11 +7,12 @@ again and finds that the other has asked already.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from carryon_core import durations, names, requests
 from carryon_core.actions import Action, Verdict, verdicts
@@ -192,10 +193,20 @@ def params_of(given: Sequence[str]) -> dict[str, Any]:
         if not sign or not name:
             raise BadRequest(f'"{each}" is no param: write NAME=VALUE, such as prompt="rain over dunes"')
         try:
-            made[name] = json.loads(value)
+            # NaN and 1e999 are no numbers of JSON: an API server would refuse the patch.
+            made[name] = json.loads(value, parse_constant=_no_number, parse_float=_number)
         except ValueError:
             made[name] = value
     return made
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float:
+    made = float(text)
+    return made if math.isfinite(made) else _no_number(text)
 
 
 def _unless(job: Job, found: Verdict, patch: Patch) -> Patch | Already:

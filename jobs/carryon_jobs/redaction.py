@@ -281,7 +281,16 @@ _STATUS: Final = Fields(
         ),
         "handled": Fields({"resume": TIME, "restart": TIME, "retry": UNITS}),
         "resolved": Fields({"output": scheme}),
-        "notified": count,
+        "notifications": Each(
+            Fields(
+                {
+                    **dict.fromkeys(("hook", "attempts"), number),
+                    **dict.fromkeys(("condition", "reason", "phase", "state"), WORD),
+                    **dict.fromkeys(("time", "attempted", "next"), TIME),
+                    "result": TEXT,
+                }
+            )
+        ),
         "conditions": Each(_CONDITION),
     }
 )

@@ -105,8 +105,10 @@ def secrets_of(job: Raw) -> list[str]:
     def look(value: Any, field_name: str) -> None:
         match value:
             case Mapping():
-                if "ecret" in field_name and isinstance(value.get("name"), str):
-                    found[value["name"]] = None
+                # Volumes say secretName, all others name.
+                for name in (value.get("name") if "ecret" in field_name else None, value.get("secretName")):
+                    if isinstance(name, str):
+                        found[name] = None
                 for key, each in value.items():
                     look(each, key)
             case list():

@@ -108,6 +108,7 @@ class JobView:
     stages: tuple[StageView, ...]
     failures: tuple[Mapping[str, Any], ...]
     conditions: tuple[Mapping[str, Any], ...]
+    notifications: tuple[Mapping[str, Any], ...]
     resume: Mapping[str, Any]
     suspend: bool
     observed: bool
@@ -142,6 +143,7 @@ class JobView:
             ),
             failures=tuple(status.get("recentFailures") or ()),
             conditions=tuple(status.get("conditions") or ()),
+            notifications=tuple(status.get("notifications") or ()),
             resume=status.get("resume") or {},
             suspend=bool(spec.get("suspend")),
             observed=(status.get("observedGeneration") or 0) >= metadata.get("generation", 0),

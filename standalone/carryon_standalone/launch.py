@@ -82,7 +82,9 @@ def _detach(home: Home, options: Options) -> subprocess.Popen[bytes]:
         *(("--output", str(options.output)) if options.output is not None else ()),
         *(("--gpus", str(options.gpus)) if options.gpus is not None else ()),
     ]
+    # For its owner only: it holds the page's address, which signs in.
     with (home.logs / LOG).open("wb") as log:
+        os.fchmod(log.fileno(), 0o600)
         return subprocess.Popen(
             [sys.executable, "-m", "carryon_standalone", "up", "--data", str(home.root), *chosen],
             stdin=subprocess.DEVNULL,

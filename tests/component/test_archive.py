@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from carryon_core.resolve import file_uris, resolve
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
-from carryon_jobs.archive import checking, exporting, importing
+from carryon_jobs.archive import checking, exporting, importing, moving
 from carryon_jobs.archive.errors import NameTaken, NeedsSecrets, Unanswered
 from carryon_jobs.archive.moving import Place
 from carryon_jobs.errors import BadRequest, OutOfReach
@@ -264,9 +264,9 @@ def test_secrets_stay_behind_until_somebody_says_what_takes_their_place(
         brought(path, elsewhere, cluster)
     assert asked.value.secrets.keys() == {"hub", "api", "files", "pull"}
     assert cluster.jobs == {}
-    brought(path, elsewhere, cluster, secrets={"hub": "hub-2", "api": "api-2", "files": "files-2", "pull": "pull-2"})
+    brought(path, elsewhere, cluster, secrets={name: f"{name}-2" for name in asked.value.secrets})
     made = json.dumps(cluster.jobs["other", "reel"])
-    assert all(f'"{name}-2"' in made for name in ("hub", "api", "files", "pull"))
+    assert all(f'"{name}-2"' in made for name in asked.value.secrets)
     assert "bucket-keys" not in made
 
 
@@ -337,6 +337,110 @@ def test_an_answer_that_was_lost_is_looked_for_before_anything_is_removed(
     with pytest.raises(OutOfReach, match="could not be created"):
         brought(path, elsewhere, cluster, "second")
     assert not [key for key in keys(there) if key.startswith("other/second/")]
+
+
+class Overtaken(FakeCluster):
+    """The same, where somebody does something else between a check and what was checked."""
+
+    def __init__(self, meanwhile: Callable[[FakeCluster], None]) -> None:
+        super().__init__()
+        self._meanwhile: Callable[[FakeCluster], None] | None = meanwhile
+
+    def create(self, job: dict[str, Any], *, dry_run: bool) -> Mapping[str, Any]:
+        if not dry_run and self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            meanwhile(self)
+        return super().create(job, dry_run=dry_run)
+
+
+def test_an_import_that_was_overtaken_takes_nothing_from_the_job_that_came_to_be(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+
+    def overtake(same: FakeCluster) -> None:
+        brought(path, elsewhere, same)
+
+    cluster = Overtaken(overtake)
+    with pytest.raises(NameTaken):
+        brought(path, elsewhere, cluster)
+    assert len(cluster.jobs) == 1
+    planned = brought(path, elsewhere, FakeCluster())
+    assert planned.contents.done
+    whole = elsewhere.model_copy(update={"uri": f"{elsewhere.uri}-whole"})
+    brought(path, whole, FakeCluster())
+    assert keys(Stores().open(elsewhere)) == keys(Stores().open(whole))
+
+
+def test_an_import_that_is_stopped_while_its_job_is_created_leaves_the_job_what_it_counts_on(
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
+    cluster = FakeCluster()
+    cluster.when_created, cluster.created_all_the_same = Exception("stopped"), True
+    with pytest.raises(Exception, match="stopped"):
+        brought(path, elsewhere, cluster)
+    assert len(cluster.jobs) == 1
+    with opened(path) as archive:
+        again = importing.plan(archive, Place("other", "reel", elsewhere), Stores().open(elsewhere), FakeCluster())
+    assert len(again.contents.done) == again.preview.done == 6
+
+
+@pytest.mark.parametrize("moment", ["before it is planned", "before it is carried out"])
+def test_what_another_import_takes_back_is_written_again(
+    moment: str,
+    file_store: Store,
+    file_config: StoreConfig,
+    elsewhere: StoreConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
+    there = Stores().open(elsewhere)
+    with opened(path) as archive:
+        place = Place("other", "reel", elsewhere)
+        early = importing.plan(archive, place, there, FakeCluster())
+        brought(path, elsewhere, FakeCluster())
+        whole = keys(there)
+        late = importing.plan(archive, place, there, FakeCluster())
+        real, listed = type(there).list, []
+
+        def then_gone(self: Store, prefix: str = "", **others: Any) -> Iterator[Any]:
+            found = list(real(self, prefix, **others))
+            if not listed:
+                for info in found:
+                    self.delete(info.key)
+            listed.append(prefix)
+            return iter(found)
+
+        monkeypatch.setattr(type(there), "list", then_gone)
+        importing.carry_out(early if moment == "before it is planned" else late, FakeCluster())
+    assert keys(there) == whole
+
+
+def test_a_done_json_of_artifacts_that_are_gone_gives_way_to_that_of_the_archive(
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+) -> None:
+    path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
+    there = Stores().open(elsewhere)
+    brought(path, elsewhere, FakeCluster())
+    done = next(info for info in there.list() if info.key.endswith("/done.json"))
+    content = there.get(done.key)
+    artifact = json.loads(content)["artifacts"][0]["key"].encode()
+    there.put(done.key, content.replace(artifact, b"x" * len(artifact)), content_type="application/json")
+    brought(path, elsewhere, FakeCluster())
+    assert there.get(done.key) == content
+
+
+def test_requests_that_somebody_wrote_into_an_archive_are_not_made_again(
+    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig
+) -> None:
+    job = raw(film(), file_config)
+    job["metadata"]["annotations"] = {"carryon.dev/confirm-items": "1234", "carryon.dev/import": "x", "mine": "y"}
+    made = moving.moved(
+        job, Place("other", "reel", elsewhere), uris={}, items=None, secrets={}, start=False, mark="ours"
+    )
+    assert made["metadata"]["annotations"] == {"mine": "y", "carryon.dev/import": "ours"}
 
 
 def test_an_archive_is_not_made_of_a_bucket_that_is_seen_from_the_wrong_place(

@@ -184,6 +184,10 @@ CHANGES: dict[str, tuple[Callable[[Forged], Forged], str]] = {
         lambda it: it.edited(members.ITEMS, lambda _: f'{{"id": "a", "params": {{"x": {deep(5000)}}}}}\n'.encode()),
         "items.jsonl, line 1",
     ),
+    "more items than a job may have": (
+        lambda it: it.edited(members.ITEMS, lambda _: b'{"id": "a"}\n' * 100_001),
+        "more than 100000 items",
+    ),
     # Digests.
     "a digest that does not fit": (
         set_(lines=lambda lines: [{**line, "sha256": "0" * 64} if "clip" in line["name"] else line for line in lines]),

@@ -302,7 +302,7 @@ def test_delete_asks_and_keeps_artifacts(carryon: Carryon, plane: Plane, tmp_pat
     plane.wait_for("gone", succeeded)
     assert carryon("delete", "gone", code=2).stderr == "deleting gone takes a yes: add --yes\n"
     deleted = carryon("delete", "gone", "--yes")
-    assert deleted.stdout == f"gone is deleted; artifacts stay in {plane.job_folder('gone')}/\n"
+    assert deleted.stdout == f"Deleting gone: its artifacts are kept in {plane.job_folder('gone')}/\n"
     assert plane.job_folder("gone").exists()
     carryon("get", "gone", code=1)
 

@@ -106,7 +106,7 @@ def test_actions_on_jobs_by_their_labels_have_a_result_for_each(carryon: Carryon
     assert "unable to parse" in carryon("pause", "-l", "team=red,,", code=1).stderr
     assert "takes a yes: add --yes" in carryon("delete", "-l", "team=red", code=2).stderr
     gone = carryon("delete", "-l", "team=red", "--yes").stdout
-    assert "red-1: accepted: red-1 is deleted; artifacts stay in" in gone
+    assert "red-1: accepted: Deleting red-1: its artifacts are kept in" in gone
     assert "red" not in carryon("get", "-l", "team").stdout
     carryon("delete", "blue-1", "--yes")
 

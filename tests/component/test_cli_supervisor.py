@@ -184,6 +184,8 @@ def test_a_folder_has_one_control_plane(plane: Plane) -> None:
 def test_many_who_bring_it_up_at_once_get_the_same_one(plane: Plane) -> None:
     started = [carryon(plane, "up", "--detach") for _ in range(3)]
     said = [each.communicate(timeout=60)[0] for each in started]
+    # The address that signs in is in there.
+    assert (plane.data / "logs" / "supervisor.log").stat().st_mode & 0o077 == 0
     assert [each.returncode for each in started] == [0, 0, 0], said
     assert sum("is up" in each for each in said) == 1
     carryon(plane, "down").communicate(timeout=40)

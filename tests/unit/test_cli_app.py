@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from carryon_core.status import Phase
 from carryon_jobs.view import UnitView
-from carryon_standalone.cli import app, choices, command_page, editing, naming, options, paging, reporting
+from carryon_standalone.cli import app, choices, command_page, editing, manifests, naming, options, paging, reporting
 from carryon_standalone.cli.errors import CommandError
 from carryon_standalone.home import Home, Running, Settings
 
@@ -52,6 +52,25 @@ def test_help_begins_with_what_is_typed(of: str) -> None:
         ran = runner.invoke(APPS[of](), [name, "--help"], prog_name=of)
         assert ran.exit_code == 0
         assert f"Usage: {of} {name}" in " ".join(ran.output.split())
+
+
+@pytest.mark.parametrize("of", APPS)
+@pytest.mark.parametrize("name", ["apply", "create", "run", "validate"])
+def test_files_are_named_as_arguments_or_as_kubectl_has_it(of: str, name: str, tmp_path: Path) -> None:
+    assert {"--filename", "-f"} <= option_names(commands(of)[name])
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    for path in (one, two):
+        path.write_text(f"apiVersion: carryon.dev/v1alpha1\nkind: GenerationJob\nmetadata: {{name: {path.stem}}}\n")
+    assert [(path, job["metadata"]["name"]) for path, job in manifests.read_all([one], [two])] == [
+        (one, "one"),
+        (two, "two"),
+    ]
+    ran = CliRunner().invoke(APPS[of](), [name, "-f", str(tmp_path / "none.yaml")], prog_name=of)
+    assert isinstance(ran.exception, CommandError)
+    assert "none.yaml can't be read" in str(ran.exception)
+    ran = CliRunner().invoke(APPS[of](), [name], prog_name=of)
+    assert isinstance(ran.exception, CommandError)
+    assert (ran.exception.code, str(ran.exception)) == (2, "name a file with GenerationJobs, or - for standard input")
 
 
 def test_sentences_name_what_is_typed() -> None:

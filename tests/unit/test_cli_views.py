@@ -251,6 +251,43 @@ def test_conditions_are_sentences() -> None:
     ]
 
 
+def test_describe_tells_what_webhooks_were_told() -> None:
+    told = [
+        {
+            "hook": 0,
+            "condition": "Stalled",
+            "state": "Delivered",
+            "attempts": 1,
+            "attempted": ago(9),
+            "result": "HTTP 200",
+        },
+        {
+            "hook": 0,
+            "condition": "Failed",
+            "attempts": 3,
+            "attempted": ago(9),
+            "next": ago(-40),
+            "result": "HTTP 503",
+        },
+        {"hook": 1, "condition": "Failed", "state": "Pending"},
+        {
+            "hook": 2,
+            "condition": "Failed",
+            "state": "GivenUp",
+            "attempts": 1,
+            "attempted": ago(9),
+            "result": "HTTP 410",
+        },
+    ]
+    text = shown(render.describe(JobView.of(job(notifications=told)), [], NOW))
+    assert "Webhooks" in text
+    assert "  spec.notify[0]: Stalled, told 9s ago: HTTP 200 (1 attempt)" in text
+    assert "  spec.notify[0]: Failed, to be told again in 40s: HTTP 503 (3 attempts)" in text
+    assert "  spec.notify[1]: Failed, about to be told" in text
+    assert "  spec.notify[2]: Failed, not told, and will not be: HTTP 410 (1 attempt)" in text
+    assert "Webhooks" not in shown(render.describe(JobView.of(job()), [], NOW))
+
+
 def test_describe_shows_stages_as_ranges_and_pods_that_stop() -> None:
     pods = [
         {"metadata": {"name": "reel-a-1", "creationTimestamp": ago(9)}, "status": {"phase": "Running"}},

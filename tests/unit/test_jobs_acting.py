@@ -148,6 +148,8 @@ def test_params_are_json_where_they_can_be() -> None:
     assert acting.params_of(given) == {
         "steps": 30, "prompt": "rain over dunes", "size": [1, 2], "note": "", "sum": "1=1",
     }  # fmt: skip
+    # No numbers of JSON, so nothing that a patch could carry.
+    assert acting.params_of(["a=NaN", "b=-Infinity", "c=1e999"]) == {"a": "NaN", "b": "-Infinity", "c": "1e999"}
     with pytest.raises(JobError, match="write NAME=VALUE"):
         acting.params_of(["prompt"])
 

@@ -129,6 +129,18 @@ def manifest(secrets: list[str]) -> dict[str, Any]:
                     "time": AT,
                 }
             ],
+            "notifications": [
+                {
+                    "hook": 0,
+                    "url": "3fa9c0d1b2e4",
+                    "id": "0a1b2c3d-stalled-1",
+                    "condition": "Stalled",
+                    "time": AT,
+                    "state": "GivenUp",
+                    "attempts": 2,
+                    "result": f"no connection to {secrets[6]}",
+                }
+            ],
             "conditions": [
                 {
                     "type": "Progressing",
@@ -293,6 +305,9 @@ def test_a_report_has_what_helps() -> None:
     assert job["spec"]["items"] == {"list": 2}
     assert job["spec"]["output"] == {"uri": "s3", "credentialsSecret": True}
     assert job["status"]["message"] == f"1 of 5 units done, {REMOVED} next"
+    (told,) = job["status"]["notifications"]
+    assert (told["state"], told["attempts"], told["result"]) == ("GivenUp", 2, f"no connection to {REMOVED}")
+    assert not {"url", "id"} & told.keys()
     (failure,) = job["status"]["recentFailures"]
     assert (failure["index"], failure["reason"], failure["message"]) == (1, "Crashed", f"could not make {REMOVED}")
     assert job["status"]["conditions"][0]["message"] == f"about {REMOVED}"
@@ -367,6 +382,9 @@ def test_objects_of_the_bucket_are_counted_without_their_names() -> None:
 
 def test_secrets_that_a_job_names_are_known_by_name() -> None:
     assert support.secrets_of(manifest(PLAIN)) == ["film-keys", "hook"]
+    volumes = [{"name": "v", "secret": {"secretName": "files"}}]
+    template = {"spec": {"volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
+    assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "pull"]
 
 
 def refused(name: str) -> Mapping[str, str]:

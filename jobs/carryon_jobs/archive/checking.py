@@ -7,6 +7,7 @@ for each unit, the items, and one unit's members at a time.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from carryon_core import layout
 from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import ITEMS_MOST, ResolvedJob, resolve
 from carryon_core.spec import JobSpec
 from carryon_jobs.archive import claims, documents, members
 from carryon_jobs.archive.claims import UnitClaims
@@ -298,10 +299,13 @@ def _inputs(text: bytes, files: Mapping[str, int]) -> dict[str, InputLine]:
 def _rows(text: bytes) -> Rows:
     rows: list[tuple[str, Mapping[str, Any]]] = []
     try:
-        for line in text.decode().split("\n"):
-            if not line:
+        # Line by line: a small archive may hold any number of blank or short ones.
+        for line in io.BytesIO(text):
+            if line == b"\n":
                 continue
-            row = json.loads(line)
+            if len(rows) == ITEMS_MOST:
+                raise ValueError(f"there are more than {ITEMS_MOST} items")
+            row = json.loads(line.decode())
             item, params = row["id"], row.get("params", {})
             if not isinstance(item, str) or not isinstance(params, dict):
                 raise TypeError("id must be text, params an object")

@@ -40,7 +40,7 @@ def job_document(raw: Mapping[str, Any]) -> bytes:
     What belongs to one cluster stays behind: uids, versions, owners, requests that were made there; and `LEFT_OUT`.
     """
     metadata = {name: raw["metadata"][name] for name in _KEPT_METADATA if raw["metadata"].get(name)}
-    annotations = {name: value for name, value in metadata.pop("annotations", {}).items() if not _ours(name)}
+    annotations = {name: value for name, value in metadata.pop("annotations", {}).items() if not is_ours(name)}
     if annotations:
         metadata["annotations"] = annotations
     spec = {name: value for name, value in raw["spec"].items() if name not in LEFT_OUT}
@@ -109,6 +109,7 @@ def _check_events(text: str) -> None:
             depth -= 1
 
 
-def _ours(annotation: str) -> bool:
+def is_ours(annotation: str) -> bool:
+    """Whether an annotation is a request, or belongs to the cluster where it was made: none of them travels."""
     domain = annotation.partition("/")[0]
     return annotation == _LAST_APPLIED or domain == names.GROUP

@@ -156,7 +156,8 @@ def plan(
         store=store,
         job=job,
         contents=Contents(
-            units={folder: prefix for folder, prefix in units.items() if prefix not in there.done},
+            units=units,
+            done=frozenset(there.done),
             inputs=_inputs(archive, place),
             table=table,
             kept={uri: archive.inputs[uri].sha256 for uri in left},
@@ -173,7 +174,7 @@ def carry_out(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
 
     Raises:
         NameTaken: Somebody else has created a job of that name meanwhile.
-        OutOfReach: The bucket does not take it; what was written is removed again.
+        OutOfReach: The bucket does not take it; what was written is removed again, unless a job has the name by now.
     """
     cluster.create(plan.job, dry_run=True)
     placing = Placing(plan.archive.reader, plan.contents, plan.place, plan.store)
@@ -183,7 +184,8 @@ def carry_out(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
     except Unanswered:
         raise
     except BaseException as error:
-        left = placing.undo()
+        place = plan.place
+        left = placing.undo(lambda: cluster.find(place.namespace, place.name) is None)
         if isinstance(error, StoreError):
             raise OutOfReach(f"the bucket does not take it: {error}{left}") from error
         if left:

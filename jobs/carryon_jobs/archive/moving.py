@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from carryon_core import layout, names
 from carryon_core.messages import StoreConfig
-from carryon_jobs.archive.documents import LEFT_OUT, Object
+from carryon_jobs.archive.documents import LEFT_OUT, Object, is_ours
 from carryon_jobs.archive.errors import NeedsSecrets
 
 ANNOTATION_IMPORT: Final = f"{names.GROUP}/import"
@@ -136,7 +136,9 @@ def moved(
     metadata: Object = {"name": place.name, "namespace": place.namespace}
     if labels := made["metadata"].get("labels"):
         metadata["labels"] = labels
-    metadata["annotations"] = {**(made["metadata"].get("annotations") or {}), ANNOTATION_IMPORT: mark}
+    annotations = made["metadata"].get("annotations") or {}
+    own = {name: value for name, value in annotations.items() if not is_ours(name)}
+    metadata["annotations"] = {**own, ANNOTATION_IMPORT: mark}
     return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
 
 

@@ -128,6 +128,7 @@ def delete(
     where: Where, name: NameOrMany = None, selector: Selector = None, yes: Yes = False, as_json: Json = False
 ) -> None:
     """Delete a job and its pods; artifacts stay, unless the job says output.onDelete: Delete."""
+    from carryon_jobs import orders
     from carryon_jobs.view import JobView
     from carryon_standalone.cli.sending import Outcome
 
@@ -145,10 +146,7 @@ def delete(
             return Outcome.REFUSED, "it is new: ask again"
         cluster.delete(name)
         view = views[name]
-        artifacts = "are deleted with it from" if view.deletes_artifacts else "stay in"
-        return Outcome.ACCEPTED, f"{name} is deleted" + (
-            f"; artifacts {artifacts} {view.artifacts}" if view.artifacts else ""
-        )
+        return Outcome.ACCEPTED, orders.deleted(view) + (f" in {view.artifacts}" if view.artifacts else "")
 
     if one is None:
         _each(cluster, selector or "", gone, as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,22 @@ from carryon_core import names
 from carryon_standalone.cli.errors import USAGE, CommandError
 
 STDIN: Final = Path("-")
+
+
+def read_all(files: Sequence[Path] | None, filenames: Sequence[Path] | None) -> list[tuple[Path, dict[str, Any]]]:
+    """The jobs of all files that a command was given, each with its file.
+
+    Args:
+        files: As arguments.
+        filenames: As options.
+
+    Raises:
+        CommandError: There is none, it can't be read, or holds something else.
+    """
+    paths = [*(files or ()), *(filenames or ())]
+    if not paths:
+        raise CommandError("name a file with GenerationJobs, or - for standard input", USAGE)
+    return [(path, job) for path in paths for job in read(path)]
 
 
 def read(path: Path) -> list[dict[str, Any]]:

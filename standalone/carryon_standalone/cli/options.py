@@ -48,7 +48,13 @@ Selector = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Files = Annotated[list[Path], typer.Argument(help="YAML files with GenerationJobs; - reads standard input.")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="YAML files with GenerationJobs; - reads standard input.", show_default=False),
+]
+Filenames = Annotated[
+    list[Path] | None, typer.Option("--filename", "-f", help="The same, as kubectl has it; may repeat.")
+]
 
 
 @dataclass(frozen=True, slots=True)

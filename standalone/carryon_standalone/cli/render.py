@@ -14,6 +14,7 @@ from rich.text import Text
 
 from carryon_core.actions import Action, Verdict
 from carryon_core.ranges import IndexSet
+from carryon_core.subject import counted
 from carryon_jobs.analytics import Analytics
 from carryon_jobs.timing import Eta
 from carryon_jobs.view import JobView, StageView, UnitView, age, elapsed, moment, span
@@ -149,6 +150,9 @@ def describe(job: JobView, pods: Sequence[Mapping[str, Any]], now: datetime, eta
     parts += [Text("\nStages", "bold"), _stages_table(job.stages)]
     if job.failures:
         parts += [Text("\nRecent failures", "bold"), *(Text(f"  {failure_line(each)}") for each in job.failures)]
+    if job.notifications:
+        parts += [Text("\nWebhooks", "bold")]
+        parts += [Text(f"  {notification_sentence(each, now)}") for each in job.notifications]
     parts += [Text("\nPods", "bold"), _pods_table(pods, now) if pods else Text("  none")]
     return Group(*parts)
 
@@ -204,6 +208,25 @@ def condition_sentence(condition: Mapping[str, Any], now: datetime) -> str:
     when = f" since {span((now - since).total_seconds())}" if since else ""
     message = f", {condition['message']}" if condition.get("message") else ""
     return f"{prefix}{condition.get('type')}{when}: {condition.get('reason')}{message}"
+
+
+def notification_sentence(told: Mapping[str, Any], now: datetime) -> str:
+    """A notification as a sentence: "spec.notify[0]: Failed, to be told again in 40s: HTTP 503 (3 attempts)"."""
+    attempts = told.get("attempts", 0)
+    tried, again = moment(told.get("attempted")), moment(told.get("next"))
+    match told.get("state", "Pending"):
+        case "Delivered":
+            how = "told"
+        case "GivenUp":
+            how = "not told, and will not be"
+        case _ if again is not None and again > now:
+            how = f"to be told again in {span((again - now).total_seconds())}"
+        case _:
+            how = "about to be told"
+    when = f" {span((now - tried).total_seconds())} ago" if tried and told.get("state") == "Delivered" else ""
+    result = f": {told['result']}" if told.get("result") else ""
+    count = f" ({counted(attempts, 'attempt')})" if attempts else ""
+    return f"spec.notify[{told.get('hook')}]: {told.get('condition')}, {how}{when}{result}{count}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

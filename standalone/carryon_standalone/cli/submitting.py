@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from carryon_standalone.cli.errors import FAILED, USAGE, CommandError
-from carryon_standalone.cli.options import Files, Gpus, Json, Output, Where
+from carryon_standalone.cli.options import Filenames, Files, Gpus, Json, Output, Where
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def run(
     where: Where,
-    files: Files,
+    files: Files = None,
+    filenames: Filenames = None,
     output: Output = None,
     gpus: Gpus = None,
     wait: Annotated[bool, typer.Option(help="Show progress, and end with the jobs.")] = True,
@@ -34,7 +35,7 @@ def run(
     from carryon_standalone.cli.running import run_jobs
     from carryon_standalone.supervisor import Options
 
-    jobs = [(path, job) for path in files for job in manifests.read(path)]
+    jobs = manifests.read_all(files, filenames)
     target = where.target(may_start=True)
     if down_on_exit and (target.home is None or not wait):
         raise CommandError(
@@ -57,14 +58,15 @@ def run(
 
 def apply(
     where: Where,
-    files: Files,
+    files: Files = None,
+    filenames: Filenames = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only let the API server check them.")] = False,
 ) -> None:
     """Create jobs, or change those that are there to what the files say; does not wait for them."""
     from carryon_standalone.cli import manifests
     from carryon_standalone.cli.running import refused_in
 
-    jobs = [(path, job) for path in files for job in manifests.read(path)]
+    jobs = manifests.read_all(files, filenames)
     cluster = where.cluster()
     for path, job in jobs:
         with refused_in(path):
@@ -74,14 +76,15 @@ def apply(
 
 def create(
     where: Where,
-    files: Files,
+    files: Files = None,
+    filenames: Filenames = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only let the API server check them.")] = False,
 ) -> None:
     """Create jobs; those that are there already are left alone, and refused."""
     from carryon_standalone.cli import manifests
     from carryon_standalone.cli.running import refused_in
 
-    jobs = [(path, job) for path in files for job in manifests.read(path)]
+    jobs = manifests.read_all(files, filenames)
     cluster = where.cluster()
     for path, job in jobs:
         with refused_in(path):
@@ -91,7 +94,8 @@ def create(
 
 def validate(
     where: Where,
-    files: Files,
+    files: Files = None,
+    filenames: Filenames = None,
     strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -102,10 +106,10 @@ def validate(
     from carryon_jobs.checking import Severity
     from carryon_standalone.cli import checking, manifests
 
+    jobs = manifests.read_all(files, filenames)
     found = [
         (str(path), job["metadata"]["name"], finding)
-        for path in files
-        for job in manifests.read(path)
+        for path, job in jobs
         for finding in checking.findings(job, where.namespace, where.cluster)
     ]
     refused = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
@@ -123,7 +127,7 @@ def validate(
             kind = "" if each.severity is Severity.ERROR else f"{each.severity.value}: "
             typer.echo(f"{file}: {kind}{each.message}", err=True)
         if valid:
-            typer.echo(f"{', '.join(map(str, files))}: valid")
+            typer.echo(f"{', '.join(dict.fromkeys(str(path) for path, _ in jobs))}: valid")
     raise typer.Exit(0 if valid else FAILED)
 
 
