@@ -13,6 +13,7 @@ import av
 import pytest
 import yaml
 
+from carryon_standalone.cli.errors import FAILED
 from plane import Plane, condition, needs_kubectl, succeeded, units_done
 from reels import versions
 
@@ -36,6 +37,7 @@ def patch_shown_in(name: str) -> dict[str, Any]:
     return patch
 
 
+@pytest.mark.slow
 def test_a_blog_whose_topics_a_person_chooses(plane: Plane, tmp_path: Path) -> None:
     model = tmp_path / "tiny-language-model"
     subprocess.run([sys.executable, str(EXAMPLES / "tiny_language_model.py"), str(model)], check=True)
@@ -52,10 +54,11 @@ def test_a_blog_whose_topics_a_person_chooses(plane: Plane, tmp_path: Path) -> N
         assert set(topics) == {"topic/tea", "topic/bread"}
         assert topics["topic/tea"] != topics["topic/bread"]
 
-        plane.patch("blog", patch_shown_in("blog"))
-        assert running.wait(timeout=240) == 0
+        assert running.wait(timeout=60) == FAILED, "it follows a job until a person has to do something"
     finally:
         running.kill()
+    plane.patch("blog", patch_shown_in("blog"))
+    assert run(plane, manifest).wait(timeout=240) == 0
     made = versions(plane.job_folder("blog"))
     assert len(made) == 10
     for post in ("tea", "bread"):
@@ -89,10 +92,11 @@ def test_a_film_whose_pictures_a_person_approves(plane: Plane) -> None:
     running = run(plane, EXAMPLES / "film.yaml")
     try:
         plane.wait_for("film", lambda job: condition(job, "AwaitingApproval") and units_done(job) == 3)
-        plane.kubectl("patch", "gj", "film", "--type", "merge", "-p", json.dumps(patch_shown_in("film")))
-        assert running.wait(timeout=120) == 0
+        assert running.wait(timeout=60) == FAILED, "it follows a job until a person has to do something"
     finally:
         running.kill()
+    plane.kubectl("patch", "gj", "film", "--type", "merge", "-p", json.dumps(patch_shown_in("film")))
+    assert run(plane, EXAMPLES / "film.yaml").wait(timeout=120) == 0
     made = versions(plane.job_folder("film"))
     assert set(made) == {f"{where}/{item}" for where in ("image", "clip") for item in ("dawn", "noon", "dusk")} | {
         "reel/job"

@@ -52,6 +52,7 @@ def half_made(plane: Plane, name: str) -> bool:
     return any(folder.rglob("journal/*/*/*.safetensors")) and not any(folder.rglob("done.json"))
 
 
+@pytest.mark.slow
 def test_a_clip_goes_on_inside_after_a_pause_and_after_a_kill(plane: Plane, model: Path) -> None:
     plane.apply(clip("straight", model))
     plane.wait_for("straight", succeeded, 120)

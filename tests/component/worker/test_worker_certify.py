@@ -59,6 +59,7 @@ def carryon(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=240, env={**os.environ, **ONE_THREAD})
 
 
+@pytest.mark.slow
 def test_a_plain_and_a_stochastic_sampler_are_certified_by_the_command(sd: str, tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text("prompt: a fox\nheight: 32\nwidth: 16\n")

@@ -210,6 +210,7 @@ def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anywa
     assert made.outcome is (Outcome.GENERATED if kept else Outcome.FILTERED)
 
 
+@pytest.mark.slow
 def test_memory_knobs_of_a_round_are_used_and_recorded_where_they_can_be(bench: Any, models: Mapping[str, str]) -> None:
     unit = bench.unit(0, _diffusers(models["image"], {**PICTURE, "height": 96, "width": 96}))
     plain = bench.run(bench.assignment(unit), seconds=120)
