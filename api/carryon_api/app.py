@@ -11,7 +11,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from carryon_api import problems
 from carryon_api.cluster import Cluster, JobRecord
@@ -66,6 +68,14 @@ takes with kubectl. Errors are `application/problem+json` (RFC 9457).
 """
 
 
+class Page(Mount):
+    """The page's files, wherever no route of the API is: a method that one of these lacks is answered by it."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As a mount does."""
+        return (Match.NONE, {}) if scope["path"].startswith("/api/") else super().matches(scope)
+
+
 def create(config: Config) -> FastAPI:
     """The application for these settings; it connects to Kubernetes when it is started.
 
@@ -90,7 +100,7 @@ def create(config: Config) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+        app.routes.append(Page("/", StaticFiles(directory=PAGE, html=True), name="page"))
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_middleware(Gate, config=config, metrics=app.state.metrics)
     if config.cors_origins:

@@ -62,11 +62,11 @@ class RedoBody(Asked):
     """What to make anew, and how."""
 
     unit: str = Field(max_length=512, pattern=_UNIT, description="As stage/item.", examples=["clip/7"])
-    params: dict[str, JsonValue] | Absent = Field(
-        default=None, max_length=64, description="Other values of the item's params.", examples=[{"prompt": "rain"}]
+    params: Annotated[dict[str, JsonValue], Field(max_length=64)] | Absent = Field(
+        default=None, description="Other values of the item's params.", examples=[{"prompt": "rain"}]
     )
-    seed: int | Absent = Field(
-        default=None, ge=0, lt=2**53, description="A random one where neither it nor params are given."
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | Absent = Field(
+        default=None, description="A random one where neither it nor params are given."
     )
 
 
@@ -83,10 +83,11 @@ class ApproveBody(Asked):
     )
 
     stage: str = Field(min_length=1, max_length=20, examples=["clip"])
-    items: list[Annotated[str, Field(min_length=1, max_length=512)]] | Absent = Field(
+    items: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=512)]], Field(min_length=1, max_length=1000)]
+        | Absent
+    ) = Field(
         default=None,
-        min_length=1,
-        max_length=1000,
         description="Ids of items, or ranges of indexes.",
         examples=[["dunes"]],
     )

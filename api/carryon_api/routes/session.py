@@ -61,7 +61,7 @@ async def get_session(caller: CallerOf, cluster: ClusterOf, config: ConfigOf) ->
     )
 
 
-@router.post("", status_code=204, responses=responses(422), openapi_extra={"security": []})
+@router.post("", status_code=204, responses=responses(400, 422), openapi_extra={"security": []})
 async def sign_in(
     request: Request, credentials: Annotated[Credentials, Body()], cluster: ClusterOf, config: ConfigOf
 ) -> Response:
