@@ -208,9 +208,17 @@ def _methods(request: Request) -> set[str]:
 
 
 def _invalid(error: RequestValidationError) -> Problem:
+    # What may be left out is a union with None to pydantic, which names each side of it; nobody meant the None.
+    optional = {each["loc"][:-1] for each in error.errors() if each["type"] == "none_required"}
+
+    def field(where: tuple[str | int, ...]) -> str:
+        parts = [part for at, part in enumerate(where) if where[:at] not in optional]
+        return ".".join(str(part) for part in parts[1:]) or str(parts[0])
+
     found = [
-        {"field": ".".join(str(part) for part in each["loc"][1:]) or str(each["loc"][0]), "message": each["msg"]}
+        {"field": field(each["loc"]), "message": each["msg"]}
         for each in error.errors()
+        if each["type"] != "none_required"
     ]
     if any(each["type"] == "json_invalid" for each in error.errors()):
         return Problem("bad-request", "the body is no JSON")

@@ -12,6 +12,11 @@ Absent: TypeAlias = SkipJsonSchema[None]
 """What may be left out of a request."""
 
 
+def whole(value: Any) -> Any:
+    """A whole number as JSON has it: 7.0 is one too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Shape(BaseModel):
     """Something in a request or an answer."""
 

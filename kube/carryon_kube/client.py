@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -349,7 +350,7 @@ class Client:
                 method,
                 self.server + quote(path),
                 params=params,
-                data=None if body is None else orjson.dumps(body),
+                data=None if body is None else _encoded(body),
                 headers={} if body is None else {"Content-Type": content_type},
                 timeout=limits,
             )
@@ -357,6 +358,14 @@ class Client:
                 async with response:
                     raise from_answer(response.status, await response.read(), response.headers)
         return response
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        # Whole numbers beyond 64 bits: YAML has them, and the server says what it makes of them.
+        return json.dumps(body).encode()
 
 
 def connector_of(connection: Connection) -> aiohttp.TCPConnector:

@@ -59,6 +59,11 @@ async def test_objects_are_created_read_changed_and_deleted(client: Client) -> N
         await client.get(PODS, "a", namespace="default")
 
 
+async def test_whole_numbers_beyond_64_bits_are_the_servers_to_judge(client: Client) -> None:
+    made = await client.create(PODS, {"metadata": {"name": "a"}, "spec": {"x": 2**70}}, namespace="default")
+    assert made["spec"]["x"] == 2**70
+
+
 async def test_patches_are_merge_patches_and_status_is_a_path_of_its_own(server: FakeApiServer, client: Client) -> None:
     server.put("generationjobs", "reel")
     await client.patch(GENERATION_JOBS, "reel", {"status": {}}, namespace="default", subresource="status")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends
-from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from carryon_api import carrying
 from carryon_api.access import CallerOf, ClusterOf, require
@@ -13,7 +13,7 @@ from carryon_api.access.dependencies import NamePath, NamespacePath
 from carryon_api.carrying import Done
 from carryon_api.problems import responses
 from carryon_api.routes.jobs import ONE
-from carryon_api.shapes import Absent, Asked
+from carryon_api.shapes import Absent, Asked, whole
 from carryon_jobs import orders
 
 router = APIRouter(
@@ -65,7 +65,7 @@ class RedoBody(Asked):
     params: Annotated[dict[str, JsonValue], Field(max_length=64)] | Absent = Field(
         default=None, description="Other values of the item's params.", examples=[{"prompt": "rain"}]
     )
-    seed: Annotated[int, Field(ge=0, lt=2**53)] | Absent = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**53), BeforeValidator(whole)] | Absent = Field(
         default=None, description="A random one where neither it nor params are given."
     )
 

@@ -215,6 +215,17 @@ def test_what_a_job_does_not_allow_is_refused_with_the_reason_and_what_would_hel
         assert http.post(f"{ALL}/over/approve", json={"stage": "clip"}).status_code == 422
 
 
+def test_a_wrong_value_of_a_body_is_named_once_in_words_for_people(site: Site, make: Make) -> None:
+    make("asked", RUNNING, items={"count": 15})
+    with site.http(EDITOR) as http:
+        wrong = http.post(f"{ALL}/asked/redo", json={"unit": "clip/1", "seed": "7"})
+        assert wrong.json()["errors"] == [{"field": "seed", "message": "Input should be a valid integer"}]
+        nested = http.post(f"{ALL}/asked/retry", json={"units": ["clip/1", 7]})
+        assert nested.json()["detail"] == "units.1: Input should be a valid string"
+        # JSON knows one kind of number.
+        assert http.post(f"{ALL}/asked/redo", json={"unit": "clip/1", "seed": 7.0}).status_code == 202
+
+
 def test_a_job_whose_secret_is_gone_can_still_be_paused_and_deleted(site: Site, make: Make) -> None:
     make("keyless", RUNNING, items={"count": 15}, output=OUTPUT)
     with site.http(EDITOR) as http:
