@@ -22,7 +22,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,17 @@ class Plane:
         module = {"operator": "carryon_operator", "page": "carryon_api"}.get(name, f"carryon_standalone.{name}")
         (found,) = [each for each in self.processes()[:1][0].children() if module in each.cmdline()]
         return found
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """A component that is killed, and that nobody starts again before this ends."""
+        component, supervisor = self.component(name), self.processes()[0]
+        supervisor.suspend()
+        try:
+            component.kill()
+            yield
+        finally:
+            supervisor.resume()
 
     def kill(self) -> None:
         """SIGKILL of everything at once, and return when all of it is gone."""

@@ -25,6 +25,10 @@ _DROP = """async ([content, name]) => {
   dataTransfer.items.add(new File([bytes], name));
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
 }"""
+# What spins for as long as something is under way never arrives.
+_AT_REST = """() => Promise.all(document.getAnimations()
+  .filter((each) => each.effect.getComputedTiming().endTime !== Infinity)
+  .map((each) => each.finished.catch(() => null)))"""
 
 
 @dataclass
@@ -153,7 +157,8 @@ class Visitor:
         self.page.screenshot(path=path, full_page=full, animations="disabled")
 
     def serious_barriers(self) -> list[str]:
-        """What axe finds that keeps people out."""
+        """What axe finds that keeps people out, once everything that moves has arrived."""
+        self.page.evaluate(_AT_REST)
         found: dict[str, Any] = Axe().run(self.page).response
         return [
             f"{each['id']}: {each['help']}: {json.dumps([node['html'][:200] for node in each['nodes'][:3]])}"

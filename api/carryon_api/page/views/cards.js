@@ -30,6 +30,7 @@ const SPARE = 2;
 export function Cards({ job, stage, states, indexes, pages, progress, openItem }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const [at, setAt] = useState(0);
+  const arrow = useRef({ at: 0, frame: 0 });
   const width = useWidth(box);
   const columns = Math.max(1, Math.floor((width + GAP) / (NARROWEST + GAP)));
   const tall = useRef(false);
@@ -41,15 +42,24 @@ export function Cards({ job, stage, states, indexes, pages, progress, openItem }
   const seen = indexes.subarray(first * columns, (last + 1) * columns);
   useEffect(() => pages.look(seen), [first, last, columns, indexes]);
   const focused = Math.min(at, indexes.length - 1);
+  const reach = (/** @type {number} */ place) => {
+    arrow.current.at = place;
+    setAt(place);
+  };
   const move = (/** @type {KeyboardEvent} */ event) => {
-    const to = moved(event.key, focused, columns, indexes.length);
+    // Keys may come faster than cards are drawn: each goes on from where the one before leads, and the last takes the focus.
+    const to = moved(event.key, Math.min(arrow.current.at, indexes.length - 1), columns, indexes.length);
     if (to === null) return;
     event.preventDefault();
-    setAt(to);
+    reach(to);
     reveal(box.current, Math.floor(to / columns), height);
+    cancelAnimationFrame(arrow.current.frame);
     // The card may have to be drawn first.
-    requestAnimationFrame(() => requestAnimationFrame(() =>
-      /** @type {HTMLElement | null} */ (box.current?.querySelector(`[data-at="${to}"]`))?.focus({ preventScroll: true })));
+    arrow.current.frame = requestAnimationFrame(() => {
+      arrow.current.frame = requestAnimationFrame(() => {
+        /** @type {HTMLElement | null} */ (box.current?.querySelector(`[data-at="${to}"]`))?.focus({ preventScroll: true });
+      });
+    });
   };
   const drawn = [];
   for (let row = first; row <= last && row < rows; row += 1) {
@@ -58,7 +68,7 @@ export function Cards({ job, stage, states, indexes, pages, progress, openItem }
       cells.push(html`<${Card} key=${indexes[place]} job=${job} stage=${stage} index=${indexes[place]} place=${place}
         column=${place - row * columns + 1} unit=${pages.at(indexes[place])} state=${stateAt(states, indexes[place])}
         progress=${progress.get(`${stage.name}/${indexes[place]}`)} tall=${tall.current} reachable=${place === focused}
-        openItem=${openItem} onFocus=${() => setAt(place)} />`);
+        openItem=${openItem} onFocus=${() => reach(place)} />`);
     }
     drawn.push(html`<div role="row" class="card-row" key=${row} aria-rowindex=${row + 1}
       style=${{ top: `${row * height}px`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` }}>${cells}</div>`);
