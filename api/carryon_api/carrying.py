@@ -54,7 +54,7 @@ async def carry_out(cluster: Cluster, caller: Caller, namespace: str, name: str,
         found = verdict_on(job, order.action)
         try:
             # Most look at nothing but the job; making a unit anew may read its bucket.
-            made = await cluster.in_thread(partial(order.make, job, found))
+            made = await cluster.in_thread(namespace, partial(order.make, job, found))
         except NotPossible as error:
             # What would help is known where the verdict itself says no, not where the details of a wish do.
             helps = found.action if not found.possible and found.reason in str(error) else ""

@@ -16,6 +16,7 @@ from carryon_api.config import Config
 from carryon_api.records import JobRecord, PodSummary
 from carryon_api.reviews import AUTHENTICATED, Caller, Remembered, Reviews, by_own_right
 from carryon_api.summaries import Summaries
+from carryon_api.threads import Threads
 from carryon_core import names
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import Job
@@ -34,8 +35,11 @@ OnPod = Callable[[PodSummary | None, PodSummary | None], None]
 
 LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
-THREADS: Final = 8
-"""Requests that may wait for a bucket at the same time."""
+THREADS: Final = 32
+"""Requests that may wait for buckets at the same time; `THREADS_OF_ONE` of them for jobs of one namespace."""
+THREADS_OF_ONE: Final = 8
+COMPUTING: Final = 4
+"""Calls at the same time that only compute."""
 _SELECTOR: Final = f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}"
 _CALLERS: Final = 256
 _CLOSE_AFTER: Final = 300.0
@@ -61,7 +65,8 @@ class Cluster:
         self.own: Final = own
         self.reviews: Final = Reviews(own, loop.time)
         self.summaries: Final = Summaries()
-        self.threads: Final = anyio.CapacityLimiter(THREADS)
+        self.threads: Final = Threads(THREADS, THREADS_OF_ONE)
+        self._computing: Final = anyio.CapacityLimiter(COMPUTING)
         self._stores = Stores()
         self._public = public
         self._connector: aiohttp.TCPConnector = connector_of(public)
@@ -229,9 +234,17 @@ class Cluster:
             self._outside.popitem(last=False)
         return made
 
-    async def in_thread(self, call: Callable[[], T]) -> T:
-        """What a call that blocks returns; at most a few of them at the same time."""
-        return await anyio.to_thread.run_sync(call, limiter=self.threads, abandon_on_cancel=True)
+    async def in_thread(self, namespace: str, call: Callable[[], T]) -> T:
+        """What a call returns that may wait for a bucket of a namespace: at most a few of them at the same time.
+
+        Raises:
+            Busy: So many wait for buckets of this namespace that this one's turn did not come.
+        """
+        return await self.threads.run(namespace, call)
+
+    async def compute(self, call: Callable[[], T]) -> T:
+        """What a call returns that takes long, and waits for nobody."""
+        return await anyio.to_thread.run_sync(call, limiter=self._computing)
 
     def _forget(self, old: JobRecord | None, new: JobRecord | None) -> None:
         if new is None and old is not None:

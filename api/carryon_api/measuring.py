@@ -12,9 +12,11 @@ from typing import Final
 from carryon_api.cluster import Cluster
 from carryon_api.records import JobRecord
 from carryon_core.ranges import IndexSet
-from carryon_jobs import timing, units
+from carryon_jobs import timing
 from carryon_jobs.errors import JobError
 from carryon_jobs.job import Job
+from carryon_jobs.made import Made
+from carryon_jobs.states import Known, stage_sets
 
 PATIENCE: Final = 2.0
 """Seconds that an answer waits for what is looked up: it goes on and is there for the next one."""
@@ -47,9 +49,15 @@ class Measured:
 class Measurements:
     """Measurements of jobs, one at a time for each."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        """Start with none, inside a running event loop."""
+    def __init__(self, cluster: Cluster, made: Made) -> None:
+        """Start with none, inside a running event loop.
+
+        Args:
+            cluster: Whose jobs they are of.
+            made: What is known of their units.
+        """
         self._cluster = cluster
+        self._of_units = made
         self._kept: OrderedDict[str, Measured] = OrderedDict()
         self._running: dict[str, asyncio.Task[Measured]] = {}
         self._not_before: dict[str, float] = {}
@@ -70,7 +78,7 @@ class Measurements:
     async def _measure(self, record: JobRecord, known: Measured) -> Measured:
         try:
             job = await self._cluster.outside(record)
-            made = await self._cluster.in_thread(lambda: measure(job, known))
+            made = await self._cluster.in_thread(record.namespace, lambda: measure(job, known, self._of_units))
         except JobError as error:
             # The status is told all the same: without an estimate.
             log.info("%s can't be measured: %s", record.key, error)
@@ -103,7 +111,7 @@ def _due(record: JobRecord, known: Measured) -> bool:
     return any(count and count >= _GROWTH * known.counts.get(stage, 0) for stage, count in _done(record).items())
 
 
-def measure(job: Job, known: Measured) -> Measured:
+def measure(job: Job, known: Measured, made: Made) -> Measured:
     """Look up what is due. Blocking.
 
     Raises:
@@ -118,4 +126,18 @@ def measure(job: Job, known: Measured) -> Measured:
             if mean is not None:
                 means[stage.name] = mean
     version = job.raw["metadata"]["resourceVersion"]
-    return Measured(generation, version, means, counts, units.awaiting_approval(job))
+    return Measured(generation, version, means, counts, awaiting_approval(job, made))
+
+
+def awaiting_approval(job: Job, made: Made) -> dict[str, IndexSet]:
+    """Stage -> units that have all they need but a person's word, as status has them: no object is looked at.
+
+    Raises:
+        JobError: The items can't be told, or not now.
+    """
+    if all(stage.approval is None for stage in job.spec.stages):
+        return {}
+    resolved = made.resolved(job)
+    chained = frozenset(stage.index for stage in resolved.stages if stage.chained)
+    sets = stage_sets(job.spec, job.status, Known(resolved.ids, resolved.index_of, chained=chained))
+    return {stage.name: stage.unapproved for stage in sets if job.spec.stages[stage.index].approval is not None}

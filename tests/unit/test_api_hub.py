@@ -334,3 +334,25 @@ async def test_a_page_that_leaves_stops_the_stream(studio: Studio) -> None:
     async with asyncio.timeout(5):
         await answer({"type": "http"}, receive, send)
     assert studio.hub.pages == 0
+
+
+@pytest.mark.parametrize("fault", ["the status can't be made", "the job may not be seen", "it takes for ever"])
+async def test_a_stream_that_is_not_followed_ends_whatever_becomes_of_the_status(
+    studio: Studio, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def describe_status(record: JobRecord) -> bytes:
+        if fault == "it takes for ever":
+            await asyncio.Event().wait()
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(hub_module, "UNFOLLOWED_LONGEST", 0.05)
+    monkeypatch.setattr(studio.hub, "_clock", asyncio.get_running_loop().time)
+    monkeypatch.setattr(studio.hub, "_describe_status", describe_status)
+    studio.change("a")
+    reader = Reader(everything=fault != "the job may not be seen")
+    view = View(reader, job=("ns", "a"))
+    await view.review(studio.hub.feed.namespaces)
+    async with asyncio.timeout(5):
+        told = [piece async for piece in studio.hub.stream(view, follow=False)]
+    assert b"event: snapshot" in b"".join(told)
+    assert b"event: status" not in b"".join(told)

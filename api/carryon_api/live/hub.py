@@ -33,6 +33,8 @@ REVIEW_SECONDS: Final = 15.0
 LEARN_SECONDS: Final = 5.0
 UNREVIEWED_LONGEST: Final = 90.0
 """Seconds for which a page goes on while nobody says what its reader may see."""
+UNFOLLOWED_LONGEST: Final = 20.0
+"""Seconds after which a page that is not followed ends, though the status that it asked for is still being made."""
 WAITING_MOST: Final = 4_000
 """Changes that wait for a page to be opened."""
 
@@ -221,6 +223,7 @@ class Hub:
             page.position = self._placed(view, last_id)
             yield sse.RETRY if page.position is None else sse.RETRY + b": goes on\n\n"
             told = self._clock()
+            last = told + UNFOLLOWED_LONGEST
             while not self._closing:
                 page.awake.clear()
                 await self._review(page)
@@ -228,12 +231,13 @@ class Hub:
                 for piece in self._news(page, topic):
                     yield piece
                     told = self._clock()
-                if not follow and self._told_all(page, topic):
+                if not follow and (self._told_all(page, topic) or self._clock() >= last):
                     return
                 if self._clock() - told >= HEARTBEAT_SECONDS:
                     yield sse.HEARTBEAT
                     told = self._clock()
-                await _woken(page.awake, told + HEARTBEAT_SECONDS - self._clock())
+                due = told + HEARTBEAT_SECONDS if follow else min(told + HEARTBEAT_SECONDS, last)
+                await _woken(page.awake, due - self._clock())
         except Expired as error:
             yield sse.event("expired", orjson.dumps({"detail": str(error)}))
         finally:
@@ -300,6 +304,7 @@ class Hub:
             log.exception("the status of a job can't be shown: going on without it")
         finally:
             topic.describing = None
+            self._stirred.set()
 
     def _enter(self, page: Page) -> Topic | None:
         self._pages.add(page)
@@ -364,7 +369,12 @@ class Hub:
 
     def _told_all(self, page: Page, topic: Topic | None) -> bool:
         job = page.view.job
-        return topic is None or job is None or bool(page.status) or self.feed.job(*job) is None
+        if topic is None or job is None or page.status:
+            return True
+        shown = self.feed.job(*job)
+        # Of a job that may not be seen, is gone, or whose status can't be made, there is no more to tell.
+        nothing_comes = topic.describing is None and page.status == topic.status_number
+        return nothing_comes or shown is None or not page.view.visible(shown)
 
     def _batch(self, view: View, position: int) -> Sequence[bytes] | None:
         """What changed since, in pieces; the same objects for all pages that show the same and are as far."""

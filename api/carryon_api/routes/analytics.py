@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -32,4 +33,5 @@ async def get_analytics(
         allowed = {namespace}
     else:
         allowed = set(await visible_namespaces(caller, cluster))
-    return analytics(job.raw for job in cluster.jobs() if job.namespace in allowed)
+    jobs = [job.raw for job in cluster.jobs() if job.namespace in allowed]
+    return await cluster.compute(partial(analytics, jobs))

@@ -40,7 +40,7 @@ async def report(job: ReadableJob, caller: CallerOf, cluster: ClusterOf) -> Resp
     """
     evidence = await _evidence(job, caller, cluster)
     outside = await cluster.outside(job)
-    packed = await cluster.in_thread(lambda: support.pack(outside, evidence))
+    packed = await cluster.in_thread(job.namespace, lambda: support.pack(outside, evidence))
     disposition = f'attachment; filename="{job.name}-support.zip"'
     return Response(packed, media_type="application/zip", headers={"Content-Disposition": disposition})
 
