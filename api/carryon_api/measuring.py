@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from carryon_api.cluster import Cluster
 from carryon_api.records import JobRecord
+from carryon_api.threads import Busy
 from carryon_core.ranges import IndexSet
 from carryon_jobs import timing
 from carryon_jobs.errors import JobError
@@ -59,7 +61,7 @@ class Measurements:
         self._cluster = cluster
         self._of_units = made
         self._kept: OrderedDict[str, Measured] = OrderedDict()
-        self._running: dict[str, asyncio.Task[Measured]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._not_before: dict[str, float] = {}
         self._clock = asyncio.get_running_loop().time
 
@@ -72,25 +74,30 @@ class Measurements:
         if task is None:
             task = self._running[record.uid] = asyncio.create_task(self._measure(record, known))
             task.add_done_callback(lambda _: self._running.pop(record.uid, None))
-        done, _ = await asyncio.wait([task], timeout=PATIENCE)
-        return task.result() if done else known
+        await asyncio.wait([task], timeout=PATIENCE)
+        return self._kept.get(record.uid, known)
 
-    async def _measure(self, record: JobRecord, known: Measured) -> Measured:
+    async def _measure(self, record: JobRecord, known: Measured) -> None:
         try:
             job = await self._cluster.outside(record)
-            made = await self._cluster.in_thread(record.namespace, lambda: measure(job, known, self._of_units))
-        except JobError as error:
+            # Most need no bucket for it, so that a bucket which can't be read, or hangs, takes nothing from them.
+            waiting = await self._cluster.in_thread(record.namespace, partial(awaiting_approval, job, self._of_units))
+            known = replace(known, approvals=waiting)
+            self._keep(record, known)
+            self._keep(record, await self._cluster.in_thread(record.namespace, partial(measure, job, known)))
+        except (JobError, Busy) as error:
             # The status is told all the same: without an estimate.
             log.info("%s can't be measured: %s", record.key, error)
             self._not_before[record.uid] = self._clock() + _AGAIN_AFTER
-            return known
-        self._not_before.pop(record.uid, None)
+        else:
+            self._not_before.pop(record.uid, None)
+
+    def _keep(self, record: JobRecord, made: Measured) -> None:
         self._kept[record.uid] = made
         self._kept.move_to_end(record.uid)
         while len(self._kept) > _KEPT:
             gone, _ = self._kept.popitem(last=False)
             self._not_before.pop(gone, None)
-        return made
 
 
 def _done(record: JobRecord) -> dict[str, int]:
@@ -111,7 +118,7 @@ def _due(record: JobRecord, known: Measured) -> bool:
     return any(count and count >= _GROWTH * known.counts.get(stage, 0) for stage, count in _done(record).items())
 
 
-def measure(job: Job, known: Measured, made: Made) -> Measured:
+def measure(job: Job, known: Measured) -> Measured:
     """Look up what is due. Blocking.
 
     Raises:
@@ -126,7 +133,7 @@ def measure(job: Job, known: Measured, made: Made) -> Measured:
             if mean is not None:
                 means[stage.name] = mean
     version = job.raw["metadata"]["resourceVersion"]
-    return Measured(generation, version, means, counts, awaiting_approval(job, made))
+    return Measured(generation, version, means, counts, known.approvals)
 
 
 def awaiting_approval(job: Job, made: Made) -> dict[str, IndexSet]:

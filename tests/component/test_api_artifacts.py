@@ -237,6 +237,7 @@ def test_the_beginning_of_a_text_comes_from_the_api_itself_wherever_files_are_ha
         "odd.txt": (b"\xff\xfe?", "text/plain"),
         "empty.txt": (b"", "text/plain"),
     }
+    store.delete(units.prefix(units.unit(0, 1)) + layout.DONE)
     making.make(store, units, tmp_path, 1, files)
     site.apps[0].state.live.made.forget(store, units.prefix(units.unit(0, 1)))
     presigning = replace(site.apps[0].state.config, presign=True)

@@ -118,10 +118,11 @@ def test_units_that_wait_for_a_persons_word_are_shown(site: Site, bucket: Path, 
 def test_a_bucket_that_can_not_be_read_costs_the_estimate_and_nothing_else(
     site: Site, bucket: Path, tmp_path: Path
 ) -> None:
-    film(site, bucket, tmp_path, "lost")
+    film(site, bucket, tmp_path, "lost", stages=[IMAGE, CLIP])
     shutil.rmtree(bucket / "default" / "lost")
     (bucket / "default" / "lost").write_text("no folder")
     found = process(site, "lost")
     assert found["progress"] == ""
     assert found["eta"] is None
     assert found["stages"][0]["done"] == 2
+    assert found["stages"][1]["ranges"]["waitingForApproval"] == "0-1", "status and spec say it"

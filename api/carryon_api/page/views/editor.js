@@ -8,6 +8,7 @@ import { bare, FIRST } from "../model/manifest.js";
 import { toJob } from "../model/route.js";
 import { counted } from "../model/wording.js";
 import { complain } from "../acting.js";
+import { hold } from "../leaving.js";
 import { jobPath, Problem, request } from "../net/api.js";
 import { toast, useStore } from "../state.js";
 import { dump, load } from "../yaml.js";
@@ -78,6 +79,12 @@ function Editor({ first, namespaces, existing, label, job, send }) {
   const namespace = manifest.metadata?.namespace ?? namespaces[0] ?? "default";
   const { findings, check } = useFindings(text, namespace);
   const summary = useRef(/** @type {HTMLElement | null} */ (null));
+  const before = useRef(text);
+  const what = text === before.current ? "" : existing ? `Your edit of ${manifest.metadata?.name ?? "the job"}` : "Your new job";
+  useEffect(() => {
+    hold(what);
+    return () => hold("");
+  }, [what]);
   const typeText = (/** @type {string} */ written) => {
     setText(written);
     try {
@@ -102,7 +109,7 @@ function Editor({ first, namespaces, existing, label, job, send }) {
     try {
       const errors = wrong ? [wrong] : (await check()).filter((each) => each.severity === "error");
       if (errors.length) summary.current?.focus();
-      else await send(text, manifest);
+      else await send(text, manifest).then(() => hold(""));
     } catch (error) {
       complain(error);
     } finally {

@@ -7,6 +7,7 @@ import { Progress } from "../ui/progress.js";
 import { ControlsBar } from "../ui/controls-bar.js";
 import { JobDialog } from "./job-dialogs.js";
 import { Facts } from "./facts.js";
+import { GoesOn } from "./pause.js";
 import { Settings } from "./settings.js";
 import { StageSection } from "./stage.js";
 import { UnitPanel } from "./unit.js";
@@ -36,11 +37,12 @@ export function JobView({ namespace, name, unit }) {
   const job = { ...status, ...summary, stages: status.stages };
   const onAct = (/** @type {string} */ id, /** @type {any} */ of = null) => {
     if (id === "edit") location.hash = toJob(job, "edit");
-    else if (asksFirst(id) || ["export", "redo", "approve"].includes(id)) ask({ id, unit: of });
+    else if (asksFirst(id) || ["export", "redo", "approve", "pause-until"].includes(id)) ask({ id, unit: of });
     else act(job, id);
   };
   return html`<main id="main" class=${`page job ${unit ? "with-panel" : ""}`} tabindex="-1">
     <${Head} job=${job} onAct=${onAct} />
+    <${GoesOn} job=${job} onChange=${() => onAct("pause-until")} />
     <${Notices} job=${job} />
     <div class="job-body">
       <div class="job-stages">
