@@ -50,7 +50,7 @@ LISTED_MOST: Final = 200_000
 _LEFT_OUT: Final = "[left out: the texts of this job could not be read, so none could be taken out here]"
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 _ID_DIGITS: Final = 5
-_OWN_FOLDERS: Final = ("_items", "_inputs", "_assignments", "_manifest", "_models", "_files.json")
+_OWN_FOLDERS: Final = ("_items", "_inputs", "_assignments", "_manifest", "_models", "_import", "_files.json")
 _UNIT_FOLDERS: Final = (layout.JOURNAL, layout.CHECKPOINT, layout.PREVIEWS, "attempts/")
 _STAMP: Final = (2000, 1, 1, 0, 0, 0)
 Raw: TypeAlias = Mapping[str, Any]
@@ -73,6 +73,12 @@ something looked like a key. Look through it before you pass it on all the same:
 """
 
 
+_UNREAD: Final = (
+    "{unread} of the {secrets} Secrets that the job names could not be read, so their values were not looked for in"
+    " logs and messages: only what looks like a key, a token, a password or the query of an address was taken out"
+)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was asked for a report.
@@ -85,6 +91,7 @@ class Evidence:
         program_logs: Name of a program of the control plane -> lines of its log about this job.
         versions: Of programs and systems.
         secrets: Texts that must not be passed on, besides those of the job: values of the Secrets that it names.
+        unread: Names of those of these Secrets that could not be read, so that nobody can look for their values.
         problems: What could not be had, a sentence each.
     """
 
@@ -95,6 +102,7 @@ class Evidence:
     program_logs: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     secrets: Collection[str] = ()
+    unread: Collection[str] = ()
     problems: Sequence[str] = ()
 
 
@@ -175,10 +183,15 @@ class Found:
 
 def files(found: Found) -> dict[str, str]:
     """The files of a report by name. Pure: nothing in them but what may be passed on."""
-    problems = list(found.problems)
-    scrub = _scrubber(found, problems)
     evidence = found.evidence
-    made: dict[str, str] = {"README.txt": _README.format(removed=REMOVED)}
+    problems = list(found.problems)
+    readme = _README.format(removed=REMOVED)
+    if evidence.unread:
+        blind = _UNREAD.format(unread=len(evidence.unread), secrets=len(secrets_of(found.job)))
+        problems.append(blind)
+        readme += f"\nBefore you pass it on: {blind}.\n"
+    scrub = _scrubber(found, problems)
+    made: dict[str, str] = {"README.txt": readme}
     pods = []
     for number, pod in enumerate(evidence.pods):
         shown = kept(pod, POD)

@@ -387,6 +387,22 @@ def test_secrets_that_a_job_names_are_known_by_name() -> None:
     assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "pull"]
 
 
+def test_where_a_secret_can_not_be_read_the_report_says_so_and_scrubs_by_patterns() -> None:
+    raw = manifest(PLAIN)
+    log = "uses AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\nthe horse is battery staple\n"
+    pod = {"metadata": {"name": "film-1", "namespace": "default"}}
+    evidence = Evidence(pods=[pod], logs={"film-1": log}, unread=["film-keys"], secrets=["the hook's own"])
+    made = support.files(Found(raw, evidence))
+    (problem,) = json.loads(made["problems.json"])
+    assert problem.startswith("1 of the 2 Secrets that the job names could not be read")
+    assert "only what looks like a key" in problem
+    assert "Before you pass it on: 1 of the 2 Secrets" in made["README.txt"]
+    assert "wJalrXUtnFEMI" not in made["logs/pod-0.log"]
+    # A password that looks like any words is what nobody can know: that is why the report says so.
+    assert "battery staple" in made["logs/pod-0.log"]
+    assert json.loads(support.files(Found(raw, Evidence()))["problems.json"]) == []
+
+
 def refused(name: str) -> Mapping[str, str]:
     raise OutOfReach(f'Secret "{name}" can not be read')
 

@@ -138,7 +138,7 @@ async def export_archive(
 
 @router.post("/archives/inspect", responses=responses(400, 422), openapi_extra=_ARCHIVE)
 async def inspect_archive(request: Request, caller: CallerOf, cluster: ClusterOf) -> PreviewBody:
-    """What an archive says of itself, by its first MiB; nothing else of it is checked."""
+    """What an archive says of itself, by its first 6 MiB at most; nothing else of it is read or checked."""
     head = await beginning(request, members.HEAD_LARGEST)
     try:
         found = await cluster.compute(partial(checking.look, head))

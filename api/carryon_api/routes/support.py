@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import platform
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
@@ -76,10 +76,13 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
 
     logs = await asyncio.gather(*(log_of(pod["metadata"]["name"]) for pod in newest if support.wrote(pod)))
     secrets: list[str] = []
+    unread: list[str] = []
     for secret in support.secrets_of(job.raw):
-        what = f"Secret {secret}, to look for its values in logs"
-        found = await asked(what, cluster.secret(job.namespace, secret), {})
-        secrets += [base64.b64decode(value).decode(errors="replace") for value in found.values()]
+        found = await asked("a Secret that the job names", _values(cluster, job.namespace, secret), None)
+        if found is None:
+            unread.append(secret)
+        else:
+            secrets += [base64.b64decode(value).decode(errors="replace") for value in found.values()]
     definition = await asked("conditions of the CRD", client.get(_DEFINITIONS, names.CRD_NAME), None)
     return support.Evidence(
         pods=pods,
@@ -92,8 +95,13 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
             "system": f"{platform.system()} {platform.machine()}",
         },
         secrets=secrets,
+        unread=unread,
         problems=problems,
     )
+
+
+async def _values(cluster: Cluster, namespace: str, name: str) -> Mapping[str, str] | None:
+    return await cluster.secret(namespace, name)
 
 
 async def _listed(client: Client, resource: Resource, namespace: str, selector: str = "") -> list[dict[str, Any]]:
