@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from carryon_core import layout, names, requests
 from carryon_jobs import logs as saved_logs
+from carryon_jobs.allowing import Said, dropped, kept
 from carryon_jobs.errors import JobError
 from carryon_jobs.job import Job
 from carryon_jobs.redaction import (
@@ -30,9 +31,6 @@ from carryon_jobs.redaction import (
     POD,
     TERMINATION,
     VERSIONS,
-    Said,
-    dropped,
-    kept,
 )
 from carryon_jobs.scrubbing import REMOVED, Scrubber, TooMany, texts_in
 from carryon_store import StoreError

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from carryon_core import names
 from carryon_core.spec import JobSpec
 from carryon_jobs import support
+from carryon_jobs.allowing import dropped, kept
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import Job
-from carryon_jobs.redaction import JOB, dropped, kept
+from carryon_jobs.redaction import JOB
 from carryon_jobs.scrubbing import REMOVED
 from carryon_jobs.support import Evidence, Found
 

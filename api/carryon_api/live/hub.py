@@ -11,13 +11,13 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from carryon_api.live import framing, sse
 from carryon_api.live.feed import Feed
+from carryon_api.live.pages import Change, Page, Topic
 from carryon_api.live.view import Expired, Unanswered, View
 from carryon_api.records import JobRecord
 
@@ -46,65 +46,6 @@ Describe = Callable[[JobRecord], bytes]
 """A job as JSON."""
 DescribeAtLength = Callable[[JobRecord], Awaitable[bytes]]
 """The same, where something may have to be looked up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A job's newest state that is not in the feed yet; without record: it is gone."""
-
-    uid: str
-    namespace: str
-    name: str
-    version: int
-    record: JobRecord | None
-
-
-@dataclass(eq=False)
-class Topic:
-    """One job that pages look at closely.
-
-    Attributes:
-        number: No other topic has it.
-        pages: How many.
-        status: Its event, empty where there is none yet; `status_number` counts its changes.
-        progress: The same of what its workers say.
-        record: Of which `describing` is to make the next status.
-    """
-
-    number: int
-    pages: int = 0
-    status: bytes = b""
-    status_number: int = 0
-    progress: bytes = b""
-    progress_number: int = 0
-    record: JobRecord | None = None
-    describing: asyncio.Task[None] | None = None
-
-
-@dataclass(eq=False)
-class Page:
-    """One open page: where it is.
-
-    Attributes:
-        owner: Whose it is.
-        reviewed: When its reader's rights were last known.
-        next_review: When they are looked at again.
-        next_learn: Before it, nobody is asked about namespaces that are new: there was no answer.
-        missed: There may be jobs in these that it was not told of.
-        position: In the feed; None: it is to begin with everything.
-        awake: Set when there may be news.
-    """
-
-    view: View
-    owner: Hashable
-    reviewed: float
-    next_review: float
-    next_learn: float = 0.0
-    missed: bool = False
-    position: int | None = None
-    status: int = 0
-    progress: int = 0
-    awake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Hub:
