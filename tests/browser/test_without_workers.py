@@ -99,6 +99,20 @@ def test_who_leaves_what_is_not_saved_is_asked_whichever_way_they_go(page: Page)
     expect(name).to_have_value("")
 
 
+def test_who_stays_is_led_back_also_on_a_page_that_was_loaded_anew(page: Page) -> None:
+    go(page, "#/import")
+    go(page, "#/new")
+    page.reload()
+    page.get_by_label("Name", exact=True).first.fill("half-written")
+    page.go_back()
+    page.get_by_role("dialog", name="Leave without saving?").get_by_role("button", name="Stay").click()
+    page.wait_for_url("**/#/new")
+    expect(page.get_by_label("Name", exact=True).first).to_have_value("half-written")
+    page.go_back()
+    page.get_by_role("dialog", name="Leave without saving?").get_by_role("button", name="Leave").click()
+    expect(page.get_by_role("heading", name="Import an archive")).to_be_visible()
+
+
 def test_what_was_sent_is_saved_and_nothing_is_asked(site: Site, page: Page) -> None:
     site.kube("POST", JOBS, job("edited"))
     go(page, "#/jobs/default/edited/edit")

@@ -27,6 +27,8 @@ export function hold(what) {
  */
 export function followAddress(onMove) {
   shown = location.hash;
+  // A page that was loaded anew stands where it stood among the entries before and after it.
+  place = history.state?.place ?? 0;
   history.replaceState({ place }, "");
   const moved = () => {
     const there = /** @type {number} */ (history.state?.place ?? place + 1);
@@ -36,9 +38,9 @@ export function followAddress(onMove) {
       shown = location.hash;
       onMove(shown);
     };
-    // Back where they stayed, or further on inside the question.
+    // Led back to where they stayed, nobody is asked again.
     if (location.hash === shown) go();
-    else askFirst(go, () => history.go(place - there));
+    else askFirst(go, () => (there === place ? location.replace(shown) : history.go(place - there)));
   };
   const closing = (/** @type {BeforeUnloadEvent} */ event) => unsaved && event.preventDefault();
   addEventListener("hashchange", moved);
