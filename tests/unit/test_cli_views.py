@@ -155,6 +155,13 @@ def test_only_news_becomes_lines() -> None:
     assert list(render.news(after, after)) == []
 
 
+def test_the_end_of_a_job_is_told_after_what_led_to_it() -> None:
+    over = {**RUNNING["status"], "phase": "Succeeded", "conditions": [{"type": "Finished", "status": "True"}]}
+    told = list(render.news(JobView.of(job(phase="Pending")), JobView.of(job(**over))))
+    assert told[0] == "reel: image 10/15 done"
+    assert told[-1] == "reel: Succeeded (12 of 30 units done)"
+
+
 @pytest.mark.parametrize(
     ("given", "lines"),
     [
