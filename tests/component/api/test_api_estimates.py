@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,10 +31,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, bucket: Path) -> Iterator[Site]:
-    given = StoreConfig(uri=bucket.as_uri())
-    with Site(
-        tmp_path_factory.mktemp("site"), default_store=given, file_root=PurePosixPath(bucket), standalone=True
-    ) as made:
+    with Site.on_folder(tmp_path_factory.mktemp("site"), bucket) as made:
         yield made
 
 
