@@ -418,7 +418,8 @@ def test_units_that_made_nothing_on_purpose_say_why(carryon: Carryon, plane: Pla
         ("done", ""), ("skipped", "no sea here"), ("done", ""),
     ]  # fmt: skip
     assert "clip/1   skipped: no sea here" in carryon("units", "dry").stdout
-    assert "2 generated, 1 skipped" in carryon("describe", "dry").stdout
+    told = carryon("describe", "dry").stdout
+    assert "2 generated, 1 skipped" in told, told
 
 
 def test_items_from_data_are_named_like_others(carryon: Carryon, plane: Plane) -> None:

@@ -59,6 +59,8 @@ def film(site: Site, bucket: Path, folder: Path, name: str, **spec: Any) -> None
         return seen is not None and seen.status.get("phase") == "Running"
 
     site.until(known, "the API has heard of it")
+    # An answer waits for the bucket for a moment only.
+    site.until(lambda: process(site, name)["stages"][0]["meanSeconds"], "the API has measured it")
 
 
 def process(site: Site, name: str) -> Any:
