@@ -189,7 +189,7 @@ def test_analytics_show_what_came_of_all_jobs_and_of_none(site: Site, page: Page
     expect(figure).to_contain_text("50 %", timeout=15_000)
     expect(figure).to_contain_text("1 of 2")
     expect(page.locator(".figure").filter(has_text="Saved by resuming")).to_contain_text("35 min")
-    causes = page.get_by_role("region", name="Made again, by cause")
+    causes = page.get_by_role("region", name="Attempts that did not finish, by cause")
     expect(causes.get_by_role("row", name="Pod lost")).to_contain_text("12")
     expect(causes.get_by_role("row", name="OutOfMemory")).to_contain_text("3")
     expect(page.get_by_role("region", name="Time per stage").get_by_role("row", name="clip")).to_contain_text("17 min")

@@ -51,7 +51,7 @@ export function figures({ jobs, units, retries, gpuSeconds }) {
       said: [ended ? `${number(jobs.succeeded)} of ${number(ended)}` : "none has ended yet", rest].filter(Boolean).join("; ") },
     { label: "Units that succeed", value: percent(units.successRate),
       said: done ? `${number(units.succeeded)} of ${number(done)}${units.failed ? `; ${number(units.failed)} failed` : ""}` : "none is done yet" },
-    { label: "Attempts made again", value: number(again),
+    { label: "Attempts that did not finish", value: number(again),
       said: units.succeeded ? `${exactlyPer(again, units.succeeded)} for each 100 units` : "" },
     { label: "Saved by resuming", value: span(gpuSeconds.saved),
       said: gpuSeconds.total ? `of GPU time that was not spent twice; ${span(gpuSeconds.total)} were spent` : "of GPU time" },
@@ -65,7 +65,7 @@ export function figures({ jobs, units, retries, gpuSeconds }) {
 const exactlyPer = (many, units) => Number(((100 * many) / units).toFixed(1));
 
 /**
- * Why attempts were made again.
+ * Why attempts did not finish.
  * @param {Analytics} told
  * @returns {Bar[]}
  */

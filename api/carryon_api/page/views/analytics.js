@@ -1,4 +1,4 @@
-/** What came of the jobs that exist: how many succeed, what is made again, where time goes, what resuming saved. */
+/** What came of the jobs that exist: how many succeed, what did not finish, where time goes, what resuming saved. */
 
 import { html, useEffect, useMemo, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
@@ -55,7 +55,7 @@ function useAnalytics(namespace, jobs) {
 
 function Nothing() {
   return html`<div class="welcome"><h2>Nothing to add up yet</h2>
-    <p>Once there are jobs, this shows how many of them succeed, what had to be made again and why, and what resuming saved.</p>
+    <p>Once there are jobs, this shows how many of them succeed, which attempts did not finish and why, and what resuming saved.</p>
     <p><a class="button go solid" href="#/new"><${Icon} name="plus" /> New job</a></p></div>`;
 }
 
@@ -75,7 +75,7 @@ function Told({ told }) {
 /** @param {{told: import("../model/analytics.js").Analytics}} props */
 function Causes({ told }) {
   const why = reasons(told);
-  return html`<section class="card analytics-card" aria-labelledby="analytics-causes"><h2 id="analytics-causes">Made again, by cause</h2>
+  return html`<section class="card analytics-card" aria-labelledby="analytics-causes"><h2 id="analytics-causes">Attempts that did not finish, by cause</h2>
     <${Bars} bars=${causes(told)} what="Cause" many="Attempts" tone="held" />
     ${why.length > 0 && html`<h3>Reasons of the latest failures</h3><${Bars} bars=${why} what="Reason" many="Failures" tone="failed" />`}
   </section>`;
