@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
+from carryon_kube.observing import Observe, Observing
 from carryon_kube.ratelimit import Backoff, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
@@ -81,6 +82,7 @@ class Client:
         agent: str = "carryon-operator",
         connector: aiohttp.TCPConnector | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        observe: Observe | None = None,
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -93,6 +95,7 @@ class Client:
             agent: Who we are, for the server's audit log.
             connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
             headers: Sent with every request, such as whom we act for.
+            observe: Told of every request of this client and of its sessions.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
@@ -101,6 +104,7 @@ class Client:
         self._own_connector = connector is None
         self._connector = connector or connector_of(connection)
         self._authorization = Authorization(connection, reload or (lambda: connection))
+        self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
         self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
         self._silence = silence
@@ -110,7 +114,7 @@ class Client:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            middlewares=(self._authorization,),
+            middlewares=(self._authorization, *self._observing),
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
@@ -135,6 +139,11 @@ class Client:
         await self._session.close()
         if self._own_connector:
             await self._connector.close()
+
+    @property
+    def throttled(self) -> float:
+        """Seconds that writes have waited, all together, for their turn by `qps`."""
+        return self._writes.waited
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
         """An object."""

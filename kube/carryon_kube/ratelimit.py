@@ -7,7 +7,11 @@ from collections.abc import Callable, Hashable
 
 
 class TokenBucket:
-    """Lets `burst` through at once and `rate` a second from then on, first come first served."""
+    """Lets `burst` through at once and `rate` a second from then on, first come first served.
+
+    Attributes:
+        waited: Seconds that those who reserved have had to wait, all together.
+    """
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         """Start full.
@@ -22,6 +26,7 @@ class TokenBucket:
         self._clock = clock
         self._tokens = self._burst
         self._at = clock()
+        self.waited = 0.0
 
     def reserve(self) -> float:
         """Take a token, if need be one that is yet to come.
@@ -31,7 +36,9 @@ class TokenBucket:
         """
         self._fill()
         self._tokens -= 1.0
-        return max(0.0, -self._tokens / self._rate)
+        wait = max(0.0, -self._tokens / self._rate)
+        self.waited += wait
+        return wait
 
     def take(self) -> float:
         """Take a token if there is one now.

@@ -50,6 +50,7 @@ class Reconciler:
         notifier: Notifier,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare.
 
@@ -64,15 +65,16 @@ class Reconciler:
             notifier: Of webhooks.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
+            metrics: To count in; None: in some of its own.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._notifier = notifier
-        self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
-        self._observer = Observer(config, client, looks, monotonic)
+        self.metrics = metrics or Metrics()
+        self._observer = Observer(config, client, looks, monotonic, self.metrics)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
+        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
@@ -87,14 +89,16 @@ class Reconciler:
         """
         raw = self._jobs.get(key)
         memory = self._memories.get(key)
-        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
-            self._notifier.forget(memory.uid)
-        if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
+        if raw is not None and raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw):
             # Its pods go with it, by their ownerReferences.
-            self._memories.pop(key, None)
+            raw = None
+        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
+            self._forget(key, memory.uid)
+            memory = None
+        if raw is None:
             return None
         uid = raw["metadata"]["uid"]
-        if memory is None or memory.uid != uid:
+        if memory is None:
             memory = self._memories[key] = JobMemory(uid)
         # What is already written is sent whatever becomes of the rest: its bucket may hang.
         self._notifier.look(key)
@@ -110,10 +114,23 @@ class Reconciler:
         try:
             return await self._carry_on(raw, memory)
         except Busy:
+            self.metrics.put_off()
             # Spread, so that those who wait take turns.
             return random.uniform(0.5, 1.5) * _BUSY_RETRY
 
-    def _journal_bytes(self) -> int:
+    def _forget(self, key: str, uid: str) -> None:
+        """A job is gone: so is all that was kept of it."""
+        del self._memories[key]
+        self._notifier.forget(uid)
+        self._applier.forget(uid)
+        self._expectations.forget(uid)
+
+    @property
+    def remembered(self) -> int:
+        """Jobs of which something is kept."""
+        return len(self._memories)
+
+    def journal_bytes(self) -> int:
         """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
         return sum(memory.bucket.journals for memory in self._memories.values())
 

@@ -51,6 +51,10 @@ class Expectations:
         """The informer shows that the object is gone, or on its way out."""
         self._settle(owner, ("delete", uid))
 
+    def forget(self, owner: str) -> None:
+        """The owner is gone: whatever was expected of it never matters again."""
+        self._deadlines.pop(owner, None)
+
     def satisfied(self, owner: str) -> bool:
         """Everything was seen, or is given up."""
         now = self._clock()
@@ -60,6 +64,9 @@ class Expectations:
                 log.warning("%s of %s was never seen in the cache: going on without it", verb, what)
                 self._settle(owner, (verb, what))
         return owner not in self._deadlines
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
 
     def expires_in(self, owner: str) -> float:
         """Seconds until the last expectation of this owner is given up; 0 if there is none."""
