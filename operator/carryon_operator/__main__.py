@@ -35,6 +35,7 @@ from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.slots import Slots
 from carryon_operator.workers import work
 
 RESYNC_SECONDS: Final = 600.0
@@ -77,7 +78,8 @@ async def run(config: Config) -> None:
         pods = Informer(
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        slots = Slots(config.caps, pods, expectations, ring=queue.add, clock=time.time)
+        pods.subscribe(partial(_pod_changed, jobs, expectations, queue, slots))
         looks = Looks()
         sender = Sender(
             client,
@@ -97,6 +99,7 @@ async def run(config: Config) -> None:
             recorder=recorder,
             looks=looks,
             notifier=notifier,
+            slots=slots,
             clock=time.time,
             monotonic=time.monotonic,
         )
@@ -106,7 +109,9 @@ async def run(config: Config) -> None:
             await ready.wait()
             await work(queue, reconciler.reconcile)
 
-        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
+        doorbell = asyncio.create_task(
+            _listen(config, client, jobs, pods, slots, stop=stop, ready=ready, hang_up=hang_up)
+        )
         tasks = [
             asyncio.create_task(each)
             for each in (
@@ -152,6 +157,7 @@ async def _listen(
     client: Client,
     jobs: JobCache,
     pods: Informer[PodRecord],
+    slots: Slots,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -164,6 +170,7 @@ async def _listen(
         client: Of the API server.
         jobs: To fill.
         pods: To wait for.
+        slots: To keep for those jobs that come first.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -180,6 +187,7 @@ async def _listen(
         await asyncio.sleep(backoff.next())
     await pods.synced.wait()
     log.info("%d jobs and %d pods are known", len(jobs), len(pods))
+    slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -207,7 +215,12 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
 
 
 def _pod_changed(
-    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
+    jobs: JobCache,
+    expectations: Expectations,
+    queue: WorkQueue,
+    slots: Slots,
+    old: PodRecord | None,
+    new: PodRecord | None,
 ) -> None:
     """What was expected is seen, and the pod's job has something to look at."""
     pod = new or old
@@ -216,6 +229,7 @@ def _pod_changed(
         expectations.observed_create(pod.job_uid, pod.name)
     if new is None or new.gone_by is not None:
         expectations.observed_delete(pod.job_uid, pod.uid)
+    slots.changed()
     # Two, if somebody changed whose it is.
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
