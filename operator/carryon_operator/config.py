@@ -58,7 +58,7 @@ class Config:
     workers: int = 16
     qps: float = 50.0
     burst: int = 100
-    caps: Caps = Caps()
+    caps: Caps = field(default_factory=Caps)
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
     file_root: PurePosixPath | None = None

@@ -155,7 +155,7 @@ class Reconciler:
     async def _decide(
         self, raw: Job, pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
     ) -> tuple[Observation, Plan]:
-        """Look, and decide within what other jobs leave this one; that is promised to it until it has been carried out."""
+        """Look, and decide within what other jobs leave this one: promised to it until it has been carried out."""
         seen = await self._observer.observe(raw, pods, memory, now, sweep=sweep)
         key, priority = key_of(raw), seen.spec.priority if seen.spec is not None else 0
         room = self._slots.enter(key, memory.uid, priority)

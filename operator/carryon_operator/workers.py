@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+from carryon_kube.client import flow
 from carryon_kube.errors import ApiError, Conflict
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from carryon_store import StoreError
@@ -24,6 +25,7 @@ async def work(queue: WorkQueue, reconcile: Callable[[str], Awaitable[float | No
             key = await queue.get()
         except ShutDown:
             return
+        flow.set(key)
         try:
             wait = await reconcile(key)
         except Conflict as error:

@@ -21,20 +21,60 @@ def claim(job: str, wants: int, *, holds: int = 0, priority: int = 0, since: flo
         ("no caps: everybody gets what he wants", [claim("a", 9_000), claim("b", 3)], Caps(), {"a": 9_000, "b": 3}),
         ("room for all", [claim("a", 5), claim("b", 3)], Caps(8), {"a": 5, "b": 3}),
         ("equal shares of what there is", [claim("a", 9), claim("b", 9)], Caps(8), {"a": 4, "b": 4}),
-        ("a huge job leaves a small one its three", [claim("huge", 10_000), claim("small", 3)], Caps(8), {"huge": 5, "small": 3}),
-        ("who holds little comes first", [claim("huge", 900, holds=8), claim("small", 3)], Caps(10), {"huge": 0, "small": 2}),
-        ("who holds little is raised first", [claim("a", 9, holds=4), claim("b", 9, holds=1)], Caps(8), {"a": 0, "b": 3}),
-        ("an odd one goes to who waited longest", [claim("a", 2, since=5), claim("b", 2, since=3)], Caps(3), {"a": 1, "b": 2}),
-        ("a single slot goes to who waited longest", [claim("a", 1, since=5), claim("b", 1, since=3)], Caps(1), {"a": 0, "b": 1}),
-        ("higher priority takes all it wants", [claim("a", 9), claim("b", 9, priority=1)], Caps(10), {"a": 1, "b": 9}),
-        ("priority goes before what is held", [claim("a", 1), claim("b", 9, holds=5, priority=1)], Caps(8), {"a": 0, "b": 3}),
+        (
+            "a huge job leaves a small one its three",
+            [claim("huge", 10_000), claim("small", 3)],
+            Caps(8),
+            {"huge": 5, "small": 3},
+        ),
+        (
+            "who holds little comes first",
+            [claim("huge", 900, holds=8), claim("small", 3)],
+            Caps(10),
+            {"huge": 0, "small": 2},
+        ),
+        (
+            "who holds little is raised first",
+            [claim("a", 9, holds=4), claim("b", 9, holds=1)],
+            Caps(8),
+            {"a": 0, "b": 3},
+        ),
+        (
+            "an odd one goes to who waited longest",
+            [claim("a", 2, since=5), claim("b", 2, since=3)],
+            Caps(3),
+            {"a": 1, "b": 2},
+        ),
+        (
+            "a single slot goes to who waited longest",
+            [claim("a", 1, since=5), claim("b", 1, since=3)],
+            Caps(1),
+            {"a": 0, "b": 1},
+        ),
+        (
+            "higher priority takes all it wants",
+            [claim("a", 9), claim("b", 9, priority=1)],
+            Caps(10),
+            {"a": 1, "b": 9},
+        ),
+        (
+            "priority goes before what is held",
+            [claim("a", 1), claim("b", 9, holds=5, priority=1)],
+            Caps(8),
+            {"a": 0, "b": 3},
+        ),
         ("negative priority comes last", [claim("a", 9, priority=-1), claim("b", 3)], Caps(4), {"a": 1, "b": 3}),
         ("a cap for each job", [claim("a", 9, holds=2), claim("b", 2)], Caps(None, 3), {"a": 1, "b": 2}),
         ("both caps", [claim("a", 9), claim("b", 9)], Caps(5, 3), {"a": 3, "b": 2}),
         ("a cap that was lowered below what runs", [claim("a", 9, holds=20)], Caps(10), {"a": 0}),
-        ("a cap for each job below what runs", [claim("a", 9, holds=20), claim("b", 1)], Caps(None, 10), {"a": 0, "b": 1}),
+        (
+            "a cap for each job below what runs",
+            [claim("a", 9, holds=20), claim("b", 1)],
+            Caps(None, 10),
+            {"a": 0, "b": 1},
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_rule(what: str, claims: list[Claim], caps: Caps, expected: dict[str, int]) -> None:
     assert shares(claims, caps, sum(each.holds for each in claims)) == expected, what
 

@@ -230,7 +230,7 @@ class Observation:
     refusal: str = "PodRefused"
     retry_at: Mapping[str, float] = field(default_factory=dict)
     posted: tuple[DeliveryAttempt, ...] = ()
-    room: Room = Room()
+    room: Room = field(default_factory=Room)
     lost: int | None = None
 
     @property
