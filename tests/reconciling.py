@@ -32,6 +32,7 @@ from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.slots import Slots
 from fake_apiserver import FakeApiServer, eventually
 
 KEY = "default/reel"
@@ -62,6 +63,7 @@ class World:
     longest: float = 0.2
     now: float = field(default_factory=time.time)
     ticks: float = 0.0
+    rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.start()
@@ -78,6 +80,9 @@ class World:
         )
         self.notifier = Notifier(self.sender, self.jobs, ring=lambda key: None, clock=lambda: self.now)
         self.looks = Looks(longest=self.longest)
+        self.slots = Slots(
+            self.config.caps, self.pods, self.expectations, ring=self.rung.append, clock=lambda: self.now
+        )
         self.reconciler = Reconciler(
             config=self.config,
             client=self.client,
@@ -87,6 +92,7 @@ class World:
             recorder=self.recorder,
             looks=self.looks,
             notifier=self.notifier,
+            slots=self.slots,
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
             metrics=self.metrics,
@@ -103,6 +109,7 @@ class World:
             recorder=self.recorder,
             looks=self.looks,
             notifier=self.notifier,
+            slots=self.slots,
             workers=1,
             journal_bytes=self.reconciler.journal_bytes,
             leading=lambda: True,
@@ -221,6 +228,7 @@ async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIte
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
         made = World(server, client, config, JobCache(), pods, expectations, recorder, metrics, longest)
+        pods.subscribe(lambda old, new: made.slots.changed())
         try:
             yield made
         finally:

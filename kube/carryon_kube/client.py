@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -23,7 +24,7 @@ from multidict import CIMultiDict
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
 from carryon_kube.observing import Observe, Observing
-from carryon_kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
@@ -43,6 +44,9 @@ _LONGEST_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+flow: Final[ContextVar[str]] = ContextVar("flow", default="")
+"""What requests are made for, such as the key of a job: those that wait to write have a turn each."""
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +110,7 @@ class Client:
         self._authorization = Authorization(connection, reload or (lambda: connection))
         self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
-        self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
+        self._writes = FairTurns(TokenBucket(qps, burst, asyncio.get_running_loop().time))
         self._silence = silence
 
     def session(self) -> aiohttp.ClientSession:
@@ -330,7 +334,7 @@ class Client:
         backoff = Backoff(0.2, 5.0)
         while True:
             if method != "GET":
-                await asyncio.sleep(self._writes.reserve())
+                await self._writes.take(flow.get())
             try:
                 async with await self._open(method, path, **request) as response:
                     with _transport(method, path):

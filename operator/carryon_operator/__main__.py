@@ -40,6 +40,7 @@ from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.probes import ListenError, Probes, serve
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.slots import Slots
 from carryon_operator.workers import work
 
 RESYNC_SECONDS: Final = 600.0
@@ -100,7 +101,8 @@ async def run(
         pods = Informer(
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        slots = Slots(config.caps, pods, expectations, ring=queue.add, clock=clock)
+        pods.subscribe(partial(_pod_changed, jobs, expectations, queue, slots))
         looks = Looks()
         sender = Sender(
             client,
@@ -120,6 +122,7 @@ async def run(
             recorder=recorder,
             looks=looks,
             notifier=notifier,
+            slots=slots,
             clock=clock,
             monotonic=monotonic,
             metrics=metrics,
@@ -130,7 +133,9 @@ async def run(
             await ready.wait()
             await work(queue, reconciler.reconcile, metrics.reconciled)
 
-        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
+        doorbell = asyncio.create_task(
+            _listen(config, client, jobs, pods, slots, stop=stop, ready=ready, hang_up=hang_up)
+        )
         parts = {
             "informer": pods.run(),
             "events": recorder.run(),
@@ -156,6 +161,7 @@ async def run(
             recorder=recorder,
             looks=looks,
             notifier=notifier,
+            slots=slots,
             workers=config.workers,
             journal_bytes=reconciler.journal_bytes,
             leading=leading,
@@ -193,6 +199,7 @@ async def _listen(
     client: Client,
     jobs: JobCache,
     pods: Informer[PodRecord],
+    slots: Slots,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -205,6 +212,7 @@ async def _listen(
         client: Of the API server.
         jobs: To fill.
         pods: To wait for.
+        slots: To keep for those jobs that come first.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -221,6 +229,7 @@ async def _listen(
         await asyncio.sleep(backoff.next())
     await pods.synced.wait()
     log.info("%d jobs and %d pods are known", len(jobs), len(pods))
+    slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -248,7 +257,12 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
 
 
 def _pod_changed(
-    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
+    jobs: JobCache,
+    expectations: Expectations,
+    queue: WorkQueue,
+    slots: Slots,
+    old: PodRecord | None,
+    new: PodRecord | None,
 ) -> None:
     """What was expected is seen, and the pod's job has something to look at."""
     pod = new or old
@@ -257,6 +271,7 @@ def _pod_changed(
         expectations.observed_create(pod.job_uid, pod.name)
     if new is None or new.gone_by is not None:
         expectations.observed_delete(pod.job_uid, pod.uid)
+    slots.changed()
     # Two, if somebody changed whose it is.
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)

@@ -49,8 +49,11 @@ from carryon_store.records import put_assignment
 
 WRITE_INTERVAL: Final = 1.0
 """Seconds between two writes of one job's status."""
-DELETES: Final = 500
-"""Pods of one job that are deleted before other jobs have their turn."""
+TURN: Final = 2.0
+"""Seconds after which a job begins to create or delete no more pods until other jobs have had their turn: a worker that
+waits for the rate of writes is missed by them."""
+_AT_ONCE: Final = 32
+"""Pods created or deleted at a time, at most."""
 
 _KEEP_OUTDATED: Final[int] = Output.model_fields["keep_outdated"].default
 
@@ -151,10 +154,10 @@ class Applier:
                 raise
             memory.wrote_at = self._monotonic()
         self._written(raw, seen.status, plan, memory)
-        await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
+        deleted = await self._by_and_by(plan.delete, lambda pod: self._delete(seen, pod))
         if plan.prune:
             await self._prune(seen, plan, memory)
-        return 0.0 if len(plan.delete) > DELETES else None
+        return 0.0 if deleted < len(plan.delete) else None
 
     def _settle_write(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
         """Do what follows a status write that was never answered, once it shows that it was done."""
@@ -260,12 +263,32 @@ class Applier:
     async def _launch(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Create pods; seconds until what was refused is tried again, or what was learned from it is told."""
         try:
-            await _by_and_by(plan.create, lambda pod: self._create(seen, plan, pod, memory))
+            created = await self._by_and_by(plan.create, lambda pod: self._create(seen, plan, pod, memory))
         except PodRefused as refusal:
             return self._refuse(raw, memory, refusal)
         self._backoff.forget(seen.uid)
         memory.refused = None
+        if created < len(plan.create):
+            return 0.0
         return None if seen.refused is None else WRITE_INTERVAL
+
+    async def _by_and_by(self, items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> int:
+        """Do something with items, 1, 2, 4, ... at a time: what goes wrong with all of them costs one request, not 500.
+
+        Returns:
+            How many it was done with; fewer than all where that takes longer than a job's turn.
+
+        Raises:
+            Exception: The first of the batch that something went wrong in; nothing after it is begun.
+        """
+        at, size, over = 0, 1, self._monotonic() + TURN
+        while at < len(items) and (not at or self._monotonic() < over):
+            results = await asyncio.gather(*map(do, items[at : at + size]), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            at, size = min(at + size, len(items)), min(size * 2, _AT_ONCE)
+        return at
 
     def _refuse(self, raw: Mapping[str, Any], memory: JobMemory, refusal: PodRefused) -> float:
         """Remember a refusal for the next observation, which tells of it; seconds until the next try."""
@@ -375,21 +398,6 @@ def _will_be_shown(pod: Mapping[str, Any], job_uid: str) -> bool:
     """Whether our informer shows a pod as one of this job."""
     labels = pod["metadata"].get("labels") or {}
     return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and project(pod).job_uid == job_uid
-
-
-async def _by_and_by(items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> None:
-    """Do something with each item, 1, 2, 4, ... at a time: what goes wrong with all of them costs one request, not 500.
-
-    Raises:
-        Exception: The first of the batch that something went wrong in; nothing after it is begun.
-    """
-    at, size = 0, 1
-    while at < len(items):
-        results = await asyncio.gather(*map(do, items[at : at + size]), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        at, size = at + size, size * 2
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

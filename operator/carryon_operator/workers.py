@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from carryon_kube.client import flow
 from carryon_kube.errors import ApiError, Conflict
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from carryon_store import StoreError
@@ -35,6 +36,7 @@ async def work(
             key = await queue.get()
         except ShutDown:
             return
+        flow.set(key)
         began, outcome = clock(), "error"
         try:
             wait = await reconcile(key)

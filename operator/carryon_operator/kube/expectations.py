@@ -8,7 +8,7 @@ is never going to.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 EXPIRE_AFTER: Final = 300.0
@@ -65,8 +65,13 @@ class Expectations:
                 self._settle(owner, (verb, what))
         return owner not in self._deadlines
 
-    def __len__(self) -> int:
-        return len(self._deadlines)
+    def creates(self, owner: str) -> int:
+        """Objects of this owner whose creation was asked for and not yet seen."""
+        return sum(verb == "create" for verb, _ in self._deadlines.get(owner, ()))
+
+    def owners(self) -> Iterable[str]:
+        """Owners of whom anything is still to be seen."""
+        return self._deadlines.keys()
 
     def expires_in(self, owner: str) -> float:
         """Seconds until the last expectation of this owner is given up; 0 if there is none."""

@@ -210,6 +210,12 @@ JOBS_UNREACHABLE: Final = Series(
     "Jobs whose bucket gives no verdict now (`Progressing` is False, `BucketUnreachable`).",
     "Whom does an outage of a bucket hold up?",
 )
+JOBS_WAITING: Final = Series(
+    "carryon_jobs_waiting_for_slots",
+    "gauge",
+    "Jobs that would have more pods, but for the caps of this operator.",
+    "Do caps hold up work?",
+)
 UNITS: Final = Series(
     "carryon_units",
     "gauge",
@@ -323,7 +329,7 @@ SECTIONS: Final[Mapping[str, tuple[Series, ...]]] = {
     "The API server": (REQUESTS, REQUEST_SECONDS, THROTTLED, WATCHES, LISTS, SILENCE, EVENTS_DROPPED),
     "Buckets": (BUCKETS, BUCKET_SECONDS, VERIFICATION, THREADS_BUSY, PUT_OFF, JOURNAL_BYTES),
     "Jobs and their pods": (
-        *(JOBS, JOBS_UNREACHABLE, UNITS, UNITS_FINISHED, PODS, PODS_CREATED, PODS_DELETED, PODS_REFUSED),
+        *(JOBS, JOBS_UNREACHABLE, JOBS_WAITING, UNITS, UNITS_FINISHED, PODS, PODS_CREATED, PODS_DELETED, PODS_REFUSED),
         *(INTERRUPTIONS, GPU_SECONDS, GPU_SECONDS_BY_USE, RESUMED, REFUSED, JOURNALS_ENDED),
         *(NOTIFIED, NOTIFICATIONS),
     ),

@@ -17,6 +17,7 @@ from carryon_operator.metrics.population import pods_by_phase, population
 from carryon_operator.metrics.recording import Answer
 from carryon_operator.notify.notifier import Notifier
 from carryon_operator.plan.model import PodRecord
+from carryon_operator.slots import Slots
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Parts:
     recorder: EventRecorder
     looks: Looks
     notifier: Notifier
+    slots: Slots
     workers: int
     journal_bytes: Callable[[], float]
     leading: Callable[[], bool]
@@ -59,6 +61,7 @@ def readings(parts: Parts) -> Mapping[Series, Answer]:
         catalogue.NOTIFICATIONS: parts.notifier.depth,
         catalogue.JOBS: found.phases,
         catalogue.JOBS_UNREACHABLE: found.unreachable,
+        catalogue.JOBS_WAITING: parts.slots.waiting,
         catalogue.UNITS: found.units,
         catalogue.PODS: pods_by_phase(parts.pods),
     }
