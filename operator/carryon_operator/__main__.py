@@ -127,19 +127,19 @@ async def run(
             monotonic=monotonic,
             metrics=metrics,
         )
-        ready, hang_up = asyncio.Event(), asyncio.Event()
+        ready, hang_up, memory = asyncio.Event(), asyncio.Event(), handlers.KopfMemory()
 
         async def reconcile_jobs() -> None:
             await ready.wait()
             await work(queue, reconciler.reconcile, metrics.reconciled)
 
         doorbell = asyncio.create_task(
-            _listen(config, client, jobs, pods, slots, stop=stop, ready=ready, hang_up=hang_up)
+            _listen(config, client, jobs, pods, slots, memory, stop=stop, ready=ready, hang_up=hang_up)
         )
         parts = {
             "informer": pods.run(),
             "events": recorder.run(),
-            "resync": _resync(config, client, jobs, queue),
+            "resync": _resync(config, client, jobs, queue, memory),
             **{f"worker-{number}": reconcile_jobs() for number in range(config.workers)},
         }
         running = {name: asyncio.create_task(part, name=name) for name, part in parts.items()}
@@ -200,6 +200,7 @@ async def _listen(
     jobs: JobCache,
     pods: Informer[PodRecord],
     slots: Slots,
+    memory: handlers.KopfMemory,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -213,6 +214,7 @@ async def _listen(
         jobs: To fill.
         pods: To wait for.
         slots: To keep for those jobs that come first.
+        memory: Of kopf.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -233,7 +235,8 @@ async def _listen(
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=handlers.registry(client, jobs),
+        registry=handlers.registry(client, jobs, memory),
+        memories=memory.memories,
         settings=handlers.settings(),
         clusterwide=not config.namespaces,
         namespaces=config.namespaces,
@@ -244,7 +247,9 @@ async def _listen(
     await kopf.run_tasks(tasks, ignored=before)
 
 
-async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQueue) -> NoReturn:
+async def _resync(
+    config: Config, client: Client, jobs: JobCache, queue: WorkQueue, memory: handlers.KopfMemory
+) -> NoReturn:
     """Look at every job now and then, whatever was or was not heard of it."""
     while True:
         await asyncio.sleep(RESYNC_SECONDS)
@@ -252,6 +257,7 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
             await jobs.resync(client, config.namespaces)
         except ApiError as error:
             log.warning("jobs cannot be listed: %s; again in %.0f s", error, RESYNC_SECONDS)
+        await memory.prune(jobs)
         for key in jobs:
             queue.add(key)
 

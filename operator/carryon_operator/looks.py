@@ -64,6 +64,8 @@ class Looks:
 
         def ended(each: asyncio.Future[T]) -> None:
             self._running[place] -= 1
+            if not self._running[place]:
+                del self._running[place]  # Endpoints are what people write.
             self._freed.set()
             self._freed = asyncio.Event()
             if not each.cancelled():

@@ -51,9 +51,7 @@ async def work(
             log.exception("%s: reconciling failed; again in %.1f s", key, queue.add_rate_limited(key))
         else:
             outcome = "done"
-            queue.forget(key)
-            if wait is not None:
-                queue.add_after(key, wait)
+            queue.worked(key, wait)
         finally:
             queue.done(key)
             reconciled(outcome, clock() - began)

@@ -64,3 +64,11 @@ async def test_work_that_takes_too_long_is_no_longer_waited_for(gate: threading.
     with pytest.raises(Unreachable, match=r"s3://here/p took longer than 0 s"):
         await looks.run(HERE, gate.wait)
     assert looks.running == 1
+
+
+async def test_places_that_nobody_looks_at_are_not_kept() -> None:
+    """People write endpoints: there may be any number in a year."""
+    looks = Looks()
+    for number in range(20):
+        await looks.run(StoreConfig(uri=f"s3://bucket-{number}", endpoint=f"http://s3-{number}"), lambda: None)
+    assert not looks._running

@@ -73,9 +73,19 @@ class WorkQueue:
         self.add_after(key, delay)
         return delay
 
-    def forget(self, key: str) -> None:
-        """The key worked: its next failure is the first."""
+    def worked(self, key: str, wait: float | None) -> None:
+        """The key worked: its next failure is the first, and what it wanted to be woken for earlier is done with.
+
+        Args:
+            key: That was worked on.
+            wait: Seconds until it wants to be worked on again, None if it does not; a change wakes it all the same.
+        """
         self._backoff.forget(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if wait is not None:
+            self.add_after(key, wait)
 
     async def get(self) -> str:
         """The next key to work on; `done` must be called with it.
