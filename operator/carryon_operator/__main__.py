@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Final, NoReturn
 
@@ -16,7 +17,7 @@ import kopf
 
 from carryon_core import names
 from carryon_kube import connection
-from carryon_kube.client import Client
+from carryon_kube.client import Client, Fence
 from carryon_kube.errors import ApiError, NotFound
 from carryon_kube.informer import Informer
 from carryon_kube.ratelimit import Backoff
@@ -26,9 +27,11 @@ from carryon_operator import handlers
 from carryon_operator.config import Config
 from carryon_operator.health import Health, ListenError, serve
 from carryon_operator.jobs import JobCache
+from carryon_operator.kube.elector import ApiLeases, Elector, LeaseLost
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.leading import guard_of, identity, look_anew
 from carryon_operator.looks import Looks
 from carryon_operator.notify.notifier import AT_ONCE, Notifier
 from carryon_operator.notify.sending import Sender
@@ -68,16 +71,24 @@ async def run(config: Config) -> None:
     """
     stop = asyncio.Event()
     _on_signals(stop)
-    load = partial(connection.load, config.kubeconfig)
-    async with Client(load(), reload=load, qps=config.qps, burst=config.burst) as client:
+    async with AsyncExitStack() as stack:
+        elector = await _elector(config, stack)
+        client = await _client(config, stack, None if elector is None else elector.time_left)
         queue = WorkQueue(Backoff(0.2, 60.0))
-        jobs = JobCache(on_change=queue.add)
+        acting = asyncio.Event()
+
+        def ring(key: str) -> None:
+            # Who stands by keeps its caches warm and has nothing to do: all jobs are rung for when it begins to act.
+            if acting.is_set():
+                queue.add(key)
+
+        jobs = JobCache(on_change=ring)
         expectations = Expectations(asyncio.get_running_loop().time)
         recorder = EventRecorder(client, clock=time.time)
         pods = Informer(
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        pods.subscribe(partial(_pod_changed, jobs, expectations, ring))
         looks = Looks()
         sender = Sender(
             client,
@@ -86,8 +97,9 @@ async def run(config: Config) -> None:
             page_url=config.page_url,
             clock=time.time,
             threads=AT_ONCE,
+            fence=None if elector is None else elector.time_left,
         )
-        notifier = Notifier(sender, jobs, ring=queue.add, clock=time.time)
+        notifier = Notifier(sender, jobs, ring=ring, clock=time.time)
         reconciler = Reconciler(
             config=config,
             client=client,
@@ -99,12 +111,18 @@ async def run(config: Config) -> None:
             notifier=notifier,
             clock=time.time,
             monotonic=time.monotonic,
+            guard=None if elector is None else guard_of(elector),
         )
         ready, hang_up = asyncio.Event(), asyncio.Event()
 
         async def reconcile_jobs() -> None:
-            await ready.wait()
+            await acting.wait()
             await work(queue, reconciler.reconcile)
+
+        async def take_turns(elector: Elector) -> NoReturn:
+            # Make sure that nobody leads who could not list what there is.
+            await ready.wait()
+            await elector.run()
 
         doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
         tasks = [
@@ -112,7 +130,8 @@ async def run(config: Config) -> None:
             for each in (
                 pods.run(),
                 recorder.run(),
-                _resync(config, client, jobs, queue),
+                _oversee(config, client, jobs, pods, queue, elector=elector, ready=ready, acting=acting),
+                *([] if elector is None else [take_turns(elector)]),
                 *(reconcile_jobs() for _ in range(config.workers)),
             )
         ]
@@ -123,6 +142,9 @@ async def run(config: Config) -> None:
             else nullcontext()
         ):
             ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                if isinstance(lost := task.exception(), LeaseLost):
+                    _leave(lost)
         log.info("stopping")
         queue.shut_down()
         try:
@@ -138,6 +160,8 @@ async def run(config: Config) -> None:
         for task in (told, *tasks):
             task.cancel()
         _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
+        if elector is not None:
+            await elector.release()
         if (left or not drained or looks.running or sender.busy) and not any(task.exception() for task in ended):
             # A thread that waits for a bucket or a name server can't be interrupted; nothing depends on its end.
             log.warning("leaving in the middle of something: the next start finds it again")
@@ -194,8 +218,25 @@ async def _listen(
     await kopf.run_tasks(tasks, ignored=before)
 
 
-async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQueue) -> NoReturn:
-    """Look at every job now and then, whatever was or was not heard of it."""
+async def _oversee(
+    config: Config,
+    client: Client,
+    jobs: JobCache,
+    pods: Informer[PodRecord],
+    queue: WorkQueue,
+    *,
+    elector: Elector | None,
+    ready: asyncio.Event,
+    acting: asyncio.Event,
+) -> NoReturn:
+    """Begin to act when it is our turn; then look at every job now and then, whatever was or was not heard of it."""
+    await ready.wait()
+    if elector is not None:
+        await elector.acquired.wait()
+        await look_anew(client, jobs, pods, config.namespaces)
+    acting.set()
+    for key in jobs:
+        queue.add(key)
     while True:
         await asyncio.sleep(RESYNC_SECONDS)
         try:
@@ -207,7 +248,11 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
 
 
 def _pod_changed(
-    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
+    jobs: JobCache,
+    expectations: Expectations,
+    ring: Callable[[str], None],
+    old: PodRecord | None,
+    new: PodRecord | None,
 ) -> None:
     """What was expected is seen, and the pod's job has something to look at."""
     pod = new or old
@@ -220,7 +265,29 @@ def _pod_changed(
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
         if key is not None:
-            queue.add(key)
+            ring(key)
+
+
+async def _client(config: Config, stack: AsyncExitStack, fence: Fence | None) -> Client:
+    load = partial(connection.load, config.kubeconfig)
+    made = Client(load(), reload=load, qps=config.qps, burst=config.burst, fence=fence)
+    return await stack.enter_async_context(made)
+
+
+async def _elector(config: Config, stack: AsyncExitStack) -> Elector | None:
+    if config.election is None:
+        return None
+    # Of its own: a Lease must not wait for the connections and the turn of ten thousand pods.
+    client = await _client(config, stack, None)
+    where = (config.election.namespace, config.election.name)
+    return Elector(ApiLeases(client, *where), where, identity(), config.election.terms, clock=time.time)
+
+
+def _leave(lost: LeaseLost) -> NoReturn:
+    """End at once: nothing may be written any more, and whatever is under way here is found again by who leads now."""
+    log.error("%s: ending, to stand by after the next start", lost)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

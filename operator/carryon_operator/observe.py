@@ -32,6 +32,7 @@ from carryon_operator.plan.model import Observation, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
+from carryon_store.protocol import Guard
 
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
@@ -122,12 +123,19 @@ class _Found:
 class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
-    def __init__(self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        client: Client,
+        looks: Looks,
+        monotonic: Callable[[], float],
+        guard: Guard | None = None,
+    ) -> None:
         self._config = config
         self._client = client
         self._looks = looks
         self._monotonic = monotonic
-        self._stores = Stores()
+        self._stores = Stores(guard)
         self._looker = Looker(config, self._stores, monotonic)
 
     async def observe(

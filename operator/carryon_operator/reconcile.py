@@ -23,6 +23,7 @@ from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
 from carryon_operator.vanished import with_vanished
+from carryon_store.protocol import Guard
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
@@ -50,6 +51,7 @@ class Reconciler:
         notifier: Notifier,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        guard: Guard | None = None,
     ) -> None:
         """Prepare.
 
@@ -64,13 +66,14 @@ class Reconciler:
             notifier: Of webhooks.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
+            guard: Asked before each write to a bucket.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._notifier = notifier
         self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
-        self._observer = Observer(config, client, looks, monotonic)
+        self._observer = Observer(config, client, looks, monotonic, guard)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
         self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
         self._clock = clock
