@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import uuid
 from collections.abc import Iterable
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def identity() -> str:
-    """A name for this process that no other has, not even the next one in this pod."""
-    return f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+    """A name for this process, by its pod, that no other has, not even the next one in this pod."""
+    return f"{os.environ.get('HOSTNAME') or socket.gethostname()}_{uuid.uuid4().hex[:12]}"
 
 
 def guard_of(elector: Elector) -> Guard:
