@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, TypeAlias
 from urllib.parse import quote
@@ -23,7 +24,8 @@ from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import Fenced, TooManyRequests, Unavailable, from_answer, from_status
-from carryon_kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.observing import Observe, Observing
+from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
@@ -47,6 +49,9 @@ _LONGEST_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+flow: Final[ContextVar[str]] = ContextVar("flow", default="")
+"""What requests are made for, such as the key of a job: those that wait to write have a turn each."""
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +99,7 @@ class Client:
         connector: aiohttp.TCPConnector | None = None,
         headers: Iterable[tuple[str, str]] = (),
         fence: Fence | None = None,
+        observe: Observe | None = None,
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -107,6 +113,7 @@ class Client:
             connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
             headers: Sent with every request, such as whom we act for.
             fence: Asked before each write, and once more when its bytes are about to leave.
+            observe: Told of every request of this client and of its sessions.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
@@ -116,8 +123,9 @@ class Client:
         self._own_connector = connector is None
         self._connector = connector or connector_of(connection, patient=fence is None)
         self._authorization = Authorization(connection, reload or (lambda: connection))
+        self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
-        self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
+        self._writes = FairTurns(TokenBucket(qps, burst, asyncio.get_running_loop().time))
         self._silence = silence
 
     def session(self) -> aiohttp.ClientSession:
@@ -125,7 +133,7 @@ class Client:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            middlewares=(self._authorization,),
+            middlewares=(self._authorization, *self._observing),
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
@@ -151,6 +159,11 @@ class Client:
         await self._session.close()
         if self._own_connector:
             await self._connector.close()
+
+    @property
+    def throttled(self) -> float:
+        """Seconds that writes have waited, all together, for their turn by `qps`."""
+        return self._writes.waited
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
         """An object."""
@@ -338,7 +351,7 @@ class Client:
         while True:
             limits = _REQUEST
             if method != "GET":
-                await asyncio.sleep(self._writes.reserve())
+                await self._writes.take(flow.get())
                 if self._fence is not None:
                     limits = _limits(self._fence())
             try:

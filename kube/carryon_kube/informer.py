@@ -33,6 +33,7 @@ class _Scope(Generic[R]):
     """A namespace that is followed, or all of them.
 
     Attributes:
+        heard: When the server last said something, on the loop's clock; `tried`: when it was last asked.
         version: To watch from; None: there is a gap.
         asked: Who waits for a new list.
         pause: What ends as soon as somebody does.
@@ -40,6 +41,7 @@ class _Scope(Generic[R]):
 
     namespace: str | None
     heard: float
+    tried: float
     version: str | None = None
     listed: bool = False
     records: dict[str, R] = field(default_factory=dict)
@@ -80,7 +82,8 @@ class Informer(Generic[R]):
         self._project = project
         self._owner = owner
         self._selector = label_selector
-        self._scopes = [_Scope[R](namespace, self._loop.time()) for namespace in tuple(namespaces) or (None,)]
+        now = self._loop.time()
+        self._scopes = [_Scope[R](namespace, now, now) for namespace in tuple(namespaces) or (None,)]
         self._by_owner: dict[str, dict[str, R]] = {}
         self._listeners: list[OnChange[R]] = []
         self.synced = asyncio.Event()
@@ -95,6 +98,14 @@ class Informer(Generic[R]):
     def silence(self) -> float:
         """Seconds since the server was last heard, on the watch that is quiet the longest."""
         return self._loop.time() - min(scope.heard for scope in self._scopes)
+
+    @property
+    def stuck(self) -> float:
+        """Seconds since the server was last heard or asked, on the watch where that is longest.
+
+        Followers that work ask again soon, whatever the server answers: this grows where one of them does not.
+        """
+        return self._loop.time() - min(max(scope.heard, scope.tried) for scope in self._scopes)
 
     def get_by_owner(self, key: str) -> tuple[R, ...]:
         """All records of an owner."""
@@ -130,6 +141,7 @@ class Informer(Generic[R]):
         backoff = Backoff(0.5, 30.0)
         where = f"{self._resource.plural} in {scope.namespace or 'all namespaces'}"
         while True:
+            scope.tried = self._loop.time()
             told_to_wait = 0.0
             try:
                 while scope.version is None or scope.asked:
