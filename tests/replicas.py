@@ -1,7 +1,7 @@
 """An API server, operators that share it, each behind a proxy of its own, and pods that are played: all but GPUs.
 
-with cluster(tmp_path) as c, c.operator("a") as a, c.playing(Player(...)):
-    c.apply(job("reel"))
+with cluster(tmp_path) as c, c.operator("a") as a, Player(c, store).playing():
+    c.create(job("reel"))
     c.wait_for("reel", finished)
 """
 
@@ -75,6 +75,11 @@ def job(name: str, units: int = 6, **spec: Any) -> Object:
     }
 
 
+def finished(found: Object) -> bool:
+    """Whether a job is over, one way or the other."""
+    return (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 @dataclass
 class Operator:
     """One operator, a process, that reaches the API server through its proxy.
@@ -128,10 +133,21 @@ class Operator:
     def ready(self) -> bool:
         """Whether it says that it is."""
         with suppress(OSError, http.client.HTTPException):
-            probe = http.client.HTTPConnection("127.0.0.1", self.health, timeout=5)
-            probe.request("GET", "/readyz")
-            return probe.getresponse().status == 200
+            return self._asked("/readyz")[0] == 200
         return False
+
+    def metrics(self) -> bytes:
+        """What it tells Prometheus."""
+        return self._asked("/metrics")[1]
+
+    def _asked(self, path: str) -> tuple[int, bytes]:
+        probe = http.client.HTTPConnection("127.0.0.1", self.health, timeout=5)
+        try:
+            probe.request("GET", path)
+            answer = probe.getresponse()
+            return answer.status, answer.read()
+        finally:
+            probe.close()
 
 
 @dataclass
@@ -202,6 +218,11 @@ class Cluster:
             assert time.monotonic() < deadline, f"{name}: not so in {seconds} s: {json.dumps(found.get('status'))}"
             time.sleep(0.05)
         return found
+
+    def free_lease(self) -> None:
+        """Make the Lease as one who ended well has left it: nobody has to wait for the first leader."""
+        made = {"metadata": {"name": "carryon-operator"}, "spec": {"leaseTransitions": 1}}
+        self.ask("POST", LEASE.rpartition("/")[0], made)
 
     def lease(self) -> Object:
         """What the Lease says; empty where there is none."""

@@ -43,6 +43,7 @@ from carryon_operator.podstatus import owner_key, project
 from carryon_operator.probes import ListenError, Probes, serve
 from carryon_operator.reconcile import Reconciler
 from carryon_operator.slots import Slots
+from carryon_operator.steady import SteadyClock
 from carryon_operator.workers import work
 
 RESYNC_SECONDS: Final = 600.0
@@ -69,14 +70,14 @@ def main() -> None:
 async def run(
     config: Config,
     *,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Reconcile until told to stop.
 
     Args:
         config: Of this operator.
-        clock: Seconds since the epoch.
+        clock: Seconds since the epoch; None: those of this machine, without their jumps.
         monotonic: Seconds, for intervals.
 
     Raises:
@@ -86,6 +87,7 @@ async def run(
     """
     stop = asyncio.Event()
     _on_signals(stop)
+    clock = clock or SteadyClock()
     metrics, bell = Metrics(), Bell()
 
     def observe(exchange: Exchange) -> None:

@@ -14,7 +14,7 @@ from carryon_core.messages import StoreConfig
 from carryon_operator.kube.election import Terms
 from carryon_store import open_store
 from fault_proxy import Passed
-from replicas import LEASE, Cluster, Operator, Player, cluster, job, until
+from replicas import Cluster, Operator, Player, cluster, job, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -29,12 +29,7 @@ class Pair:
 
     def __init__(self, c: Cluster, stack: ExitStack) -> None:
         self.cluster = c
-        # As one who ended well has left it: nobody has to wait for the first leader.
-        c.ask(
-            "POST",
-            LEASE.rpartition("/")[0],
-            {"metadata": {"name": "carryon-operator"}, "spec": {"leaseTransitions": 1}},
-        )
+        c.free_lease()
         a, b = (stack.enter_context(c.operator(name, **ELECT)) for name in "ab")
         until(lambda: a.ready() and b.ready())
         until(lambda: c.holder() != "")

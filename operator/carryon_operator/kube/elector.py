@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn, Protocol
 
@@ -14,6 +13,7 @@ from carryon_kube.client import Body, Client
 from carryon_kube.errors import AlreadyExists, ApiError, Conflict, Fenced, NotFound
 from carryon_kube.resources import LEASES
 from carryon_operator.kube.election import Seen, Terms, claimed, holder_of, look, released, transitions_of, wait_for
+from carryon_operator.steady import boot_clock
 
 RELEASE_SECONDS: Final = 1.0
 """For giving the Lease back."""
@@ -72,11 +72,6 @@ class ApiLeases:
     async def update(self, lease: Body) -> Body:
         """See `Leases`."""
         return await self._client.update(LEASES, self._name, lease, namespace=self._namespace)
-
-
-def boot_clock() -> float:
-    """Seconds that nobody sets, and that go on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Elector:
