@@ -15,13 +15,14 @@ from pydantic import ValidationError
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
+from carryon_core.phases import Phase
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus, Phase, StageStatus
+from carryon_core.status import JobStatus, StageStatus
 from carryon_jobs.destinations import check_token, credentials, destination
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.errors import ApiError, Forbidden, NotFound
 from carryon_kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
@@ -33,6 +34,7 @@ from carryon_operator.plan.model import Observation, Plan, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
+from carryon_store.protocol import Guard
 
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
@@ -141,13 +143,19 @@ class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
     def __init__(
-        self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float], metrics: Metrics
+        self,
+        config: Config,
+        client: Client,
+        looks: Looks,
+        monotonic: Callable[[], float],
+        metrics: Metrics,
+        guard: Guard | None = None,
     ) -> None:
         self._config = config
         self._client = client
         self._looks = looks
         self._monotonic = monotonic
-        self._stores = Stores(observe=metrics.operated)
+        self._stores = Stores(guard, observe=metrics.operated)
         self._looker = Looker(config, self._stores, monotonic, metrics.looked)
 
     async def observe(
@@ -250,6 +258,12 @@ class Observer:
             raise SpecError(
                 "SecretNotFound",
                 f'{field}: there is no Secret "{name}" in namespace "{namespace}": create it, or name another',
+            ) from None
+        except Forbidden as error:
+            raise SpecError(
+                "SecretForbidden",
+                f'{field}: the operator may not read Secret "{name}" in namespace "{namespace}": {error.message}; give'
+                " its service account the right to get Secrets there",
             ) from None
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 

@@ -66,10 +66,10 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = self._loop.call_later(delay, self._ring, key)
 
-    def add_rate_limited(self, key: str) -> float:
-        """Add a key that failed, after its backoff; seconds until then."""
+    def add_rate_limited(self, key: str, at_least: float = 0.0) -> float:
+        """Add a key that failed, after its backoff, or later if a server asked for that; seconds until then."""
         self.retries += 1
-        delay = self._backoff.next(key)
+        delay = max(self._backoff.next(key), at_least)
         self.add_after(key, delay)
         return delay
 
