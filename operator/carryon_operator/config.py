@@ -6,14 +6,18 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from carryon_core import durations
 from carryon_core.messages import StoreConfig
+from carryon_operator.kube.election import Terms
 from carryon_operator.notify.addresses import Allowed
 from carryon_operator.notify.addresses import parse as parse_allowed
+from carryon_operator.plan.shares import Caps
+
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,20 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Election:
+    """How replicas agree on one that acts.
+
+    Attributes:
+        name: Of the Lease, and `namespace`.
+        terms: How long things last.
+    """
+
+    namespace: str
+    name: str = "carryon-operator"
+    terms: Terms = field(default_factory=Terms)
+
+
+@dataclass(frozen=True)
 class Config:
     """How this operator works.
 
@@ -33,6 +51,7 @@ class Config:
         namespaces: Where it looks for jobs; empty means everywhere.
         workers: Jobs reconciled at the same time.
         qps: Writes a second to the API server, and `burst` at once.
+        caps: Pods at work at the same time.
         worker_image: Image of worker pods where a stage names none.
         default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
         file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster. Where it is
@@ -49,6 +68,7 @@ class Config:
         notify_proxy: HTTP proxy that webhooks are sent through; None sends them straight. It then decides what names
             lead to.
         page_url: Where people see jobs; webhooks are told of it.
+        election: Of a leader among replicas; None: this is the only one.
     """
 
     kubeconfig: str | None = None
@@ -56,6 +76,7 @@ class Config:
     workers: int = 16
     qps: float = 50.0
     burst: int = 100
+    caps: Caps = field(default_factory=Caps)
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
     file_root: PurePosixPath | None = None
@@ -69,6 +90,7 @@ class Config:
     notify_allow: Allowed = field(default_factory=Allowed)
     notify_proxy: str | None = None
     page_url: str | None = None
+    election: Election | None = None
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -103,6 +125,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         workers=setting("--workers", _count, default.workers),
         qps=setting("--qps", _rate, default.qps),
         burst=setting("--burst", _count, default.burst),
+        caps=Caps(setting("--max-pods", _count, None), setting("--max-pods-per-job", _count, None)),
         worker_image=setting("--worker-image", str, default.worker_image),
         default_store=store
         and StoreConfig(
@@ -121,6 +144,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         notify_allow=setting("--notify-allow", _allowed, default.notify_allow),
         notify_proxy=setting("--notify-proxy", _http_url, None),
         page_url=setting("--page-url", _http_url, None),
+        election=_election(setting, parser) if setting("--leader-elect", _flag, False) else None,
     )
 
 
@@ -130,6 +154,12 @@ _SETTINGS = (
     ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
     ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
     ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
+    ("--max-pods", "CARRYON_MAX_PODS", "pods of all jobs at work at the same time; as many as the jobs want if empty"),
+    (
+        "--max-pods-per-job",
+        "CARRYON_MAX_PODS_PER_JOB",
+        "pods of one job at work at the same time, whatever its spec.parallelism; likewise",
+    ),
     ("--worker-image", "CARRYON_WORKER_IMAGE", "image of worker pods whose stage names none; carryon-worker"),
     (
         "--default-store",
@@ -170,7 +200,57 @@ _SETTINGS = (
     ),
     ("--notify-proxy", "CARRYON_NOTIFY_PROXY", "HTTP proxy that webhooks are sent through; none if empty"),
     ("--page-url", "CARRYON_PAGE_URL", "where people see jobs, for the link in webhooks; no link if empty"),
+    ("--leader-elect", "CARRYON_LEADER_ELECT", "true: of several replicas only the one acts that holds a Lease; false"),
+    ("--lease-name", "CARRYON_LEASE_NAME", "the Lease that replicas agree on; carryon-operator"),
+    ("--lease-namespace", "CARRYON_LEASE_NAMESPACE", "its namespace; the pod's own"),
+    ("--lease-duration", "CARRYON_LEASE_DURATION", "time until a Lease that is not renewed may be taken; 15s"),
+    (
+        "--renew-deadline",
+        "CARRYON_RENEW_DEADLINE",
+        "time after a renewal until its holder begins nothing any more, and ends; 10s",
+    ),
+    ("--retry-period", "CARRYON_RETRY_PERIOD", "time between two renewals, and two looks of those who wait; 2s"),
 )
+
+
+def _election(setting: Callable[[str, Callable[[str], Any], Any], Any], parser: _Parser) -> Election:
+    usual = Terms()
+    terms = Terms(
+        duration=setting("--lease-duration", _interval, usual.duration),
+        renew=setting("--renew-deadline", _interval, usual.renew),
+        retry=setting("--retry-period", _short_interval, usual.retry),
+    )
+    if (wrong := _wrong_with(terms)) is not None:
+        parser.error(wrong)
+    namespace = setting("--lease-namespace", str, None) or own_namespace()
+    if namespace is None:
+        parser.error("--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be")
+    return Election(namespace, setting("--lease-name", str, Election.name), terms)
+
+
+def own_namespace(file: Path = NAMESPACE_FILE) -> str | None:
+    """The namespace of the pod that this runs in, None where it runs in none."""
+    try:
+        return file.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _wrong_with(terms: Terms) -> str | None:
+    """What is wrong with the times of an election, None where nothing is."""
+    if terms.duration != int(terms.duration):
+        return f"--lease-duration (CARRYON_LEASE_DURATION) is {terms.duration:g} s: it must be whole seconds"
+    if terms.renew >= terms.duration:
+        return (
+            f"--renew-deadline (CARRYON_RENEW_DEADLINE) is {terms.renew:g} s: it must be shorter than --lease-duration,"
+            f" {terms.duration:g} s, for what is left of that is for requests under way"
+        )
+    if 2 * terms.retry > terms.renew:
+        return (
+            f"--retry-period (CARRYON_RETRY_PERIOD) is {terms.retry:g} s: it must be at most half of --renew-deadline,"
+            f" {terms.renew:g} s, or one lost request costs the Lease"
+        )
+    return None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -250,4 +330,11 @@ def _interval(text: str) -> float:
     interval = durations.seconds(text)
     if interval < 1:
         raise ValueError("it must be 1s or more")
+    return interval
+
+
+def _short_interval(text: str) -> float:
+    interval = durations.seconds(text)
+    if interval < 0.1:
+        raise ValueError("it must be 100ms or more")
     return interval
