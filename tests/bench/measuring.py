@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -40,3 +41,8 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def size(document: object) -> int:
+    """Bytes of a document as JSON."""
+    return len(json.dumps(document, separators=(",", ":")).encode())
