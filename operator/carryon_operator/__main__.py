@@ -23,6 +23,7 @@ from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import PODS
 from carryon_operator import config as configuration
 from carryon_operator import handlers
+from carryon_operator.apply import WRITE_INTERVAL
 from carryon_operator.config import Config
 from carryon_operator.health import Health, ListenError, serve
 from carryon_operator.jobs import JobCache
@@ -233,8 +234,18 @@ def _pod_changed(
     # Two, if somebody changed whose it is.
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
-        if key is not None:
+        if key is None:
+            continue
+        if _at_work(old) and not _at_work(new):
             queue.add(key)
+        else:
+            # It frees no slot: it only changes what status shows, which is written no more often.
+            queue.add_after(key, WRITE_INTERVAL)
+
+
+def _at_work(pod: PodRecord | None) -> bool:
+    """Whether there is a pod that has not ended."""
+    return pod is not None and not pod.terminal
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -29,6 +29,8 @@ _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
 _BUSY_RETRY: Final = 1.0
 """Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
+_UNSEEN_RETRY: Final = 0.25
+"""Seconds between two looks at whether the last decision is seen by now."""
 _REFUSED_RETRY: Final = 30.0
 """Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
 _LARGE: Final = 5_000
@@ -111,7 +113,7 @@ class Reconciler:
         await self._applier.settle(raw, memory)
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
         if not self._expectations.satisfied(memory.uid):
-            return self._expectations.expires_in(memory.uid)
+            return min(self._expectations.expires_in(memory.uid), _UNSEEN_RETRY)
         try:
             return await self._carry_on(raw, memory)
         except Busy:

@@ -158,9 +158,7 @@ class FakeKubelet:
         assigned = _assignment(pod)
         store = open_store(assigned.store)
         for unit in assigned.units:
-            prefix = layout.unit_prefix(
-                assigned.namespace, assigned.job, assigned.stage, unit.item, unit.fingerprint
-            )
+            prefix = layout.unit_prefix(assigned.namespace, assigned.job, assigned.stage, unit.item, unit.fingerprint)
             made = [File("made.bin", self._artifact)]
 
             def describe(artifacts: list[Artifact], unit: AssignedUnit = unit) -> Done:

@@ -32,11 +32,12 @@ def machine() -> str:
     """What measured, in a line."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, no GPU; Python {platform.python_version()}, {libraries}"
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, no GPU; Python {platform.python_version()}, {libraries}"
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -71,7 +71,9 @@ class Fleet:
     last: float
 
 
-async def run(units: int, parallelism: int, *, seconds: float = 0.0, failing: float = 0.0, limited: bool = False) -> Run:
+async def run(
+    units: int, parallelism: int, *, seconds: float = 0.0, failing: float = 0.0, limited: bool = False
+) -> Run:
     """One job on an otherwise empty cluster.
 
     Args:
@@ -109,6 +111,13 @@ async def run(units: int, parallelism: int, *, seconds: float = 0.0, failing: fl
                 operator.rss,
                 measuring.size(status),
             )
+
+
+async def server() -> str:
+    """What API server it is, in a few words."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving(Path(folder)) as bench:
+            return f"{'standalone' if bench.server else 'given'} API server ({await bench.server_version()})"
 
 
 def _left(bench: Bench, created: dict[str, float], deleted: int) -> bool:

@@ -1,4 +1,4 @@
-"""The operator as it is, with the time that each reconcile took written down: python -m bench.timed_operator FILE ..."""
+"""The operator as it is, but it writes down how long each reconcile took: python -m bench.timed_operator FILE ..."""
 
 from __future__ import annotations
 
