@@ -18,6 +18,9 @@ from bench.operator_cluster import UNBOUND, Bench, Operator, eventually, job, se
 _FREE: Final = ("--qps", str(UNBOUND), "--burst", str(int(UNBOUND)))
 """No limit of our own: what is measured is what the parts can do."""
 
+_KEPT: Final = 3
+"""Pods of failed attempts that stay, to be looked at."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -95,8 +98,10 @@ async def run(
             ended = bench.followed.finished["reel"]
             used = bench.cpu(operator)
             # Deletes of the last pods follow the write that counts them.
-            await eventually(lambda: _left(bench, kubelet.counted.created, kubelet.counted.deleted), "pods stay", 60)
-            counted, status = kubelet.counted, bench.followed.jobs["reel"]["status"]
+            counted = kubelet.counted
+            kept = _KEPT if failing else 0
+            await eventually(lambda: len(counted.created) - counted.deleted <= kept, "pods stay", 60)
+            status = bench.followed.jobs["reel"]["status"]
             assert status["units"]["succeeded"] == units, status["message"]
             moments = sorted(counted.created.values())
             return Run(
@@ -118,11 +123,6 @@ async def server() -> str:
     with tempfile.TemporaryDirectory() as folder:
         async with serving(Path(folder)) as bench:
             return f"{'standalone' if bench.server else 'given'} API server ({await bench.server_version()})"
-
-
-def _left(bench: Bench, created: dict[str, float], deleted: int) -> bool:
-    kept = 3  # Of failed attempts, to be looked at.
-    return len(created) - deleted <= kept
 
 
 async def fleet(jobs: int, each: int, *, rate: float, seconds: float, lost: int) -> Fleet:

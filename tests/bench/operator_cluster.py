@@ -230,8 +230,9 @@ async def eventually(holds: Callable[[], Any], what: str, seconds: float = 60.0,
             held = holds()
             if await held if asyncio.iscoroutine(held) else held:
                 return
-        except ApiError as error:
-            assert time.monotonic() < deadline, f"{what}: {error}"
+        except ApiError:
+            if time.monotonic() >= deadline:
+                raise
         assert time.monotonic() < deadline, what
         await asyncio.sleep(every)
 
