@@ -81,7 +81,7 @@ async def run(config: Config) -> None:
         )
         slots = Slots(config.caps, pods, expectations, ring=queue.add, clock=time.time)
         pods.subscribe(partial(_pod_changed, jobs, expectations, queue, slots))
-        looks = Looks()
+        looks = Looks(ring=queue.add)
         sender = Sender(
             client,
             allowed=config.notify_allow,

@@ -282,7 +282,9 @@ class Observer:
         assert memory.config is not None
         assert memory.store is not None
         access = Access(memory.config, memory.keys, memory.store)
-        return self._looks.start(memory.config, partial(look, seen, memory.known, access))
+        return self._looks.start(
+            memory.config, partial(look, seen, memory.known, access), f"{seen.namespace}/{seen.name}"
+        )
 
     async def _found(self, memory: JobMemory) -> _Found:
         """Wait for the look that was begun."""

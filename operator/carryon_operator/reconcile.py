@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -28,7 +27,9 @@ from carryon_operator.vanished import with_vanished
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
 _BUSY_RETRY: Final = 1.0
-"""Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
+"""Seconds until a job tries again whose bucket others are working on: it holds up no worker meanwhile."""
+_CALLED_RETRY: Final = 30.0
+"""Likewise where it is rung for when it is its turn."""
 _UNSEEN_RETRY: Final = 0.25
 """Seconds between two looks at whether the last decision is seen by now."""
 _REFUSED_RETRY: Final = 30.0
@@ -116,9 +117,8 @@ class Reconciler:
             return min(self._expectations.expires_in(memory.uid), _UNSEEN_RETRY)
         try:
             return await self._carry_on(raw, memory)
-        except Busy:
-            # Spread, so that those who wait take turns.
-            return random.uniform(0.5, 1.5) * _BUSY_RETRY
+        except Busy as busy:
+            return _CALLED_RETRY if busy.queued else _BUSY_RETRY
 
     def _journal_bytes(self) -> int:
         """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
