@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from carryon_core import durations
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         prog="carryon-operator",
         description="Carries out GenerationJobs. Each flag can also be set by the environment variable in brackets.",
     )
-    for flag, variable, meaning in _SETTINGS:
+    for flag, variable, meaning in SETTINGS:
         parser.add_argument(flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]")
     given = parser.parse_args(arguments)
 
@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         try:
             return read(text)
         except ValueError as error:
-            variable = next(variable for known, variable, _ in _SETTINGS if known == flag)
+            variable = next(variable for known, variable, _ in SETTINGS if known == flag)
             parser.error(f'{flag} ({variable}) is "{text}": {error}')
 
     default = Config()
@@ -128,11 +128,11 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     )
 
 
-_SETTINGS = (
+SETTINGS: Final = (
     ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),
     ("--namespaces", "CARRYON_NAMESPACES", "namespaces to look for jobs in, with commas between; all if empty"),
     ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
-    ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
+    ("--qps", "CARRYON_QPS", "writes a second to the API server, in fair turns between jobs; 50"),
     ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
     ("--max-pods", "CARRYON_MAX_PODS", "pods of all jobs at work at the same time; as many as the jobs want if empty"),
     (
@@ -181,6 +181,7 @@ _SETTINGS = (
     ("--notify-proxy", "CARRYON_NOTIFY_PROXY", "HTTP proxy that webhooks are sent through; none if empty"),
     ("--page-url", "CARRYON_PAGE_URL", "where people see jobs, for the link in webhooks; no link if empty"),
 )
+"""Flag, variable, and what it means with its default."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -43,7 +43,7 @@ class Compared:
 
 async def compare(units: int, parallelism: int) -> Compared | None:
     """Make the same number of pods in both ways; None where the API server runs no Job controller."""
-    theirs = await _theirs(units, parallelism)
+    theirs = await indexed(units, parallelism)
     if theirs is None:
         return None
     run = await operating.run(units, parallelism)
@@ -51,7 +51,8 @@ async def compare(units: int, parallelism: int) -> Compared | None:
     return Compared(units, parallelism, ours, theirs)
 
 
-async def _theirs(units: int, parallelism: int) -> Made | None:
+async def indexed(units: int, parallelism: int) -> Made | None:
+    """An Indexed Job; None where the API server runs no Job controller."""
     with tempfile.TemporaryDirectory() as folder:
         async with serving(Path(folder)) as bench:
             kubelet = await bench.kubelet(0.0, selector=f"batch.kubernetes.io/job-name={_NAME}")
