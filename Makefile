@@ -47,7 +47,7 @@ screenshots: $(READY) chromium ## Take the pictures of the page in the docs anew
 certify: $(READY) ## Certify the tiny pipelines of all families anew, and write docs/reference/certified.md.
 	@cd tests && $(CURDIR)/$(BIN)/python -m certification --page $(CURDIR)/docs/reference/certified.md
 
-bench: $(READY) ## Measure what journals cost, and open pages; takes some twelve minutes of an idle machine.
+bench: $(READY) ## Measure what journals, open pages and the operator cost; takes some half an hour of an idle machine.
 	@cd tests && $(CURDIR)/$(BIN)/python -m bench
 
 lint: $(READY) verify ## Check style, types, import rules and generated files.
@@ -67,8 +67,9 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_api.reference
 	$(BIN)/python -m carryon_operator.metrics.reference
 	$(BIN)/python -m carryon_standalone.cli.command_page
+	$(BIN)/python -m carryon_operator.reference
 
-GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md)
+GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md operator.md)
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated

@@ -25,6 +25,7 @@ from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import PODS
 from carryon_operator import config as configuration
 from carryon_operator import handlers
+from carryon_operator.apply import WRITE_INTERVAL
 from carryon_operator.config import Config
 from carryon_operator.health import Bell, Health
 from carryon_operator.jobs import JobCache
@@ -101,10 +102,10 @@ async def run(
         queue = WorkQueue(Backoff(0.2, 60.0))
         acting = asyncio.Event()
 
-        def ring(key: str) -> None:
+        def ring(key: str, wait: float = 0.0) -> None:
             # Who stands by keeps its caches warm and has nothing to do: all jobs are rung for when it begins to act.
             if acting.is_set():
-                queue.add(key)
+                queue.add_after(key, wait)
 
         def leading() -> bool:
             return elector is None or elector.leading
@@ -117,7 +118,7 @@ async def run(
         )
         slots = Slots(config.caps, pods, expectations, ring=ring, clock=clock)
         pods.subscribe(partial(_pod_changed, jobs, expectations, ring, slots))
-        looks = Looks()
+        looks = Looks(ring=ring)
         sender = Sender(
             client,
             allowed=config.notify_allow,
@@ -305,7 +306,7 @@ async def _oversee(
 def _pod_changed(
     jobs: JobCache,
     expectations: Expectations,
-    ring: Callable[[str], None],
+    ring: Callable[[str, float], None],
     slots: Slots,
     old: PodRecord | None,
     new: PodRecord | None,
@@ -322,7 +323,13 @@ def _pod_changed(
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
         if key is not None:
-            ring(key)
+            # One that frees no slot only changes what status shows, which is written no more often.
+            ring(key, 0.0 if _at_work(old) and not _at_work(new) else WRITE_INTERVAL)
+
+
+def _at_work(pod: PodRecord | None) -> bool:
+    """Whether there is a pod that has not ended."""
+    return pod is not None and not pod.terminal
 
 
 async def _client(config: Config, stack: AsyncExitStack, observe: Observe, fence: Fence | None) -> Client:

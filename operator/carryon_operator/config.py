@@ -103,7 +103,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         prog="carryon-operator",
         description="Carries out GenerationJobs. Each flag can also be set by the environment variable in brackets.",
     )
-    for flag, variable, meaning in _SETTINGS:
+    for flag, variable, meaning in SETTINGS:
         parser.add_argument(flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]")
     given = parser.parse_args(arguments)
 
@@ -114,7 +114,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         try:
             return read(text)
         except ValueError as error:
-            variable = next(variable for known, variable, _ in _SETTINGS if known == flag)
+            variable = next(variable for known, variable, _ in SETTINGS if known == flag)
             parser.error(f'{flag} ({variable}) is "{text}": {error}')
 
     default = Config()
@@ -148,11 +148,11 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     )
 
 
-_SETTINGS = (
+SETTINGS: Final = (
     ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),
     ("--namespaces", "CARRYON_NAMESPACES", "namespaces to look for jobs in, with commas between; all if empty"),
     ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
-    ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
+    ("--qps", "CARRYON_QPS", "writes a second to the API server, in fair turns between jobs; 50"),
     ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
     ("--max-pods", "CARRYON_MAX_PODS", "pods of all jobs at work at the same time; as many as the jobs want if empty"),
     (
@@ -211,6 +211,7 @@ _SETTINGS = (
     ),
     ("--retry-period", "CARRYON_RETRY_PERIOD", "time between two renewals, and two looks of those who wait; 2s"),
 )
+"""Flag, variable, and what it means with its default."""
 
 
 def _election(setting: Callable[[str, Callable[[str], Any], Any], Any], parser: _Parser) -> Election:

@@ -116,6 +116,17 @@ class Looker:
         self._stores = stores
         self._monotonic = monotonic
 
+    def is_settled(self, seen: Observation, known: Known, source: Source | None) -> bool:
+        """Whether a look would find nothing to read: what is known is all there is to know. Does not block."""
+        resolved = known.current(seen.generation)
+        if seen.spec is None or resolved is None or known.items_stored != resolved.items_digest:
+            return False
+        follows = seen.spec.items.from_ is not None and (
+            source is not None or known.following.due(self._monotonic(), self._config.items_interval, asked(seen))
+        )
+        same = seen.status.items.digest in ("", resolved.items_digest)
+        return same and not follows and known.bucket.settled and not self._sweep_due(seen, known.bucket)
+
     def look(self, seen: Observation, known: Known, access: Access, source: Source | None, *, sweep: bool) -> Former:
         """Find out what the job wants and what of it is done.
 
@@ -144,7 +155,7 @@ class Looker:
         else:
             assert known.resolved is not None
             resolved = known.resolved
-            if bucket.unsettled:
+            if not bucket.settled:
                 with self._timed("settle"):
                     bucket.settle(store, resolved)
         if known.items_stored != resolved.items_digest:

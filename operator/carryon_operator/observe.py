@@ -195,6 +195,9 @@ class Observer:
             return replace(seen, problem=(error.reason, error.message))
         memory.bucket.note_pods(pods)
         source = await self._config_map(seen, memory)
+        # Most reconciles have nothing to read, and need no thread.
+        if not sweep and self._looker.is_settled(seen, memory.known, source):
+            return self._complete(seen, memory, None)
         memory.look = self._start(memory, partial(self._looker.look, source=source, sweep=sweep), seen)
         found = await self._found(memory)
         seen = _first_sight(raw, status, pods, memory, now)
@@ -313,7 +316,9 @@ class Observer:
         assert memory.config is not None
         assert memory.store is not None
         access = Access(memory.config, memory.keys, memory.store)
-        return self._looks.start(memory.config, partial(look, seen, memory.known, access))
+        return self._looks.start(
+            memory.config, partial(look, seen, memory.known, access), f"{seen.namespace}/{seen.name}"
+        )
 
     async def _found(self, memory: JobMemory) -> _Found:
         """Wait for the look that was begun."""

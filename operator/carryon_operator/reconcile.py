@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -29,7 +28,11 @@ from carryon_store.protocol import Guard
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
 _BUSY_RETRY: Final = 1.0
-"""Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
+"""Seconds until a job tries again whose bucket others are working on: it holds up no worker meanwhile."""
+_CALLED_RETRY: Final = 30.0
+"""Likewise where it is rung for when it is its turn."""
+_UNSEEN_RETRY: Final = 0.25
+"""Seconds between two looks at whether the last decision is seen by now."""
 _REFUSED_RETRY: Final = 30.0
 """Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
 _LARGE: Final = 5_000
@@ -118,13 +121,12 @@ class Reconciler:
         await self._applier.settle(raw, memory)
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
         if not self._expectations.satisfied(memory.uid):
-            return self._expectations.expires_in(memory.uid)
+            return min(self._expectations.expires_in(memory.uid), _UNSEEN_RETRY)
         try:
             return await self._carry_on(raw, memory)
-        except Busy:
+        except Busy as busy:
             self.metrics.put_off()
-            # Spread, so that those who wait take turns.
-            return random.uniform(0.5, 1.5) * _BUSY_RETRY
+            return _CALLED_RETRY if busy.queued else _BUSY_RETRY
 
     def _forget(self, key: str, uid: str) -> None:
         """A job is gone: so is all that was kept of it."""

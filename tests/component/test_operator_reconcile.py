@@ -215,7 +215,7 @@ async def test_each_end_is_counted_once_whatever_goes_wrong_on_the_way(tmp_path:
 
 
 async def test_a_place_that_hangs_leaves_threads_to_others() -> None:
-    looks, gate = Looks(threads=3), threading.Event()
+    looks, gate = Looks(threads=3, at_one_place=2), threading.Event()
     slow, well = StoreConfig(uri="s3://a/x", endpoint="http://slow"), StoreConfig(uri="s3://b/x")
     hanging = [looks.start(slow, gate.wait) for _ in range(2)]
     try:

@@ -74,21 +74,18 @@ class WorkQueue:
         return delay
 
     def worked(self, key: str, wait: float | None) -> None:
-        """The key worked: its next failure is the first, and what it wanted to be woken for earlier is done with.
+        """The key worked: its next failure is the first.
 
         Args:
             key: That was worked on.
             wait: Seconds until it wants to be worked on again, None if it does not; a change wakes it all the same.
         """
         self._backoff.forget(key)
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.cancel()
         if wait is not None:
             self.add_after(key, wait)
 
     async def get(self) -> str:
-        """The next key to work on; `done` must be called with it.
+        """The next key to work on; `done` must be called with it, and all that it was to be woken for is done with.
 
         Raises:
             ShutDown: There is no next one.
@@ -107,6 +104,8 @@ class WorkQueue:
             raise ShutDown
         key = next(iter(self._queued))
         del self._queued[key]
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
         self._working.add(key)
         self._moved_at = self._loop.time()
         self._idle.clear()
