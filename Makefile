@@ -65,10 +65,12 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.reference
 	$(BIN)/python -m carryon_core.action_table
 	$(BIN)/python -m carryon_api.reference
+	$(BIN)/python -m carryon_operator.metrics.reference
 	$(BIN)/python -m carryon_standalone.cli.command_page
 	$(BIN)/python -m carryon_operator.reference
 
-GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix docs/reference/,spec.md actions.md api.md cli.md operator.md)
+GENERATED := crds/carryon.dev_generationjobs.yaml \
+	$(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md operator.md)
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated

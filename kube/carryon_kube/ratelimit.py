@@ -53,6 +53,9 @@ class FairTurns:
     """Tokens of one bucket for many flows: those that wait have a turn each, however much one of them wants.
 
     A flow is whatever requests are made for. Within one, first come first served.
+
+    Attributes:
+        waited: Seconds that all together have waited.
     """
 
     def __init__(self, bucket: TokenBucket) -> None:
@@ -65,6 +68,7 @@ class FairTurns:
         self._loop = asyncio.get_running_loop()
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self.waited = 0.0
 
     async def take(self, flow: str) -> None:
         """Wait for a token."""
@@ -74,7 +78,11 @@ class FairTurns:
         self._waiting.setdefault(flow, deque()).append(turn)
         if self._timer is None:
             self._hand_out()
-        await turn
+        since = self._loop.time()
+        try:
+            await turn
+        finally:
+            self.waited += self._loop.time() - since
 
     def _hand_out(self) -> None:
         self._timer = None

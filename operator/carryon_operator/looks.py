@@ -8,17 +8,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from carryon_core.messages import StoreConfig
 from carryon_store import Unreachable
 
 THREADS: Final = 32
+THREADS_MOST: Final = 64
+"""With those that hang: endpoints that never answer must not be all that anybody looks at."""
 AT_ONE_PLACE: Final = 4
 """Threads at one endpoint or bucket, which mostly wait for it."""
 AT_ONE_DISK: Final = 2
 """Likewise for folders, where they compete for the processor."""
+HANGS_AFTER: Final = 10.0
+"""Seconds after which a look is taken for one that hangs, and another thread does its work for other places."""
 LONGEST_LOOK: Final = 120.0
 """Seconds after which a look is not waited for any more; its thread goes on."""
 PATIENCE: Final = 10.0
@@ -64,6 +68,7 @@ class Looks:
         at_one_place: int | None = None,
         longest: float = LONGEST_LOOK,
         patience: float = PATIENCE,
+        hangs_after: float = HANGS_AFTER,
         ring: Callable[[str], None] = lambda who: None,
     ) -> None:
         """Start with nothing running.
@@ -73,15 +78,19 @@ class Looks:
             at_one_place: For each; None: 4, or 2 for folders.
             longest: Seconds that a look is waited for.
             patience: Seconds that `run` waits for a thread.
+            hangs_after: Seconds after which a look counts no more for other places.
             ring: Called with whose turn it is, of those whom `start` has refused.
         """
         self.longest: Final = longest
         self._patience = patience
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
+        self._hangs_after = hangs_after
+        self._most = max(threads, THREADS_MOST)
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="bucket")
         self._threads = threads
         self._at_one_place = at_one_place
         self._ring = ring
         self._places: dict[str, _Place] = {}
+        self._begun_at: dict[asyncio.Future[Any], float] = {}
         self._tickets = count()
 
     @property
@@ -101,15 +110,21 @@ class Looks:
             Busy: Nothing was begun: others look at that place already, or everywhere.
         """
         name, place = self._place(store)
+        loop = asyncio.get_running_loop()
         if not self._admits(place, who):
             if who:
                 place.waiting.setdefault(who, self._ring)
+                if self._room() <= 0:
+                    # By then those that hang are known to.
+                    loop.call_later(self._hangs_after, self._call)
             raise Busy(name, queued=bool(who))
         place.running += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, look)
+        future = loop.run_in_executor(self._pool, look)
+        self._begun_at[future] = loop.time()
 
         def ended(each: asyncio.Future[T]) -> None:
             place.running -= 1
+            del self._begun_at[each]
             if not each.cancelled():
                 each.exception()  # Whoever began it may have stopped waiting.
             self._call()
@@ -129,6 +144,12 @@ class Looks:
         if not work_on.done():
             raise Unreachable(f"{store.uri} took longer than {self.longest:.0f} s")
         return work_on.result()
+
+    def _room(self) -> int:
+        """Looks that may begin; those that hang hold up their own places, and nobody else's."""
+        now, called = asyncio.get_running_loop().time(), sum(len(each.called) for each in self._places.values())
+        at_work = sum(now - begun < self._hangs_after for begun in self._begun_at.values())
+        return min(self._threads - at_work, self._most - len(self._begun_at)) - called
 
     async def _begun(self, store: StoreConfig, work: Callable[[], T]) -> asyncio.Future[T]:
         name, place = self._place(store)
@@ -161,12 +182,11 @@ class Looks:
 
     def _is_full(self, place: _Place) -> bool:
         """Whether there is no thread for anybody who was not called; those who wait came first."""
-        taken = sum(each.taken for each in self._places.values())
-        return bool(place.waiting) or place.taken >= place.most or taken >= self._threads
+        return bool(place.waiting) or place.taken >= place.most or self._room() <= 0
 
     def _call(self) -> None:
         """Call those whose turn it is."""
-        free = self._threads - sum(each.taken for each in self._places.values())
+        free = self._room()
         for place in self._places.values():
             while place.waiting and place.taken < place.most and free > 0:
                 who, ring = place.waiting.popitem(last=False)

@@ -23,6 +23,7 @@ from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
 from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
+from carryon_store.protocol import Guard
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
@@ -55,6 +56,8 @@ class Reconciler:
         slots: Slots,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        metrics: Metrics | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare.
 
@@ -70,16 +73,18 @@ class Reconciler:
             slots: That jobs share.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
+            metrics: To count in; None: in some of its own.
+            guard: Asked before each write to a bucket.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._notifier = notifier
         self._slots = slots
-        self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
-        self._observer = Observer(config, client, looks, monotonic)
+        self.metrics = metrics or Metrics()
+        self._observer = Observer(config, client, looks, monotonic, self.metrics, guard)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
+        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
@@ -94,15 +99,17 @@ class Reconciler:
         """
         raw = self._jobs.get(key)
         memory = self._memories.get(key)
-        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
-            self._notifier.forget(memory.uid)
-        if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
+        if raw is not None and raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw):
             # Its pods go with it, by their ownerReferences.
-            self._memories.pop(key, None)
+            raw = None
+        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
+            self._forget(key, memory.uid)
+            memory = None
+        if raw is None:
             self._slots.forget(key)
             return None
         uid = raw["metadata"]["uid"]
-        if memory is None or memory.uid != uid:
+        if memory is None:
             memory = self._memories[key] = JobMemory(uid)
         # What is already written is sent whatever becomes of the rest: its bucket may hang.
         self._notifier.look(key)
@@ -118,9 +125,22 @@ class Reconciler:
         try:
             return await self._carry_on(raw, memory)
         except Busy as busy:
+            self.metrics.put_off()
             return _CALLED_RETRY if busy.queued else _BUSY_RETRY
 
-    def _journal_bytes(self) -> int:
+    def _forget(self, key: str, uid: str) -> None:
+        """A job is gone: so is all that was kept of it."""
+        del self._memories[key]
+        self._notifier.forget(uid)
+        self._applier.forget(uid)
+        self._expectations.forget(uid)
+
+    @property
+    def remembered(self) -> int:
+        """Jobs of which something is kept."""
+        return len(self._memories)
+
+    def journal_bytes(self) -> int:
         """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
         return sum(memory.bucket.journals for memory in self._memories.values())
 

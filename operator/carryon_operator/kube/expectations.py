@@ -51,6 +51,10 @@ class Expectations:
         """The informer shows that the object is gone, or on its way out."""
         self._settle(owner, ("delete", uid))
 
+    def forget(self, owner: str) -> None:
+        """The owner is gone: whatever was expected of it never matters again."""
+        self._deadlines.pop(owner, None)
+
     def satisfied(self, owner: str) -> bool:
         """Everything was seen, or is given up."""
         now = self._clock()
