@@ -69,7 +69,8 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_standalone.cli.command_page
 	$(BIN)/python -m carryon_operator.reference
 
-GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md operator.md)
+GENERATED := crds/carryon.dev_generationjobs.yaml \
+	$(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md operator.md)
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated

@@ -79,9 +79,9 @@ class BucketMemory:
         self._ended = {uid for uid, pod in present.items() if pod.terminal}
 
     @property
-    def settled(self) -> bool:
-        """Whether nothing has ended since it was last looked at."""
-        return not self._unsettled
+    def unsettled(self) -> bool:
+        """Whether units of pods that ended are still to be looked at."""
+        return bool(self._unsettled)
 
     def note_edit(self) -> None:
         """The job has other units now: what was known of those that are the same stays known."""

@@ -125,7 +125,7 @@ class Looker:
             source is not None or known.following.due(self._monotonic(), self._config.items_interval, asked(seen))
         )
         same = seen.status.items.digest in ("", resolved.items_digest)
-        return same and not follows and known.bucket.settled and not self._sweep_due(seen, known.bucket)
+        return same and not follows and not known.bucket.unsettled and not self._sweep_due(seen, known.bucket)
 
     def look(self, seen: Observation, known: Known, access: Access, source: Source | None, *, sweep: bool) -> Former:
         """Find out what the job wants and what of it is done.
@@ -155,7 +155,7 @@ class Looker:
         else:
             assert known.resolved is not None
             resolved = known.resolved
-            if not bucket.settled:
+            if bucket.unsettled:
                 with self._timed("settle"):
                     bucket.settle(store, resolved)
         if known.items_stored != resolved.items_digest:

@@ -18,6 +18,8 @@ from bench.operator_cluster import UNBOUND, Bench, Operator, eventually, job, se
 _FREE: Final = ("--qps", str(UNBOUND), "--burst", str(int(UNBOUND)))
 """No limit of our own: what is measured is what the parts can do."""
 
+_UNITS: Final = 3
+"""Units of a fleet's job for each pod that it has at a time."""
 _KEPT: Final = 3
 """Pods of failed attempts that stay, to be looked at."""
 
@@ -61,6 +63,7 @@ class Fleet:
     """
 
     jobs: int
+    units: int
     pods: int
     filling: float
     rss: int
@@ -130,7 +133,7 @@ async def fleet(jobs: int, each: int, *, rate: float, seconds: float, lost: int)
 
     Args:
         jobs: How many.
-        each: Pods of each at a time; it has far more units.
+        each: Pods of each at a time; it has more units, so that they are replaced.
         rate: Pods that end a second, while that is measured.
         seconds: How long each state is measured.
         lost: Pods that end while there is no operator.
@@ -143,7 +146,7 @@ async def fleet(jobs: int, each: int, *, rate: float, seconds: float, lost: int)
             began = time.monotonic()
             for start in range(0, jobs, 50):
                 batch = range(start, min(start + 50, jobs))
-                await asyncio.gather(*(bench.create(job(f"reel-{n}", each * 20, each)) for n in batch))
+                await asyncio.gather(*(bench.create(job(f"reel-{n}", each * _UNITS, each)) for n in batch))
             await eventually(lambda: kubelet.working >= jobs * each, "pods are missing", 60 + jobs * each * 0.1)
             filling = time.monotonic() - began
             await _quiet(operator)
@@ -165,6 +168,7 @@ async def fleet(jobs: int, each: int, *, rate: float, seconds: float, lost: int)
             moments = replaced()
             return Fleet(
                 jobs,
+                jobs * each * _UNITS,
                 jobs * each,
                 filling,
                 rss,

@@ -120,7 +120,7 @@ async def _fleet(quick: bool) -> Fleet:
 
 def _fleet_table(fleet: Fleet) -> str:
     rows = [
-        ("jobs, pods at work", f"{fleet.jobs:,}, {fleet.pods:,}"),
+        ("jobs, units, pods at work", f"{fleet.jobs:,}, {fleet.units:,}, {fleet.pods:,}"),
         ("until all pods are there", f"{fleet.filling:.0f} s"),
         ("operator's memory", f"{fleet.rss >> 20} MiB; {fleet.after >> 20} MiB after a restart"),
         ("operator's CPU, nothing happens", f"{fleet.idle:.1%} of a core"),
