@@ -60,7 +60,7 @@ class World:
     expectations: Expectations
     recorder: EventRecorder
     metrics: Metrics
-    longest: float = 0.2
+    longest: float = 20.0
     now: float = field(default_factory=time.time)
     ticks: float = 0.0
     rung: list[str] = field(default_factory=list)
@@ -192,7 +192,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIterator[World]:
+async def world(folder: Path, longest: float = 20.0, **settings: Any) -> AsyncIterator[World]:
     """A world whose artifacts go into a folder.
 
     Args:

@@ -85,7 +85,7 @@ def test_a_thousand_faults_change_no_outcome(tmp_path: Path, moto_config: StoreC
         a.proxy.plan, bucket.plan = on_api, on_s3
         stormy, number = Counter[str](), 0
         while stormy.total() < FAULTS:
-            names = [f"storm-{number + each}" for each in range(2 if number else 13)]
+            names = [f"storm-{number + each}" for each in range(2 if number else 12)]
             number += len(names)
             wave(c, names)
             for name in names:

@@ -38,6 +38,7 @@ class Pair:
         stack.enter_context(self.player.playing())
         for number in range(4):
             c.create(job(f"reel-{number}", JOBS, parallelism=4))
+        until(lambda: all("status" in c.get(f"reel-{number}") for number in range(4)))
         until(lambda: len(self.leader.proxy.writes()) > 30)
         assert self.standby.proxy.writes() == []
 

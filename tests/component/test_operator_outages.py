@@ -109,7 +109,7 @@ async def test_a_bucket_that_is_throttled_is_no_verdict(tmp_path: Path, moto_con
         return (503, xml_error("SlowDown")) if busy else None
 
     with serving(moto_config.endpoint, rule=throttle) as endpoint:
-        async with world(tmp_path / "out", longest=30.0, ambient_credentials=True) as w:
+        async with world(tmp_path / "out", ambient_credentials=True) as w:
             await work_on(w, endpoint)
             busy.append(True)
             await is_no_verdict(w, "fails for now (SlowDown", "ask again later")
@@ -128,7 +128,7 @@ async def test_keys_that_expired_are_no_verdict_and_new_ones_are_read_from_the_s
         return (400, xml_error("ExpiredToken")) if any(f"Credential={key}/" in known for key in expired) else None
 
     with serving(moto_config.endpoint, rule=refuse) as endpoint:
-        async with world(tmp_path / "out", longest=30.0) as w:
+        async with world(tmp_path / "out") as w:
             await work_on(w, endpoint)
             expired.append("old")
             await is_no_verdict(w, "refuses these credentials (ExpiredToken", "check output.credentialsSecret")
@@ -147,7 +147,6 @@ async def test_a_secret_that_may_not_be_read_is_named_and_read_when_it_may(tmp_p
         assert 'the operator may not read Secret "keys" in namespace "default"' in message
         assert w.ours() == []
         w.ring()
-        w.reconciler._observer._looks.longest = 20.0  # type: ignore[misc]
         await w.reconcile()
         assert w.claim("Accepted")[0] == "True"
 

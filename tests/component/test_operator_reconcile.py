@@ -174,7 +174,7 @@ async def test_a_job_that_is_over_holds_no_units_and_reads_them_again_when_asked
 
 async def test_a_bucket_that_never_answers_is_an_outage_and_looked_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tarpit:
-        async with world(tmp_path / "out") as w:
+        async with world(tmp_path / "out", longest=0.2) as w:
             w.write(output={"uri": "s3://bucket/reels", "endpoint": f"http://127.0.0.1:{tarpit.getsockname()[1]}"})
             for _ in range(3):
                 await w.reconcile()
