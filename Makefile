@@ -85,10 +85,11 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.action_table
 	$(BIN)/python -m carryon_core.chart_files
 	$(BIN)/python -m carryon_api.reference
+	$(BIN)/python -m carryon_operator.metrics.reference
 	$(BIN)/python -m carryon_standalone.cli.command_page
 
 GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix charts/carryon/files/,crd.yaml dashboard.json) \
-	$(addprefix docs/reference/,spec.md actions.md api.md cli.md values.md)
+	$(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md values.md)
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated && cp $(GENERATED) $(VENV)/generated

@@ -16,14 +16,15 @@ CHART: Final = ROOT / "charts" / "carryon"
 _INTRO: Final = """\
 # Values of the chart
 
-Made from `charts/carryon/values.schema.json` and `values.yaml`; do not edit. What is not here is refused by `helm install`. How to begin: [install on a cluster](../how-to/install-on-a-cluster.md).
+Made from `charts/carryon/values.schema.json` and `values.yaml`; do not edit. What is not here is refused by
+`helm install`. How to begin: [install on a cluster](../how-to/install-on-a-cluster.md).
 """
 
 Schema = Mapping[str, Any]
 
 
 def leaves(schema: Schema, values: Any, definitions: Schema, path: str = "") -> Iterator[tuple[str, Schema, Any]]:
-    """Path, schema and default of every value, in the order of the schema; objects with fields of their own are taken apart.
+    """Path, schema and default of every value, in the order of the schema; objects with fields are taken apart.
 
     Args:
         schema: Of the object at `path`.

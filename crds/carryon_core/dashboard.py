@@ -10,6 +10,7 @@ from typing import Any, Final
 _WIDTH: Final = 24
 _HEIGHT: Final = 8
 _SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
+_LOOKS: Final = "sum by (le) (rate(carryon_reconcile_duration_seconds_bucket{$in}[$__rate_interval]))"
 _SCOPE: Final = 'namespace=~"$namespace"'
 
 
@@ -133,10 +134,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel(
                 "A look at a job takes",
                 tuple(
-                    (
-                        name,
-                        f"histogram_quantile({share}, sum by (le) (rate(carryon_reconcile_duration_seconds_bucket{{$in}}[$__rate_interval])))",
-                    )
+                    (name, f"histogram_quantile({share}, {_LOOKS})")
                     for name, share in (("median", "0.5"), ("99 %", "0.99"))
                 ),
                 unit="s",

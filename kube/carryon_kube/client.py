@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -22,7 +23,8 @@ from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
-from carryon_kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.observing import Observe, Observing
+from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
@@ -42,6 +44,9 @@ _LONGEST_WAIT: Final = 30.0
 _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+flow: Final[ContextVar[str]] = ContextVar("flow", default="")
+"""What requests are made for, such as the key of a job: those that wait to write have a turn each."""
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +86,7 @@ class Client:
         agent: str = "carryon-operator",
         connector: aiohttp.TCPConnector | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        observe: Observe | None = None,
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -93,6 +99,7 @@ class Client:
             agent: Who we are, for the server's audit log.
             connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
             headers: Sent with every request, such as whom we act for.
+            observe: Told of every request of this client and of its sessions.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
@@ -101,8 +108,9 @@ class Client:
         self._own_connector = connector is None
         self._connector = connector or connector_of(connection)
         self._authorization = Authorization(connection, reload or (lambda: connection))
+        self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
-        self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
+        self._writes = FairTurns(TokenBucket(qps, burst, asyncio.get_running_loop().time))
         self._silence = silence
 
     def session(self) -> aiohttp.ClientSession:
@@ -110,7 +118,7 @@ class Client:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            middlewares=(self._authorization,),
+            middlewares=(self._authorization, *self._observing),
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
@@ -135,6 +143,11 @@ class Client:
         await self._session.close()
         if self._own_connector:
             await self._connector.close()
+
+    @property
+    def throttled(self) -> float:
+        """Seconds that writes have waited, all together, for their turn by `qps`."""
+        return self._writes.waited
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
         """An object."""
@@ -321,7 +334,7 @@ class Client:
         backoff = Backoff(0.2, 5.0)
         while True:
             if method != "GET":
-                await asyncio.sleep(self._writes.reserve())
+                await self._writes.take(flow.get())
             try:
                 async with await self._open(method, path, **request) as response:
                     with _transport(method, path):

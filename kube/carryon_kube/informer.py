@@ -26,10 +26,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Scope(Generic[R]):
-    """A namespace that is followed, or all of them; `version` is None when there is a gap."""
+    """A namespace that is followed, or all of them; `version` is None when there is a gap.
+
+    Attributes:
+        heard: When the server last said something, on the loop's clock; `tried`: when it was last asked.
+    """
 
     namespace: str | None
     heard: float
+    tried: float
     version: str | None = None
     listed: bool = False
     records: dict[str, R] = field(default_factory=dict)
@@ -68,7 +73,8 @@ class Informer(Generic[R]):
         self._project = project
         self._owner = owner
         self._selector = label_selector
-        self._scopes = [_Scope[R](namespace, self._loop.time()) for namespace in tuple(namespaces) or (None,)]
+        now = self._loop.time()
+        self._scopes = [_Scope[R](namespace, now, now) for namespace in tuple(namespaces) or (None,)]
         self._by_owner: dict[str, dict[str, R]] = {}
         self._listeners: list[OnChange[R]] = []
         self.synced = asyncio.Event()
@@ -83,6 +89,14 @@ class Informer(Generic[R]):
     def silence(self) -> float:
         """Seconds since the server was last heard, on the watch that is quiet the longest."""
         return self._loop.time() - min(scope.heard for scope in self._scopes)
+
+    @property
+    def stuck(self) -> float:
+        """Seconds since the server was last heard or asked, on the watch where that is longest.
+
+        Followers that work ask again soon, whatever the server answers: this grows where one of them does not.
+        """
+        return self._loop.time() - min(max(scope.heard, scope.tried) for scope in self._scopes)
 
     def get_by_owner(self, key: str) -> tuple[R, ...]:
         """All records of an owner."""
@@ -103,6 +117,7 @@ class Informer(Generic[R]):
         backoff = Backoff(0.5, 30.0)
         where = f"{self._resource.plural} in {scope.namespace or 'all namespaces'}"
         while True:
+            scope.tried = self._loop.time()
             try:
                 if scope.version is None:
                     scope.version = await self._list(scope)

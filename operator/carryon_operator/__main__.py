@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Final, NoReturn
@@ -19,22 +20,27 @@ from carryon_kube import connection
 from carryon_kube.client import Client
 from carryon_kube.errors import ApiError, NotFound
 from carryon_kube.informer import Informer
+from carryon_kube.observing import Exchange
 from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import PODS
 from carryon_operator import config as configuration
 from carryon_operator import handlers
 from carryon_operator.config import Config
-from carryon_operator.health import Health, ListenError, serve
+from carryon_operator.health import Bell, Health
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.looks import Looks
+from carryon_operator.metrics import Metrics
+from carryon_operator.metrics.gauges import Parts, readings
 from carryon_operator.notify.notifier import AT_ONCE, Notifier
 from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
+from carryon_operator.probes import ListenError, Probes, serve
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.slots import Slots
 from carryon_operator.workers import work
 
 RESYNC_SECONDS: Final = 600.0
@@ -58,8 +64,20 @@ def main() -> None:
         sys.exit(f"carryon-operator: {error}")
 
 
-async def run(config: Config) -> None:
+async def run(
+    config: Config,
+    *,
+    leading: Callable[[], bool] = lambda: True,
+    clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
     """Reconcile until told to stop.
+
+    Args:
+        config: Of this operator.
+        leading: Whether this replica leads.
+        clock: Seconds since the epoch.
+        monotonic: Seconds, for intervals.
 
     Raises:
         ConfigError: There is no way to reach the API server.
@@ -69,25 +87,32 @@ async def run(config: Config) -> None:
     stop = asyncio.Event()
     _on_signals(stop)
     load = partial(connection.load, config.kubeconfig)
-    async with Client(load(), reload=load, qps=config.qps, burst=config.burst) as client:
+    metrics, bell = Metrics(), Bell()
+
+    def observe(exchange: Exchange) -> None:
+        metrics.exchanged(exchange)
+        bell.observe(exchange)
+
+    async with Client(load(), reload=load, qps=config.qps, burst=config.burst, observe=observe) as client:
         queue = WorkQueue(Backoff(0.2, 60.0))
         jobs = JobCache(on_change=queue.add)
         expectations = Expectations(asyncio.get_running_loop().time)
-        recorder = EventRecorder(client, clock=time.time)
+        recorder = EventRecorder(client, clock=clock)
         pods = Informer(
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
+        slots = Slots(config.caps, pods, expectations, ring=queue.add, clock=clock)
+        pods.subscribe(partial(_pod_changed, jobs, expectations, queue, slots))
         looks = Looks()
         sender = Sender(
             client,
             allowed=config.notify_allow,
             proxy=config.notify_proxy,
             page_url=config.page_url,
-            clock=time.time,
+            clock=clock,
             threads=AT_ONCE,
         )
-        notifier = Notifier(sender, jobs, ring=queue.add, clock=time.time)
+        notifier = Notifier(sender, jobs, ring=queue.add, clock=clock)
         reconciler = Reconciler(
             config=config,
             client=client,
@@ -97,31 +122,53 @@ async def run(config: Config) -> None:
             recorder=recorder,
             looks=looks,
             notifier=notifier,
-            clock=time.time,
-            monotonic=time.monotonic,
+            slots=slots,
+            clock=clock,
+            monotonic=monotonic,
+            metrics=metrics,
         )
         ready, hang_up = asyncio.Event(), asyncio.Event()
 
         async def reconcile_jobs() -> None:
             await ready.wait()
-            await work(queue, reconciler.reconcile)
+            await work(queue, reconciler.reconcile, metrics.reconciled)
 
-        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
-        tasks = [
-            asyncio.create_task(each)
-            for each in (
-                pods.run(),
-                recorder.run(),
-                _resync(config, client, jobs, queue),
-                *(reconcile_jobs() for _ in range(config.workers)),
-            )
-        ]
+        doorbell = asyncio.create_task(
+            _listen(config, client, jobs, pods, slots, stop=stop, ready=ready, hang_up=hang_up)
+        )
+        parts = {
+            "informer": pods.run(),
+            "events": recorder.run(),
+            "resync": _resync(config, client, jobs, queue),
+            **{f"worker-{number}": reconcile_jobs() for number in range(config.workers)},
+        }
+        running = {name: asyncio.create_task(part, name=name) for name, part in parts.items()}
+        health = Health(
+            pods=pods,
+            queue=queue,
+            bell=bell,
+            parts={"doorbell": doorbell, **running},
+            ready=ready,
+            metrics=metrics,
+            leading=leading,
+        )
+        tasks = [*running.values(), asyncio.create_task(health.run(), name="beat")]
+        known = Parts(
+            client=client,
+            jobs=jobs,
+            pods=pods,
+            queue=queue,
+            recorder=recorder,
+            looks=looks,
+            notifier=notifier,
+            slots=slots,
+            workers=config.workers,
+            journal_bytes=reconciler.journal_bytes,
+            leading=leading,
+        )
+        metrics.ask(partial(readings, known))
         told = asyncio.create_task(stop.wait())
-        async with (
-            serve(config.health, Health(pods, queue, doorbell, ready, reconciler.metrics))
-            if config.health
-            else nullcontext()
-        ):
+        async with serve(config.health, Probes(health)) if config.health else nullcontext():
             ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         queue.shut_down()
@@ -152,6 +199,7 @@ async def _listen(
     client: Client,
     jobs: JobCache,
     pods: Informer[PodRecord],
+    slots: Slots,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -164,6 +212,7 @@ async def _listen(
         client: Of the API server.
         jobs: To fill.
         pods: To wait for.
+        slots: To keep for those jobs that come first.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -180,6 +229,7 @@ async def _listen(
         await asyncio.sleep(backoff.next())
     await pods.synced.wait()
     log.info("%d jobs and %d pods are known", len(jobs), len(pods))
+    slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -207,7 +257,12 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
 
 
 def _pod_changed(
-    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
+    jobs: JobCache,
+    expectations: Expectations,
+    queue: WorkQueue,
+    slots: Slots,
+    old: PodRecord | None,
+    new: PodRecord | None,
 ) -> None:
     """What was expected is seen, and the pod's job has something to look at."""
     pod = new or old
@@ -216,6 +271,7 @@ def _pod_changed(
         expectations.observed_create(pod.job_uid, pod.name)
     if new is None or new.gone_by is not None:
         expectations.observed_delete(pod.job_uid, pod.uid)
+    slots.changed()
     # Two, if somebody changed whose it is.
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)

@@ -14,6 +14,7 @@ from carryon_core import durations
 from carryon_core.messages import StoreConfig
 from carryon_operator.notify.addresses import Allowed
 from carryon_operator.notify.addresses import parse as parse_allowed
+from carryon_operator.plan.shares import Caps
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Config:
         namespaces: Where it looks for jobs; empty means everywhere.
         workers: Jobs reconciled at the same time.
         qps: Writes a second to the API server, and `burst` at once.
+        caps: Pods at work at the same time.
         worker_image: Image of worker pods where a stage names none.
         default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
         file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster. Where it is
@@ -56,6 +58,7 @@ class Config:
     workers: int = 16
     qps: float = 50.0
     burst: int = 100
+    caps: Caps = field(default_factory=Caps)
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
     file_root: PurePosixPath | None = None
@@ -103,6 +106,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         workers=setting("--workers", _count, default.workers),
         qps=setting("--qps", _rate, default.qps),
         burst=setting("--burst", _count, default.burst),
+        caps=Caps(setting("--max-pods", _count, None), setting("--max-pods-per-job", _count, None)),
         worker_image=setting("--worker-image", str, default.worker_image),
         default_store=store
         and StoreConfig(
@@ -130,6 +134,12 @@ _SETTINGS = (
     ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
     ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
     ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
+    ("--max-pods", "CARRYON_MAX_PODS", "pods of all jobs at work at the same time; as many as the jobs want if empty"),
+    (
+        "--max-pods-per-job",
+        "CARRYON_MAX_PODS_PER_JOB",
+        "pods of one job at work at the same time, whatever its spec.parallelism; likewise",
+    ),
     ("--worker-image", "CARRYON_WORKER_IMAGE", "image of worker pods whose stage names none; carryon-worker"),
     (
         "--default-store",

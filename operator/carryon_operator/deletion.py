@@ -24,6 +24,7 @@ from carryon_operator.jobs import Job, JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.metrics import Metrics
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.counting import DEAD_AFTER, is_dead
 from carryon_operator.plan.model import PodRecord
@@ -59,7 +60,9 @@ class Deletion:
         recorder: EventRecorder,
         looks: Looks,
         observer: Observer,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._client = client
         self._jobs = jobs
         self._expectations = expectations
@@ -131,6 +134,7 @@ class Deletion:
                 self._expectations.expect_delete(uid, pod.uid)
                 try:
                     await self._client.delete(PODS, pod.name, namespace=namespace, uid=pod.uid)
+                    self._metrics.deleted()
                 except (NotFound, Conflict):
                     self._expectations.cancel_delete(uid, pod.uid)
                 except ApiError:

@@ -28,7 +28,8 @@ from carryon_operator.config import Config
 from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
-from carryon_operator.plan.model import Observation, PodRecord, Stopped
+from carryon_operator.metrics import Metrics
+from carryon_operator.plan.model import Observation, Plan, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
@@ -45,6 +46,21 @@ _PHASES: Final = frozenset(map(str, Phase))
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A status write that was never answered.
+
+    Attributes:
+        version: resourceVersion of the job that it was to change.
+        before: Status as it was.
+        plan: What was written.
+    """
+
+    version: str
+    before: JobStatus
+    plan: Plan
+
+
 @dataclass
 class JobMemory:
     """What is kept of a job between reconciles; all of it can be lost and found again.
@@ -56,6 +72,7 @@ class JobMemory:
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
         refused: Why the API server would not take the last pod, and `refusal` in one word.
         unanswered: Names of pods whose creation was asked for and never answered.
+        doubtful: A status write of which the same is true.
         store: The job's own, at `config`, with `keys`.
         known: What looks found out.
         look: The last one, which may go on after nobody waits for it.
@@ -70,6 +87,7 @@ class JobMemory:
     refused: str | None = None
     refusal: str = "PodRefused"
     unanswered: set[str] = field(default_factory=set)
+    doubtful: Doubtful | None = None
     store: Store | None = None
     config: StoreConfig | None = None
     keys: Credentials | None = None
@@ -122,13 +140,15 @@ class _Found:
 class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
-    def __init__(self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float], metrics: Metrics
+    ) -> None:
         self._config = config
         self._client = client
         self._looks = looks
         self._monotonic = monotonic
-        self._stores = Stores()
-        self._looker = Looker(config, self._stores, monotonic)
+        self._stores = Stores(observe=metrics.operated)
+        self._looker = Looker(config, self._stores, monotonic, metrics.looked)
 
     async def observe(
         self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False

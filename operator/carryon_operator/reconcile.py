@@ -13,7 +13,7 @@ from carryon_kube.informer import Informer
 from carryon_operator.apply import Applier
 from carryon_operator.config import Config
 from carryon_operator.deletion import Deletion, has_finalizer
-from carryon_operator.jobs import Job, JobCache
+from carryon_operator.jobs import Job, JobCache, key_of
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
@@ -22,6 +22,7 @@ from carryon_operator.notify.notifier import Notifier
 from carryon_operator.observe import JobMemory, Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
 
 _OUTAGE_RETRY: Final = 10.0
@@ -48,8 +49,10 @@ class Reconciler:
         recorder: EventRecorder,
         looks: Looks,
         notifier: Notifier,
+        slots: Slots,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        metrics: Metrics | None = None,
     ) -> None:
         """Prepare.
 
@@ -62,17 +65,20 @@ class Reconciler:
             recorder: Of Events.
             looks: Threads for buckets.
             notifier: Of webhooks.
+            slots: That jobs share.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
+            metrics: To count in; None: in some of its own.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._notifier = notifier
-        self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
-        self._observer = Observer(config, client, looks, monotonic)
+        self._slots = slots
+        self.metrics = metrics or Metrics()
+        self._observer = Observer(config, client, looks, monotonic, self.metrics)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
+        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
@@ -87,14 +93,17 @@ class Reconciler:
         """
         raw = self._jobs.get(key)
         memory = self._memories.get(key)
-        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
-            self._notifier.forget(memory.uid)
-        if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
+        if raw is not None and raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw):
             # Its pods go with it, by their ownerReferences.
-            self._memories.pop(key, None)
+            raw = None
+        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
+            self._forget(key, memory.uid)
+            memory = None
+        if raw is None:
+            self._slots.forget(key)
             return None
         uid = raw["metadata"]["uid"]
-        if memory is None or memory.uid != uid:
+        if memory is None:
             memory = self._memories[key] = JobMemory(uid)
         # What is already written is sent whatever becomes of the rest: its bucket may hang.
         self._notifier.look(key)
@@ -110,10 +119,23 @@ class Reconciler:
         try:
             return await self._carry_on(raw, memory)
         except Busy:
+            self.metrics.put_off()
             # Spread, so that those who wait take turns.
             return random.uniform(0.5, 1.5) * _BUSY_RETRY
 
-    def _journal_bytes(self) -> int:
+    def _forget(self, key: str, uid: str) -> None:
+        """A job is gone: so is all that was kept of it."""
+        del self._memories[key]
+        self._notifier.forget(uid)
+        self._applier.forget(uid)
+        self._expectations.forget(uid)
+
+    @property
+    def remembered(self) -> int:
+        """Jobs of which something is kept."""
+        return len(self._memories)
+
+    def journal_bytes(self) -> int:
         """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
         return sum(memory.bucket.journals for memory in self._memories.values())
 
@@ -127,13 +149,15 @@ class Reconciler:
         held = await self._deletion.prepare(raw)
         if held is None:
             return None
-        seen = await self._observer.observe(held, pods, memory, now)
-        posted = self._notifier.posted(memory.uid)
-        plan = await _decided(replace(seen, posted=posted))
-        if plan.sweep:
-            seen = await self._observer.observe(held, pods, memory, now, sweep=True)
-            plan = await _decided(replace(seen, posted=posted))
-        wait = await self._applier.apply(held, seen, plan, memory)
+        refused = True
+        try:
+            seen, plan = await self._decide(held, pods, memory, now)
+            if plan.sweep:
+                seen, plan = await self._decide(held, pods, memory, now, sweep=True)
+            wait = await self._applier.apply(held, seen, plan, memory)
+            refused = memory.refused is not None
+        finally:
+            self._slots.leave(key_of(raw), memory.uid, failed=refused)
 
         waits = [wait, None if plan.wake_at is None else plan.wake_at - now]
         if seen.problem is not None:
@@ -144,6 +168,17 @@ class Reconciler:
             waits.append(self._observer.wakes_in(seen, memory))
         soonest = _soonest(*waits)
         return None if soonest is None else max(soonest, 0.05)
+
+    async def _decide(
+        self, raw: Job, pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
+    ) -> tuple[Observation, Plan]:
+        """Look, and decide within what other jobs leave this one: promised to it until it has been carried out."""
+        seen = await self._observer.observe(raw, pods, memory, now, sweep=sweep)
+        key, priority = key_of(raw), seen.spec.priority if seen.spec is not None else 0
+        room = self._slots.enter(key, memory.uid, priority)
+        plan = await _decided(replace(seen, posted=self._notifier.posted(memory.uid), room=room))
+        self._slots.take(key, memory.uid, takes=len(plan.create), wants=plan.waiting)
+        return seen, plan
 
 
 def _soonest(*waits: float | None) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from carryon_kube.client import flow
 from carryon_kube.errors import ApiError, Conflict
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from carryon_store import StoreError
@@ -12,30 +14,46 @@ from carryon_store import StoreError
 log = logging.getLogger(__name__)
 
 
-async def work(queue: WorkQueue, reconcile: Callable[[str], Awaitable[float | None]]) -> None:
+def _unobserved(outcome: str, seconds: float) -> None:
+    """Nobody measures."""
+
+
+async def work(
+    queue: WorkQueue,
+    reconcile: Callable[[str], Awaitable[float | None]],
+    reconciled: Callable[[str, float], None] = _unobserved,
+) -> None:
     """Reconcile one key after the other until the queue shuts down.
 
     Args:
         queue: Of keys.
         reconcile: Brings a job to what is wanted; seconds until it wants to be called again, if at all.
+        reconciled: Told how each of these ended (done, conflict, api, bucket or error) and the seconds it took.
     """
+    clock = asyncio.get_running_loop().time
     while True:
         try:
             key = await queue.get()
         except ShutDown:
             return
+        flow.set(key)
+        began, outcome = clock(), "error"
         try:
             wait = await reconcile(key)
         except Conflict as error:
             # Somebody wrote in between; that write rings the doorbell, if it did not already.
+            outcome = "conflict"
             log.debug("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
         except (ApiError, StoreError) as error:
+            outcome = "api" if isinstance(error, ApiError) else "bucket"
             log.warning("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
         except Exception:
             log.exception("%s: reconciling failed; again in %.1f s", key, queue.add_rate_limited(key))
         else:
+            outcome = "done"
             queue.forget(key)
             if wait is not None:
                 queue.add_after(key, wait)
         finally:
             queue.done(key)
+            reconciled(outcome, clock() - began)

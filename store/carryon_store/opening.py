@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import StoreError
 from carryon_store.files import FileStore
+from carryon_store.observing import Observe, ObservedStore
 from carryon_store.protocol import Credentials, Store
 
 if TYPE_CHECKING:
@@ -61,8 +62,14 @@ def place_of(uri: str, output: StoreConfig) -> tuple[StoreConfig, str]:
 class Stores:
     """Opens stores; those of one endpoint, region and credentials share connections. Keep one per process."""
 
-    def __init__(self) -> None:
+    def __init__(self, observe: Observe | None = None) -> None:
+        """Prepare; no connection is made yet.
+
+        Args:
+            observe: Told of every operation on the stores that are opened.
+        """
         self._connections: Connections | None = None
+        self._observe = observe
 
     def open(self, config: StoreConfig, credentials: Credentials | None = None) -> Store:
         """Open a store; nothing is asked of it yet.
@@ -74,6 +81,10 @@ class Stores:
         Raises:
             StoreError: The uri names no store that there is.
         """
+        store = self._open(config, credentials)
+        return store if self._observe is None else ObservedStore(store, self._observe)
+
+    def _open(self, config: StoreConfig, credentials: Credentials | None) -> Store:
         scheme, _, rest = config.uri.partition("://")
         if scheme == "file":
             return FileStore(Path(folder_of(config.uri)))

@@ -10,6 +10,7 @@ import pytest
 from carryon_core.messages import StoreConfig
 from carryon_operator.config import Address, Config, parse
 from carryon_operator.notify.addresses import Allowed
+from carryon_operator.plan.shares import Caps
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -25,6 +26,8 @@ def test_every_setting_can_come_from_the_environment() -> None:
             "CARRYON_WORKERS": "4",
             "CARRYON_QPS": "7.5",
             "CARRYON_BURST": "9",
+            "CARRYON_MAX_PODS": "200",
+            "CARRYON_MAX_PODS_PER_JOB": "50",
             "CARRYON_WORKER_IMAGE": "worker:2",
             "CARRYON_DEFAULT_STORE": "s3://media/jobs/",
             "CARRYON_DEFAULT_STORE_ENDPOINT": "https://minio.example",
@@ -47,6 +50,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         workers=4,
         qps=7.5,
         burst=9,
+        caps=Caps(200, 50),
         worker_image="worker:2",
         default_store=StoreConfig(uri="s3://media/jobs", endpoint="https://minio.example", region="eu-west-1"),
         file_root=PurePosixPath("/srv/out"),
@@ -72,6 +76,8 @@ def test_a_flag_goes_before_its_variable() -> None:
         ("CARRYON_WORKERS", "0", "whole number of 1 or more"),
         ("CARRYON_WORKERS", "many", "whole number of 1 or more"),
         ("CARRYON_QPS", "-1", "number above 0"),
+        ("CARRYON_MAX_PODS", "0", "whole number of 1 or more"),
+        ("CARRYON_MAX_PODS_PER_JOB", "1.5", "whole number of 1 or more"),
         ("CARRYON_QPS", "nan", "number above 0"),
         ("CARRYON_DEFAULT_STORE", "gs://bucket", "s3:// or file:///"),
         ("CARRYON_FILE_ROOT", "out", "absolute path"),

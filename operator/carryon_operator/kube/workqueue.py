@@ -17,7 +17,11 @@ class ShutDown(Exception):
 
 
 class WorkQueue:
-    """A queue of distinct keys, in the order they were added. Time is the event loop's."""
+    """A queue of distinct keys, in the order they were added. Time is the event loop's.
+
+    Attributes:
+        retries: Keys that were added once more because they had failed.
+    """
 
     def __init__(self, backoff: Backoff) -> None:
         """Start empty, inside a running event loop.
@@ -35,6 +39,8 @@ class WorkQueue:
         self._idle = asyncio.Event()
         self._idle.set()
         self._shut_down = False
+        self._moved_at = self._loop.time()
+        self.retries = 0
 
     def add(self, key: str) -> None:
         """Have a key worked on."""
@@ -62,6 +68,7 @@ class WorkQueue:
 
     def add_rate_limited(self, key: str) -> float:
         """Add a key that failed, after its backoff; seconds until then."""
+        self.retries += 1
         delay = self._backoff.next(key)
         self.add_after(key, delay)
         return delay
@@ -91,12 +98,14 @@ class WorkQueue:
         key = next(iter(self._queued))
         del self._queued[key]
         self._working.add(key)
+        self._moved_at = self._loop.time()
         self._idle.clear()
         return key
 
     def done(self, key: str) -> None:
         """The key is worked on no more; queued again if it was added meanwhile."""
         self._working.remove(key)
+        self._moved_at = self._loop.time()
         since = self._dirtied.pop(key, None)
         if since is not None and not self._shut_down:
             self._queued[key] = since
@@ -128,6 +137,16 @@ class WorkQueue:
     def head_age(self) -> float:
         """Seconds that the next key has waited; 0 if none does."""
         return self._loop.time() - next(iter(self._queued.values())) if self._queued else 0.0
+
+    @property
+    def busy(self) -> int:
+        """Keys that are worked on."""
+        return len(self._working)
+
+    @property
+    def still(self) -> float:
+        """Seconds since a key was last taken or done."""
+        return self._loop.time() - self._moved_at
 
     def _ring(self, key: str) -> None:
         del self._timers[key]
