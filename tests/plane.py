@@ -129,6 +129,16 @@ class Plane:
         (found,) = [each for each in self.processes()[:1][0].children() if module in each.cmdline()]
         return found
 
+    def clear(self) -> None:
+        """Remove all jobs with all that runs of them, and return when they are gone."""
+        for job in self.request("GET", JOBS)["items"]:
+            try:
+                self.delete(job["metadata"]["name"])
+            except ApiError as error:
+                if error.code != 404:  # It may have gone by itself.
+                    raise
+        until(lambda: self.request("GET", JOBS)["items"] == [] and self.pods() == [], 60)
+
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
         """A component that is killed, and that nobody starts again before this ends."""

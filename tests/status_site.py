@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import httpx
@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from carryon_api import app as application
 from carryon_api.config import Config
 from carryon_core import crd
+from carryon_core.messages import StoreConfig
 from carryon_standalone.apiserver.access import AUTHENTICATED, MASTERS, Attributes, User
 from carryon_standalone.apiserver.server import Config as ServerConfig
 from carryon_standalone.apiserver.server import running
@@ -120,6 +121,12 @@ class Site:
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @classmethod
+    def on_folder(cls, folder: Path, bucket: Path) -> Site:
+        """A site whose artifacts lie in a folder, as on a machine of its own."""
+        given = StoreConfig(uri=bucket.as_uri())
+        return cls(folder, default_store=given, file_root=PurePosixPath(bucket), standalone=True)
 
     def __enter__(self) -> Site:
         self._thread.start()

@@ -9,6 +9,7 @@ from typing import Any
 
 from carryon_core import names
 from carryon_core.durations import moment
+from carryon_core.ownership import owning_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class PodSummary:
             uid=metadata["uid"],
             # On the node's own network, something else may answer at our port.
             ip="" if (raw.get("spec") or {}).get("hostNetwork") else status.get("podIP") or "",
-            job_uid=_owner(metadata),
+            job_uid=owning_job(metadata),
             stage=labels.get(names.LABEL_STAGE, ""),
             units=_texts(annotations.get(names.ANNOTATION_UNITS)),
             attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else 0,
@@ -107,15 +108,6 @@ class PodSummary:
     def at_work(self) -> bool:
         """Whether its worker runs."""
         return self.phase == "Running" and self.started is not None
-
-
-def _owner(metadata: Mapping[str, Any]) -> str:
-    """UID of the job that controls the pod: whoever may label pods can't give one to a job."""
-    for owner in metadata.get("ownerReferences") or ():
-        group = owner.get("apiVersion", "").partition("/")[0]
-        if owner.get("controller") and (group, owner.get("kind")) == (names.GROUP, names.KIND):
-            return str(owner.get("uid", ""))
-    return ""
 
 
 def _started(status: Mapping[str, Any]) -> float | None:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from carryon_core import names
 from carryon_core.actions import Action, Verdict, verdicts
+from carryon_core.phases import Phase
 from carryon_core.spec import JobSpec
-from carryon_core.status import Condition, ConditionType, JobStatus, Phase
+from carryon_core.status import Condition, ConditionType, JobStatus
 
 NAME: Final = "reel-42"
 NOW: Final = 1_790_000_000.0

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from carryon_core.notifications import NOTIFICATIONS_MOST, Notification
+from carryon_core.phases import Phase
 from carryon_core.schema import Loose, Short, Time, text
 
 ACTIVE_SHOWN = 50
@@ -24,21 +25,6 @@ IMAGES_SHOWN = 8
 """Images of one stage that status remembers units to have been begun with."""
 MADE_BLOCKS = 60
 """Blocks of one stage's units that `made` has digests of."""
-
-
-class Phase(StrEnum):
-    """A printed summary, derived from the conditions and never read back."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    SUSPENDING = "Suspending"
-    SUSPENDED = "Suspended"
-    AWAITING_APPROVAL = "AwaitingApproval"
-    RETRYING = "Retrying"
-    STALLED = "Stalled"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
 
 
 class ConditionType(StrEnum):

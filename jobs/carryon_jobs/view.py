@@ -150,7 +150,8 @@ class JobView:
             output=(spec.get("output") or {}).get("uri") or (status.get("resolved") or {}).get("output"),
             suspend_until=spec.get("suspendUntil"),
             counts={name: count for name, count in (status.get("counters") or {}).items() if count},
-            outcomes={name: count for name, count in (units.get("outcomes") or {}).items() if count},
+            # Patches leave them in the order in which they first came.
+            outcomes={name: count for name, count in sorted((units.get("outcomes") or {}).items()) if count},
             deletes_artifacts=(spec.get("output") or {}).get("onDelete") == "Delete",
             gpu_seconds={name: count for name, count in (status.get("gpuSeconds") or {}).items() if count},
         )

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
+from carryon_core.phases import Phase
 from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus, Phase, StageStatus
+from carryon_core.status import JobStatus, StageStatus
 from carryon_jobs.destinations import check_token, credentials, destination
 from carryon_kube.client import Client
 from carryon_kube.errors import ApiError, NotFound

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from carryon_core import names
 from carryon_core.messages import ExitCode
+from carryon_core.ownership import owning_job
 from carryon_operator.plan.model import PodRecord, Waiting
 from carryon_operator.plan.verdicts import OOM_KILLED, STATED_BY_CLUSTER, UNRESPONSIVE
 
@@ -59,7 +60,7 @@ def project(raw: Mapping[str, Any]) -> PodRecord:
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
-        job_uid=_owner(metadata),
+        job_uid=owning_job(metadata),
         stage=labels.get(names.LABEL_STAGE, ""),
         units=_texts(annotations.get(names.ANNOTATION_UNITS)),
         fingerprints=_texts(annotations.get(names.ANNOTATION_FINGERPRINTS)),
@@ -80,15 +81,6 @@ def project(raw: Mapping[str, Any]) -> PodRecord:
         reason=reason,
         message=message,
     )
-
-
-def _owner(metadata: Mapping[str, Any]) -> str:
-    """UID of the job that controls the pod, empty if none does: whoever may label pods can't give one to a job."""
-    for owner in metadata.get("ownerReferences") or ():
-        group = owner.get("apiVersion", "").partition("/")[0]
-        if owner.get("controller") and (group, owner.get("kind")) == (names.GROUP, names.KIND):
-            return str(owner.get("uid", ""))
-    return ""
 
 
 def _worker_of(status: Mapping[str, Any]) -> Mapping[str, Any]:

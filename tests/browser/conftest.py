@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from browser import chromium
 from browser.visitor import Visit, Visitor
-from plane import JOBS, ApiError, Plane, until
+from plane import Plane
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +44,7 @@ def shared_plane(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -
 def plane(shared_plane: Plane) -> Iterator[Plane]:
     """The control plane; jobs that a test leaves are removed with all that runs of them."""
     yield shared_plane
-    for job in shared_plane.request("GET", JOBS)["items"]:
-        try:
-            shared_plane.delete(job["metadata"]["name"])
-        except ApiError as error:
-            if error.code != 404:
-                raise
-    until(lambda: shared_plane.request("GET", JOBS)["items"] == [] and shared_plane.pods() == [], 60)
+    shared_plane.clear()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -44,10 +44,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, bucket: Path) -> Iterator[Site]:
-    given = StoreConfig(uri=bucket.as_uri())
-    with Site(
-        tmp_path_factory.mktemp("site"), default_store=given, file_root=PurePosixPath(bucket), standalone=True
-    ) as made:
+    with Site.on_folder(tmp_path_factory.mktemp("site"), bucket) as made:
         yield made
 
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,12 @@ import yaml
 from carryon_core.actions import Verdict
 from carryon_jobs import orders
 from carryon_jobs.job import Job
-from carryon_standalone.cli import main, sending
+from carryon_standalone.cli import sending
 from carryon_standalone.cli.options import Where
+from commands import Carryon
 from plane import Plane, condition, failed, finished, succeeded, suspended
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command wrote."""
-
-    stdout: str
-    stderr: str
-
-
-Carryon = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
@@ -59,27 +49,6 @@ def start(plane: Plane, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-@pytest.fixture
-def carryon(plane: Plane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Carryon]:
-    """The command in this process, because loading the Kubernetes client takes longer than most commands."""
-
-    def call(*arguments: str, code: int = 0) -> Said:
-        monkeypatch.setattr(sys, "argv", ["carryon", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, f"{arguments}: exit {ended.value.code}\n{out}\n{err}"
-        return Said(out, err)
-
-    for name in ("KUBECONFIG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CARRYON_HOME", str(plane.data))
-    handler = signal.getsignal(signal.SIGTERM)
-    yield call
-    signal.signal(signal.SIGTERM, handler)
 
 
 MAKE = 'echo made > "$CARRYON_OUTPUT/made"'
@@ -449,7 +418,8 @@ def test_units_that_made_nothing_on_purpose_say_why(carryon: Carryon, plane: Pla
         ("done", ""), ("skipped", "no sea here"), ("done", ""),
     ]  # fmt: skip
     assert "clip/1   skipped: no sea here" in carryon("units", "dry").stdout
-    assert "2 generated, 1 skipped" in carryon("describe", "dry").stdout
+    told = carryon("describe", "dry").stdout
+    assert "2 generated, 1 skipped" in told, told
 
 
 def test_items_from_data_are_named_like_others(carryon: Carryon, plane: Plane) -> None:

@@ -6,21 +6,19 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from carryon_standalone.cli import main
 from carryon_standalone.home import Home, Settings
+from commands import Carryon, Said
 from plane import Plane, failed, finished, suspended
 
 PROMPT = "a golden sunset over endless dunes"
@@ -29,41 +27,11 @@ MAKE = 'echo made > "$CARRYON_OUTPUT/made"'
 PLUGIN = Path(sys.executable).with_name("kubectl-carryon")
 
 
-@dataclass(frozen=True)
-class Said:
-    stdout: str
-    stderr: str
-
-
-Carryon = Callable[..., Said]
-
-
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     made = Plane(tmp_path_factory.mktemp("many") / "plane").start()
     yield made
     made.stop()
-
-
-@pytest.fixture
-def carryon(plane: Plane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Carryon]:
-    """The command in this process, because loading the Kubernetes client takes longer than most commands."""
-
-    def call(*arguments: str, code: int = 0) -> Said:
-        monkeypatch.setattr(sys, "argv", ["carryon", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, f"{arguments}: exit {ended.value.code}\n{out}\n{err}"
-        return Said(out, err)
-
-    for name in ("KUBECONFIG", "COLUMNS", "KUBE_EDITOR", "VISUAL", "EDITOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CARRYON_HOME", str(plane.data))
-    handler = signal.getsignal(signal.SIGTERM)
-    yield call
-    signal.signal(signal.SIGTERM, handler)
 
 
 def job(name: str, script: str = "true", **spec: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plane import JOBS, ApiError, Plane, until
+from plane import Plane
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,7 @@ def shared_plane(tmp_path_factory: pytest.TempPathFactory, intervals: dict[str, 
 def plane(shared_plane: Plane) -> Iterator[Plane]:
     """The module's control plane; jobs that a test leaves are removed with all that runs of them."""
     yield shared_plane
-    for job in shared_plane.request("GET", JOBS)["items"]:
-        try:
-            shared_plane.delete(job["metadata"]["name"])
-        except ApiError as error:
-            if error.code != 404:  # It may have gone by itself.
-                raise
-    until(lambda: shared_plane.request("GET", JOBS)["items"] == [] and shared_plane.pods() == [], 60)
+    shared_plane.clear()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from carryon_core.status import Phase
 from carryon_jobs.view import UnitView
 from carryon_standalone.cli import app, choices, command_page, editing, manifests, naming, options, paging, reporting
 from carryon_standalone.cli.errors import CommandError
@@ -106,7 +105,6 @@ def test_the_program_knows_how_it_was_called(monkeypatch: pytest.MonkeyPatch, ar
 
 
 def test_words_of_options_are_those_of_the_api() -> None:
-    assert [each.value for each in choices.Phase] == [each.value for each in Phase]
     assert {"done", "failed", "waiting for approval"} <= {each.value for each in choices.State}
     assert UnitView("clip", "7", choices.State.DONE.value, ()).state == "done"
 

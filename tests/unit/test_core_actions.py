@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from carryon_core import action_table, names, requests
 from carryon_core.action_table import NOW, Situation
 from carryon_core.actions import Action, Verdict, verdict, verdicts
+from carryon_core.phases import Phase
 from carryon_core.ranges import IndexSet
 from carryon_core.spec import JobSpec
-from carryon_core.status import ConditionType, JobStatus, Phase, StageStatus
+from carryon_core.status import ConditionType, JobStatus, StageStatus
 
 AT = "2026-10-01T00:00:00.000000Z"
 AHEAD = "2026-12-01T06:00:00Z"

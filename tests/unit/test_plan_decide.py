@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from carryon_core import names
-from carryon_core.status import ConditionType, JobStatus, Phase
+from carryon_core.phases import Phase
+from carryon_core.status import ConditionType, JobStatus
 from carryon_operator.plan import conditions
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide

@@ -12,7 +12,8 @@ import pytest
 from carryon_core import names
 from carryon_core.actions import Action, Verdict, verdict
 from carryon_core.done import Outcome
-from carryon_core.status import FAILURES_SHOWN, MARK, MARKED_MOST, ConditionType, Phase
+from carryon_core.phases import Phase
+from carryon_core.status import FAILURES_SHOWN, MARK, MARKED_MOST, ConditionType
 from carryon_operator.plan import stalls
 from carryon_operator.plan.counting import FAILURES_TOLD
 from carryon_operator.plan.decide import decide

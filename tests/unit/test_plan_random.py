@@ -11,9 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from carryon_core import names
 from carryon_core.done import Outcome
+from carryon_core.phases import Phase
 from carryon_core.ranges import IndexSet
 from carryon_core.standing import stand
-from carryon_core.status import FAILURES_SHOWN, ConditionType, JobStatus, Phase
+from carryon_core.status import FAILURES_SHOWN, ConditionType, JobStatus
 from carryon_operator.plan import conditions
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Waiting

@@ -9,7 +9,8 @@ import pytest
 
 from carryon_core import names
 from carryon_core.done import Outcome
-from carryon_core.status import ConditionType, Phase
+from carryon_core.phases import Phase
+from carryon_core.status import ConditionType
 from carryon_operator.plan import conditions
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Plan

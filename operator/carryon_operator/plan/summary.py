@@ -7,8 +7,9 @@ from enum import Enum, StrEnum, auto
 from typing import Final
 
 from carryon_core.actions import TIMED_OUT, Action, counted, verdict
+from carryon_core.phases import Phase
 from carryon_core.spec import JobSpec
-from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, Phase, RecentFailure, Resume
+from carryon_core.status import MESSAGE_LONGEST, ConditionType, JobStatus, RecentFailure, Resume
 from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Event
 from carryon_operator.plan.stalls import Stall

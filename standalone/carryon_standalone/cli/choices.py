@@ -21,21 +21,6 @@ class DataType(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-class Phase(StrEnum):
-    """Phases of a job, as in `carryon_core.status`, which would take half a second to load for a help text."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    SUSPENDING = "Suspending"
-    SUSPENDED = "Suspended"
-    AWAITING_APPROVAL = "AwaitingApproval"
-    RETRYING = "Retrying"
-    STALLED = "Stalled"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    CANCELLED = "Cancelled"
-
-
 class State(StrEnum):
     """How a unit may stand."""
 

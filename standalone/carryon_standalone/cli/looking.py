@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from carryon_standalone.cli.choices import Format, Phase, State
+from carryon_core.phases import Phase
+from carryon_standalone.cli.choices import Format, State
 from carryon_standalone.cli.errors import INTERRUPTED, USAGE, CommandError
 from carryon_standalone.cli.naming import as_typed
 from carryon_standalone.cli.options import Json, Name, Selector, Where

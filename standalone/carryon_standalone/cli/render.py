@@ -77,10 +77,12 @@ def progress(job: JobView, now: datetime) -> RenderableType:
 
 
 def news(before: JobView | None, job: JobView) -> Iterator[str]:
-    """What changed, as lines for a log: phase, units that were done, attempts that failed."""
+    """What changed, as lines for a log: phase, units that were done, attempts that failed; an end comes last."""
     known = {} if before is None else {stage.name: stage for stage in before.stages}
-    if before is None or before.phase != job.phase:
-        yield f"{job.name}: {job.phase}" + (f" ({job.message})" if job.message else "")
+    turned = before is None or before.phase != job.phase
+    phase = f"{job.name}: {job.phase}" + (f" ({job.message})" if job.message else "")
+    if turned and not job.holds("Finished"):
+        yield phase
     for stage in job.stages:
         if stage.done != (known[stage.name].done if stage.name in known else 0):
             yield f"{job.name}: {stage.name} {stage.done}/{stage.total} done"
@@ -88,6 +90,8 @@ def news(before: JobView | None, job: JobView) -> Iterator[str]:
     for failure in reversed(job.failures):
         if failure not in seen:
             yield f"{job.name}: failed: {failure_line(failure)}"
+    if turned and job.holds("Finished"):
+        yield phase
 
 
 def failure_line(failure: Mapping[str, Any]) -> str:
