@@ -29,7 +29,7 @@ from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_standalone.apiserver.access import AUTHENTICATED, User
 from carryon_store import Stores
-from charts import NAMESPACE, environment, manifests
+from chart_release import NAMESPACE, environment, manifests
 from cluster_rights import Enforcer, admin, granted
 from making import make, resolved
 from status_site import ADMIN, Site
