@@ -18,7 +18,19 @@ from carryon_core import chart_files, crd, names
 from carryon_core.spec import JobSpec
 from carryon_operator.config import _SETTINGS as OPERATOR_SETTINGS
 from carryon_operator.config import parse as parse_operator
-from chart_release import CHART, NAMESPACE, NOTES, environment, loaded, manifests, named, of_kind, pod_specs, rendered, wrong
+from chart_release import (
+    CHART,
+    NAMESPACE,
+    NOTES,
+    environment,
+    loaded,
+    manifests,
+    named,
+    of_kind,
+    pod_specs,
+    rendered,
+    wrong,
+)
 from pod_security import violations
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -100,7 +112,6 @@ MATRIX: dict[str, dict[str, Any]] = {
         "worker": {"resources": {}},
     },
     "an-identity-for-all": {"ambientCredentials": True, "defaultStore": {"uri": "s3://renders"}},
-    "a-secret-for-all": {"defaultStore": {"uri": "s3://renders", "credentialsSecret": "s3"}},
     "a-shared-volume": {
         "fileRoot": "/renders",
         "operator": {

@@ -19,6 +19,7 @@ from carryon_operator import pods
 from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
 from carryon_operator.podstatus import project
+from pod_security import violations
 from worlds import job_spec
 
 STORE = StoreConfig(uri="s3://bucket/prefix")
@@ -98,6 +99,30 @@ def test_a_template_changes_nothing_of_what_is_ours() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert pod["metadata"]["ownerReferences"] == plain["metadata"]["ownerReferences"]
+
+
+CACHED = {"models": {"cache": {"claimName": "models"}, "tokenSecret": {"name": "hub"}}, "stages": [DIFFUSERS]}
+SERVICE = {"name": "clip", "generate": {"http": {"url": "https://a.b", "secret": {"name": "s", "key": "k"}}}}
+ROUND = {"resources": {"limits": {"memory": "64Gi"}}, "nodeSelector": {"pool": "big"}, "tolerations": [{"key": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "in_round"),
+    [
+        ({}, 0),
+        ({"podTemplate": FULL}, 0),
+        ({"podTemplate": FULL, **CACHED}, 0),
+        ({"stages": [TEXT], "queueName": "gpus"}, 0),
+        ({"stages": [SERVICE]}, 0),
+        ({"retry": {"rounds": 1, "roundOverrides": [ROUND]}, "timeouts": {"stall": None}}, 1),
+        ({"output": {"uri": "s3://bucket/a", "credentialsSecret": {"name": "s3"}}}, 0),
+    ],
+)
+def test_every_worker_is_restricted_as_pod_security_has_it(fields: dict[str, Any], in_round: int) -> None:
+    pod = build(config=Config(worker_image="worker", default_resources=GPU), in_round=in_round, **fields)
+    assert violations(pod["spec"], pod["metadata"]["annotations"]) == []
+    assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in pod["spec"]["containers"])
+    assert pod["spec"]["automountServiceAccountToken"] is False
 
 
 def test_a_stage_goes_before_the_template() -> None:
