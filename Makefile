@@ -74,6 +74,7 @@ lint: $(READY) verify ## Check style, types, import rules and generated files.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile worker-image/Dockerfile
 
 format: $(READY) ## Put the code into its form.
 	$(BIN)/ruff check --fix .

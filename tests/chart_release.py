@@ -119,14 +119,19 @@ def loaded() -> helm_python.Chart:
 
 
 def manifests(values: Mapping[str, Any] | None = None) -> list[Manifest]:
-    """All objects of a release, its test included."""
-    return [
+    """All objects of a release, its test included; whoever changes one changes it for all."""
+    return [*_manifests(json.dumps(values or {}))]
+
+
+@cache
+def _manifests(values: str) -> tuple[Manifest, ...]:
+    return tuple(
         document
-        for path, text in rendered(values).items()
+        for path, text in _rendered(values).items()
         if path != NOTES
         for document in yaml.load_all(text, yaml.CSafeLoader)
         if document is not None
-    ]
+    )
 
 
 def of_kind(found: list[Manifest], kind: str) -> list[Manifest]:

@@ -143,7 +143,7 @@ def component(name: str, image: str, site: Site, shared: Path) -> Iterator[str]:
     text["users"][0]["user"]["token"] = ADMIN
     kubeconfig.write_text(yaml.safe_dump(text))
     kubeconfig.chmod(0o644)
-    variables = environment(manifests({"fileRoot": "/bucket", "worker": {"resources": {}}}), name) | {
+    variables = environment(manifests({"fileRoot": "/bucket", "worker": {"resources": {"limits": None}}}), name) | {
         "KUBECONFIG": "/kubeconfig",
         "CARRYON_HEALTH": "127.0.0.1:0",
         "CARRYON_API_LISTEN": "127.0.0.1",

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import version
 from typing import Any
+from urllib.parse import urlsplit
 
 import helm_python
 import pytest
@@ -109,7 +116,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "operator": {"serviceAccount": {"create": False, "name": "mine"}},
         "api": {"serviceAccount": {"create": False, "name": "mine"}},
         "networkPolicy": {"enabled": False},
-        "worker": {"resources": {}},
+        "worker": {"resources": {"limits": None}},
     },
     "an-identity-for-all": {"ambientCredentials": True, "defaultStore": {"uri": "s3://renders"}},
     "a-shared-volume": {
@@ -131,7 +138,7 @@ def release(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     return manifests(MATRIX[request.param])
 
 
-@pytest.mark.parametrize("values", MATRIX)
+@pytest.mark.parametrize("values", ["nothing", "everything-by-namespace", "ours-is-in-place"])
 def test_helm_has_nothing_to_say_against_it_strictly(values: str) -> None:
     told = helm_python.lint(CHART, MATRIX[values], strict=True, namespace=NAMESPACE)
     assert told["errors"] == []
@@ -150,7 +157,7 @@ def test_what_kubernetes_does_not_know_is_seen() -> None:
         assert wrong({**service, **change}, LATEST) != []
     with pytest.raises(KeyError):
         wrong({**service, "apiVersion": "apps/v1"}, LATEST)
-    (monitor, *_) = of_kind(manifests(EVERYTHING), "ServiceMonitor")
+    monitor = copy.deepcopy(of_kind(manifests(EVERYTHING), "ServiceMonitor")[0])
     monitor["spec"]["endpoints"][0]["prot"] = "metrics"
     assert wrong(monitor, LATEST) != []
 
@@ -256,6 +263,8 @@ def test_the_default_worker_asks_for_a_gpu() -> None:
     operator = parse_operator([], environment(manifests(), "operator"))
     assert operator.default_resources == {"limits": {"nvidia.com/gpu": 1}}
     assert operator.worker_image == "carryon-worker:0.1.0"
+    none = parse_operator([], environment(manifests({"worker": {"resources": {"limits": None}}}), "operator"))
+    assert none.default_resources == {}
     everything = parse_operator([], environment(manifests(EVERYTHING), "operator"))
     assert everything.worker_image == "registry.example.com/team/carryon-worker:0.1.0"
     (spec, *_) = [spec for _, spec in pod_specs(manifests(EVERYTHING))]
@@ -307,6 +316,46 @@ def test_the_api_may_speak_for_others_only_where_a_proxy_signs_them_in() -> None
     users, groups = impersonates(EVERYTHING)
     assert users["resourceNames"] == ["ada"]
     assert groups["resources"] == ["groups"]
+
+
+def test_the_releases_test_waits_until_all_is_ready() -> None:
+    (pod,) = of_kind(manifests(), "Pod")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    _, *command = pod["spec"]["containers"][0]["command"]
+    urls = [each for each in command if each.startswith("http")]
+    services = {f"{each['metadata']['name']}.{NAMESPACE}.svc": each for each in of_kind(manifests(), "Service")}
+    assert [(parts.hostname, parts.port) for parts in map(urlsplit, urls)] == [
+        (host, services[host]["spec"]["ports"][0]["port"]) for host in services if host.startswith("carryon-operator")
+    ] + [(host, services[host]["spec"]["ports"][0]["port"]) for host in services if host.startswith("carryon-api")]
+
+    answers = [200, 503, 200]
+
+    class Replica(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answers.pop() if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+            """Nobody reads it."""
+
+    with HTTPServer(("127.0.0.1", 0), Replica) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://localhost:{server.server_port}/readyz"
+        local = [sys.executable, *(each for each in command if each not in urls), here]
+        done = subprocess.run(local, capture_output=True, text=True, timeout=60)
+        server.shutdown()
+    assert done.stdout == f"{here} is ready\n", done.stderr
+    # One that was not ready was asked again.
+    assert answers == [200]
+
+
+def test_the_chart_is_of_the_version_that_it_is_in() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == version("carryon")
+    for image in yaml.safe_load(chart["annotations"]["artifacthub.io/images"]):
+        assert image["image"].endswith(f":{version('carryon')}")
+    (example,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
+    JobSpec.model_validate(example["spec"])
 
 
 def test_two_operators_need_a_lease() -> None:
@@ -364,13 +413,102 @@ def test_every_value_is_described_and_has_a_default() -> None:
     loaded().validate_schema({})
 
 
-def test_every_value_is_read_by_a_template() -> None:
-    templates = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
-    unread = []
-    for path, _, _ in chart_files.leaves(SCHEMA, VALUES, SCHEMA["$defs"]):
-        *_, parent, last = ["", *path.split(".")]
-        if not re.search(rf"\.{last}\b", templates) or (
-            parent and not re.search(rf"\.{parent.split('.')[0]}\b", templates)
-        ):
-            unread.append(path)
-    assert unread == ["global"]
+OTHERS: dict[str, Any] = {
+    "image": {"repository": "ours", "tag": "8", "pullPolicy": "Always"},
+    "worker": {
+        "image": {"registry": "b.example", "repository": "ours", "tag": "8", "digest": DIGEST},
+        "resources": {"limits": {"nvidia.com/gpu": 2}},
+    },
+    "namespaces": ["film"],
+    "ambientCredentials": True,
+    "fileRoot": "/renders",
+    "modelCache": {"name": "ours", "size": "1Ti", "accessModes": ["ReadWriteOnce"], "keep": False},
+    "operator": {
+        **{
+            "replicas": 3,
+            "leaderElection": False,
+            "workers": 7,
+            "qps": 7,
+            "burst": 7,
+            "resources": {"limits": {"cpu": 2}},
+        },
+        "lease": {"duration": "30s", "renewDeadline": "20s", "retryPeriod": "5s"},
+        **dict.fromkeys(("verifyInterval", "endedVerifyInterval", "itemsInterval", "journalGrace"), "7h"),
+        "serviceAccount": {"create": False, "name": "mine"},
+        "podDisruptionBudget": {"enabled": False, "maxUnavailable": 2},
+    },
+    "api": {
+        **{name: value for name, value in EVERYTHING["operator"].items() if name.startswith(("pod", "extra"))},
+        **{
+            name: EVERYTHING["operator"][name]
+            for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName")
+        },
+        **dict.fromkeys(("requestMebibytes", "uploadMebibytes", "requestsPerSecond", "burst", "replicas"), 7),
+        "enabled": False,
+        "publicUrl": "https://b.example",
+        "signInByProxy": {"groups": ["film"]},
+        "spool": {"sizeLimit": "1Gi"},
+        "resources": {"limits": {"cpu": 2}},
+        "ingress": {"host": "b.example"},
+        "serviceAccount": {"create": False, "name": "mine", "annotations": {"a": "b"}},
+        "podDisruptionBudget": {"enabled": False},
+    },
+    "rbac": {"create": False, "userRoles": False, "aggregate": False},
+    "networkPolicy": {"enabled": False, "workers": {"enabled": False}},
+    "metrics": {
+        "interval": "7s",
+        "podMonitor": {"namespaces": ["film"]},
+        "dashboard": {"labels": {"a": "b"}},
+        "reader": {"namespace": "b"},
+    },
+    "crds": {"install": False, "keep": False},
+    "listen": "::",
+    "nameOverride": "ours",
+    "fullnameOverride": "ours",
+}
+"""A value besides the default and that of EVERYTHING, for what that does not set or what is yes or no."""
+
+
+def at(values: Any, path: str) -> Any:
+    """What stands at a path; None where nothing does."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def with_value(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Values with another at a path; `None` takes it out."""
+    made = copy.deepcopy(values)
+    *above, last = path.split(".")
+    inner = made
+    for key in above:
+        inner = inner.setdefault(key, {})
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return made
+
+
+LEAVES = [path for path, _, _ in chart_files.leaves(SCHEMA, VALUES, SCHEMA["$defs"]) if path != "global"]
+
+
+# What another value needs beside it, before and after.
+BESIDE: dict[str, dict[str, Any]] = {
+    "operator.serviceAccount.create": {"operator.serviceAccount.name": "mine"},
+    "api.serviceAccount.create": {"api.serviceAccount.name": "mine"},
+    "operator.leaderElection": {"operator.replicas": 1},
+    # A digest goes before it.
+    "image.tag": {"image.digest": ""},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_value_changes_something(path: str) -> None:
+    other = at(OTHERS, path)
+    assert other is not None or at(EVERYTHING, path) is not None
+    base = EVERYTHING
+    for beside, value in BESIDE.get(path, {}).items():
+        base = with_value(base, beside, value)
+    assert rendered(with_value(base, path, other)) != rendered(base)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from carryon_core.done import Misfit, Outcome
-from carryon_core.status import Counters, Phase
+from carryon_core.phases import Phase
+from carryon_core.status import Counters
 from carryon_operator.plan.model import DeliveryEnd
 from carryon_operator.refusals import REASONS
 from carryon_store.observing import OPERATIONS, OUTCOMES
