@@ -328,7 +328,7 @@ def test_the_releases_test_waits_until_all_is_ready() -> None:
         (host, services[host]["spec"]["ports"][0]["port"]) for host in services if host.startswith("carryon-operator")
     ] + [(host, services[host]["spec"]["ports"][0]["port"]) for host in services if host.startswith("carryon-api")]
 
-    answers = [200, 503, 200]
+    answers = [200, 503]
 
     class Replica(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -340,13 +340,13 @@ def test_the_releases_test_waits_until_all_is_ready() -> None:
 
     with HTTPServer(("127.0.0.1", 0), Replica) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        here = f"http://localhost:{server.server_port}/readyz"
+        here = f"http://127.0.0.1:{server.server_port}/readyz"
         local = [sys.executable, *(each for each in command if each not in urls), here]
         done = subprocess.run(local, capture_output=True, text=True, timeout=60)
         server.shutdown()
     assert done.stdout == f"{here} is ready\n", done.stderr
     # One that was not ready was asked again.
-    assert answers == [200]
+    assert answers == []
 
 
 def test_the_chart_is_of_the_version_that_it_is_in() -> None:
