@@ -10,11 +10,12 @@ import asyncio
 import copy
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
@@ -22,12 +23,14 @@ import orjson
 from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
-from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
+from carryon_kube.errors import Fenced, TooManyRequests, Unavailable, from_answer, from_status
 from carryon_kube.observing import Observe, Observing
 from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
+Fence: TypeAlias = Callable[[], float]
+"""Seconds in which a write that begins now must have ended; raises `Fenced` where none may begin."""
 
 PAGE: Final = 500
 """Objects in one page of a list."""
@@ -36,7 +39,9 @@ WATCH_SECONDS: Final = 300
 SILENCE_SECONDS: Final = 70.0
 """A watch that brings nothing for so long is dead: servers send a bookmark every minute."""
 _CONNECT_SECONDS: Final = 5.0
-_REQUEST: Final = aiohttp.ClientTimeout(total=30.0, sock_connect=_CONNECT_SECONDS)
+_REQUEST_SECONDS: Final = 30.0
+_UNACKNOWLEDGED_SECONDS: Final = 5.0
+"""How long the kernel repeats what the server does not acknowledge, also of connections that were closed."""
 _CONNECTIONS: Final = 64
 _READ_AHEAD: Final = 2**21
 _ATTEMPTS: Final = 4
@@ -49,6 +54,13 @@ flow: Final[ContextVar[str]] = ContextVar("flow", default="")
 """What requests are made for, such as the key of a job: those that wait to write have a turn each."""
 
 log = logging.getLogger(__name__)
+
+
+def _limits(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=min(seconds, _REQUEST_SECONDS), sock_connect=_CONNECT_SECONDS)
+
+
+_REQUEST: Final = _limits(_REQUEST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,7 @@ class Client:
         agent: str = "carryon-operator",
         connector: aiohttp.TCPConnector | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        fence: Fence | None = None,
         observe: Observe | None = None,
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
@@ -99,14 +112,16 @@ class Client:
             agent: Who we are, for the server's audit log.
             connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
             headers: Sent with every request, such as whom we act for.
+            fence: Asked before each write, and once more when its bytes are about to leave.
             observe: Told of every request of this client and of its sessions.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
         self._agent = agent
         self._headers = tuple(headers)
+        self._fence = fence
         self._own_connector = connector is None
-        self._connector = connector or connector_of(connection)
+        self._connector = connector or connector_of(connection, patient=fence is None)
         self._authorization = Authorization(connection, reload or (lambda: connection))
         self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
@@ -122,6 +137,7 @@ class Client:
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
+            request_class=_request_class(self._fence),
         )
 
     async def __aenter__(self) -> Self:
@@ -333,10 +349,13 @@ class Client:
         repeatable = repeatable or method in ("GET", "DELETE")
         backoff = Backoff(0.2, 5.0)
         while True:
+            limits = _REQUEST
             if method != "GET":
                 await self._writes.take(flow.get())
+                if self._fence is not None:
+                    limits = _limits(self._fence())
             try:
-                async with await self._open(method, path, **request) as response:
+                async with await self._open(method, path, limits=limits, **request) as response:
                     with _transport(method, path):
                         return await response.read()
             except (TooManyRequests, Unavailable) as error:
@@ -381,9 +400,55 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
-def connector_of(connection: Connection) -> aiohttp.TCPConnector:
-    """Connections to a server, inside a running event loop."""
-    return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
+def connector_of(connection: Connection, *, patient: bool = True) -> aiohttp.TCPConnector:
+    """Connections to a server, inside a running event loop.
+
+    Args:
+        connection: Where to.
+        patient: Leave it to the kernel how long what was sent may stay unacknowledged: minutes, and even after the
+            process has ended. Otherwise a request that a broken network holds back soon arrives no more.
+    """
+    factory = None if patient else _impatient_socket
+    return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls, socket_factory=factory)
+
+
+def _impatient_socket(info: tuple[Any, ...]) -> socket.socket:
+    family, kind, proto, *_ = info
+    made = socket.socket(family, kind, proto)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNACKNOWLEDGED_SECONDS * 1000))
+    return made
+
+
+class _FencedRequest(aiohttp.ClientRequest):
+    """A request that asks the fence when it has its connection, and once more when its bytes are about to leave.
+
+    Between the first question, in `Client`, and these lie new credentials, a free connection, a handshake: seconds.
+    After the last one there is nothing but the system call.
+    """
+
+    fence: ClassVar[Fence]
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        """See `aiohttp.ClientRequest`; raises `Fenced`."""
+        if self.method != "GET":
+            type(self).fence()
+        return await super().send(conn)
+
+    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        """See `aiohttp.ClientRequest`, whose headers leave together with the first bytes of the body."""
+        try:
+            type(self).fence()
+        except Fenced as fenced:
+            conn.protocol.set_exception(fenced)
+            conn.close()
+        else:
+            await super().write_bytes(writer, conn, content_length)
+
+
+def _request_class(fence: Fence | None) -> type[aiohttp.ClientRequest]:
+    if fence is None:
+        return aiohttp.ClientRequest
+    return type("FencedRequest", (_FencedRequest,), {"fence": staticmethod(fence)})
 
 
 def _write_params(*, strict: bool = False, dry_run: bool = False, manager: str = "") -> dict[str, str]:

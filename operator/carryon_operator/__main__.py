@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from typing import Final, NoReturn
 
@@ -17,10 +17,10 @@ import kopf
 
 from carryon_core import names
 from carryon_kube import connection
-from carryon_kube.client import Client
+from carryon_kube.client import Client, Fence
 from carryon_kube.errors import ApiError, NotFound
 from carryon_kube.informer import Informer
-from carryon_kube.observing import Exchange
+from carryon_kube.observing import Exchange, Observe
 from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import PODS
 from carryon_operator import config as configuration
@@ -28,9 +28,11 @@ from carryon_operator import handlers
 from carryon_operator.config import Config
 from carryon_operator.health import Bell, Health
 from carryon_operator.jobs import JobCache
+from carryon_operator.kube.elector import ApiLeases, Elector, LeaseLost
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.kube.workqueue import WorkQueue
+from carryon_operator.leading import guard_of, identity, look_anew
 from carryon_operator.looks import Looks
 from carryon_operator.metrics import Metrics
 from carryon_operator.metrics.gauges import Parts, readings
@@ -41,6 +43,7 @@ from carryon_operator.podstatus import owner_key, project
 from carryon_operator.probes import ListenError, Probes, serve
 from carryon_operator.reconcile import Reconciler
 from carryon_operator.slots import Slots
+from carryon_operator.steady import SteadyClock
 from carryon_operator.workers import work
 
 RESYNC_SECONDS: Final = 600.0
@@ -67,16 +70,14 @@ def main() -> None:
 async def run(
     config: Config,
     *,
-    leading: Callable[[], bool] = lambda: True,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Reconcile until told to stop.
 
     Args:
         config: Of this operator.
-        leading: Whether this replica leads.
-        clock: Seconds since the epoch.
+        clock: Seconds since the epoch; None: those of this machine, without their jumps.
         monotonic: Seconds, for intervals.
 
     Raises:
@@ -86,23 +87,36 @@ async def run(
     """
     stop = asyncio.Event()
     _on_signals(stop)
-    load = partial(connection.load, config.kubeconfig)
+    clock = clock or SteadyClock()
     metrics, bell = Metrics(), Bell()
 
     def observe(exchange: Exchange) -> None:
         metrics.exchanged(exchange)
         bell.observe(exchange)
 
-    async with Client(load(), reload=load, qps=config.qps, burst=config.burst, observe=observe) as client:
+    async with AsyncExitStack() as stack:
+        elector = await _elector(config, stack, observe)
+        fence = None if elector is None else elector.time_left
+        client = await _client(config, stack, observe, fence)
         queue = WorkQueue(Backoff(0.2, 60.0))
-        jobs = JobCache(on_change=queue.add)
+        acting = asyncio.Event()
+
+        def ring(key: str) -> None:
+            # Who stands by keeps its caches warm and has nothing to do: all jobs are rung for when it begins to act.
+            if acting.is_set():
+                queue.add(key)
+
+        def leading() -> bool:
+            return elector is None or elector.leading
+
+        jobs = JobCache(on_change=ring)
         expectations = Expectations(asyncio.get_running_loop().time)
         recorder = EventRecorder(client, clock=clock)
         pods = Informer(
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
-        slots = Slots(config.caps, pods, expectations, ring=queue.add, clock=clock)
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue, slots))
+        slots = Slots(config.caps, pods, expectations, ring=ring, clock=clock)
+        pods.subscribe(partial(_pod_changed, jobs, expectations, ring, slots))
         looks = Looks()
         sender = Sender(
             client,
@@ -111,8 +125,9 @@ async def run(
             page_url=config.page_url,
             clock=clock,
             threads=AT_ONCE,
+            fence=fence,
         )
-        notifier = Notifier(sender, jobs, ring=queue.add, clock=clock)
+        notifier = Notifier(sender, jobs, ring=ring, clock=clock)
         reconciler = Reconciler(
             config=config,
             client=client,
@@ -126,20 +141,33 @@ async def run(
             clock=clock,
             monotonic=monotonic,
             metrics=metrics,
+            guard=None if elector is None else guard_of(elector),
         )
         ready, hang_up = asyncio.Event(), asyncio.Event()
 
         async def reconcile_jobs() -> None:
-            await ready.wait()
+            await acting.wait()
             await work(queue, reconciler.reconcile, metrics.reconciled)
 
-        doorbell = asyncio.create_task(
-            _listen(config, client, jobs, pods, slots, stop=stop, ready=ready, hang_up=hang_up)
-        )
+        async def take_turns(elector: Elector) -> NoReturn:
+            # Make sure that nobody leads who could not list what there is.
+            await ready.wait()
+            await elector.run()
+
+        async def begin() -> None:
+            await ready.wait()
+            if elector is not None:
+                await elector.acquired.wait()
+                await look_anew(client, jobs, pods, config.namespaces)
+            slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
+            acting.set()
+
+        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
         parts = {
             "informer": pods.run(),
             "events": recorder.run(),
-            "resync": _resync(config, client, jobs, queue),
+            "resync": _oversee(config, client, jobs, queue, begin),
+            **({} if elector is None else {"elector": take_turns(elector)}),
             **{f"worker-{number}": reconcile_jobs() for number in range(config.workers)},
         }
         running = {name: asyncio.create_task(part, name=name) for name, part in parts.items()}
@@ -170,6 +198,9 @@ async def run(
         told = asyncio.create_task(stop.wait())
         async with serve(config.health, Probes(health)) if config.health else nullcontext():
             ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                if isinstance(lost := task.exception(), LeaseLost):
+                    _leave(lost)
         log.info("stopping")
         queue.shut_down()
         try:
@@ -185,6 +216,8 @@ async def run(
         for task in (told, *tasks):
             task.cancel()
         _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
+        if elector is not None:
+            await elector.release()
         if (left or not drained or looks.running or sender.busy) and not any(task.exception() for task in ended):
             # A thread that waits for a bucket or a name server can't be interrupted; nothing depends on its end.
             log.warning("leaving in the middle of something: the next start finds it again")
@@ -199,7 +232,6 @@ async def _listen(
     client: Client,
     jobs: JobCache,
     pods: Informer[PodRecord],
-    slots: Slots,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -212,7 +244,6 @@ async def _listen(
         client: Of the API server.
         jobs: To fill.
         pods: To wait for.
-        slots: To keep for those jobs that come first.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -229,7 +260,6 @@ async def _listen(
         await asyncio.sleep(backoff.next())
     await pods.synced.wait()
     log.info("%d jobs and %d pods are known", len(jobs), len(pods))
-    slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -244,8 +274,13 @@ async def _listen(
     await kopf.run_tasks(tasks, ignored=before)
 
 
-async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQueue) -> NoReturn:
-    """Look at every job now and then, whatever was or was not heard of it."""
+async def _oversee(
+    config: Config, client: Client, jobs: JobCache, queue: WorkQueue, begin: Callable[[], Awaitable[None]]
+) -> NoReturn:
+    """Begin to act when it is our turn; then look at every job now and then, whatever was or was not heard of it."""
+    await begin()
+    for key in jobs:
+        queue.add(key)
     while True:
         await asyncio.sleep(RESYNC_SECONDS)
         try:
@@ -259,7 +294,7 @@ async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQue
 def _pod_changed(
     jobs: JobCache,
     expectations: Expectations,
-    queue: WorkQueue,
+    ring: Callable[[str], None],
     slots: Slots,
     old: PodRecord | None,
     new: PodRecord | None,
@@ -276,7 +311,29 @@ def _pod_changed(
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
         if key is not None:
-            queue.add(key)
+            ring(key)
+
+
+async def _client(config: Config, stack: AsyncExitStack, observe: Observe, fence: Fence | None) -> Client:
+    load = partial(connection.load, config.kubeconfig)
+    made = Client(load(), reload=load, qps=config.qps, burst=config.burst, fence=fence, observe=observe)
+    return await stack.enter_async_context(made)
+
+
+async def _elector(config: Config, stack: AsyncExitStack, observe: Observe) -> Elector | None:
+    if config.election is None:
+        return None
+    # Of its own: a Lease must not wait for the connections and the turn of ten thousand pods.
+    client = await _client(config, stack, observe, None)
+    where = (config.election.namespace, config.election.name)
+    return Elector(ApiLeases(client, *where), where, identity(), config.election.terms, clock=time.time)
+
+
+def _leave(lost: LeaseLost) -> NoReturn:
+    """End at once: nothing may be written any more, and whatever is under way here is found again by who leads now."""
+    log.error("%s: ending, to stand by after the next start", lost)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -6,15 +6,18 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
 from carryon_core import durations
 from carryon_core.messages import StoreConfig
+from carryon_operator.kube.election import Terms
 from carryon_operator.notify.addresses import Allowed
 from carryon_operator.notify.addresses import parse as parse_allowed
 from carryon_operator.plan.shares import Caps
+
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,20 @@ class Address:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True)
+class Election:
+    """How replicas agree on one that acts.
+
+    Attributes:
+        name: Of the Lease, and `namespace`.
+        terms: How long things last.
+    """
+
+    namespace: str
+    name: str = "carryon-operator"
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,7 @@ class Config:
         notify_proxy: HTTP proxy that webhooks are sent through; None sends them straight. It then decides what names
             lead to.
         page_url: Where people see jobs; webhooks are told of it.
+        election: Of a leader among replicas; None: this is the only one.
     """
 
     kubeconfig: str | None = None
@@ -72,6 +90,7 @@ class Config:
     notify_allow: Allowed = field(default_factory=Allowed)
     notify_proxy: str | None = None
     page_url: str | None = None
+    election: Election | None = None
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -125,6 +144,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         notify_allow=setting("--notify-allow", _allowed, default.notify_allow),
         notify_proxy=setting("--notify-proxy", _http_url, None),
         page_url=setting("--page-url", _http_url, None),
+        election=_election(setting, parser) if setting("--leader-elect", _flag, False) else None,
     )
 
 
@@ -180,7 +200,57 @@ _SETTINGS = (
     ),
     ("--notify-proxy", "CARRYON_NOTIFY_PROXY", "HTTP proxy that webhooks are sent through; none if empty"),
     ("--page-url", "CARRYON_PAGE_URL", "where people see jobs, for the link in webhooks; no link if empty"),
+    ("--leader-elect", "CARRYON_LEADER_ELECT", "true: of several replicas only the one acts that holds a Lease; false"),
+    ("--lease-name", "CARRYON_LEASE_NAME", "the Lease that replicas agree on; carryon-operator"),
+    ("--lease-namespace", "CARRYON_LEASE_NAMESPACE", "its namespace; the pod's own"),
+    ("--lease-duration", "CARRYON_LEASE_DURATION", "time until a Lease that is not renewed may be taken; 15s"),
+    (
+        "--renew-deadline",
+        "CARRYON_RENEW_DEADLINE",
+        "time after a renewal until its holder begins nothing any more, and ends; 10s",
+    ),
+    ("--retry-period", "CARRYON_RETRY_PERIOD", "time between two renewals, and two looks of those who wait; 2s"),
 )
+
+
+def _election(setting: Callable[[str, Callable[[str], Any], Any], Any], parser: _Parser) -> Election:
+    usual = Terms()
+    terms = Terms(
+        duration=setting("--lease-duration", _interval, usual.duration),
+        renew=setting("--renew-deadline", _interval, usual.renew),
+        retry=setting("--retry-period", _short_interval, usual.retry),
+    )
+    if (wrong := _wrong_with(terms)) is not None:
+        parser.error(wrong)
+    namespace = setting("--lease-namespace", str, None) or own_namespace()
+    if namespace is None:
+        parser.error("--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be")
+    return Election(namespace, setting("--lease-name", str, Election.name), terms)
+
+
+def own_namespace(file: Path = NAMESPACE_FILE) -> str | None:
+    """The namespace of the pod that this runs in, None where it runs in none."""
+    try:
+        return file.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _wrong_with(terms: Terms) -> str | None:
+    """What is wrong with the times of an election, None where nothing is."""
+    if terms.duration != int(terms.duration):
+        return f"--lease-duration (CARRYON_LEASE_DURATION) is {terms.duration:g} s: it must be whole seconds"
+    if terms.renew >= terms.duration:
+        return (
+            f"--renew-deadline (CARRYON_RENEW_DEADLINE) is {terms.renew:g} s: it must be shorter than --lease-duration,"
+            f" {terms.duration:g} s, for what is left of that is for requests under way"
+        )
+    if 2 * terms.retry > terms.renew:
+        return (
+            f"--retry-period (CARRYON_RETRY_PERIOD) is {terms.retry:g} s: it must be at most half of --renew-deadline,"
+            f" {terms.renew:g} s, or one lost request costs the Lease"
+        )
+    return None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -260,4 +330,11 @@ def _interval(text: str) -> float:
     interval = durations.seconds(text)
     if interval < 1:
         raise ValueError("it must be 1s or more")
+    return interval
+
+
+def _short_interval(text: str) -> float:
+    interval = durations.seconds(text)
+    if interval < 0.1:
+        raise ValueError("it must be 100ms or more")
     return interval

@@ -34,6 +34,7 @@ from carryon_operator.plan.model import Observation, Plan, PodRecord, Stopped
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
 from carryon_store import Credentials, Store, StoreError, Stores
+from carryon_store.protocol import Guard
 
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
@@ -142,13 +143,19 @@ class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
     def __init__(
-        self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float], metrics: Metrics
+        self,
+        config: Config,
+        client: Client,
+        looks: Looks,
+        monotonic: Callable[[], float],
+        metrics: Metrics,
+        guard: Guard | None = None,
     ) -> None:
         self._config = config
         self._client = client
         self._looks = looks
         self._monotonic = monotonic
-        self._stores = Stores(observe=metrics.operated)
+        self._stores = Stores(guard, observe=metrics.operated)
         self._looker = Looker(config, self._stores, monotonic, metrics.looked)
 
     async def observe(

@@ -24,6 +24,7 @@ from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
 from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
+from carryon_store.protocol import Guard
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
@@ -53,6 +54,7 @@ class Reconciler:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         metrics: Metrics | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare.
 
@@ -69,6 +71,7 @@ class Reconciler:
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
             metrics: To count in; None: in some of its own.
+            guard: Asked before each write to a bucket.
         """
         self._jobs = jobs
         self._pods = pods
@@ -76,7 +79,7 @@ class Reconciler:
         self._notifier = notifier
         self._slots = slots
         self.metrics = metrics or Metrics()
-        self._observer = Observer(config, client, looks, monotonic, self.metrics)
+        self._observer = Observer(config, client, looks, monotonic, self.metrics, guard)
         self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
         self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
         self._clock = clock
