@@ -119,6 +119,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "worker": {"resources": {"limits": None}},
     },
     "an-identity-for-all": {"ambientCredentials": True, "defaultStore": {"uri": "s3://renders"}},
+    "a-secret-for-all": {"defaultStore": {"uri": "s3://renders", "credentialsSecret": "s3"}},
     "a-shared-volume": {
         "fileRoot": "/renders",
         "operator": {
@@ -246,7 +247,7 @@ def test_operator_and_api_understand_their_settings(values: str) -> None:
         # Of the machine that it runs on, not of this one.
         variables = {k: v for k, v in environment(found, "api").items() if k != "CARRYON_API_SPOOL"}
         api = parse_api([], variables)
-        for shared in ("namespaces", "default_store", "file_root", "ambient_credentials"):
+        for shared in ("namespaces", "default_store", "default_store_secret", "file_root", "ambient_credentials"):
             assert getattr(api, shared) == getattr(operator, shared), shared
 
 
@@ -422,6 +423,7 @@ OTHERS: dict[str, Any] = {
     "namespaces": ["film"],
     "ambientCredentials": True,
     "fileRoot": "/renders",
+    "defaultStore": {"credentialsSecret": "s3"},
     "modelCache": {"name": "ours", "size": "1Ti", "accessModes": ["ReadWriteOnce"], "keep": False},
     "operator": {
         **{

@@ -151,6 +151,24 @@ def test_a_services_secret_goes_from_its_secret_into_the_environment() -> None:
     assert names.ENV_HTTP_SECRET not in env(build())
 
 
+def test_pods_of_a_job_without_an_output_have_the_default_stores_keys() -> None:
+    house = Config(default_store=STORE, default_store_secret="house")
+
+    def secrets(pod: Any) -> dict[str, str]:
+        found = pod["spec"]["containers"][0]["env"]
+        return {
+            each["name"]: each["valueFrom"]["secretKeyRef"]["name"]
+            for each in found
+            if "secretKeyRef" in each.get("valueFrom", {})
+        }
+
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    assert secrets(build(config=house, output=None)) == dict.fromkeys(keys, "house")
+    own = {"uri": "s3://bucket/a", "credentialsSecret": {"name": "own"}}
+    assert secrets(build(config=house, output=own)) == dict.fromkeys(keys, "own")
+    assert secrets(build(config=Config(default_store=STORE), output=None)) == {}
+
+
 def test_default_resources_are_those_of_a_stage_that_loads_a_model_and_names_none() -> None:
     gpu = Config(default_resources=GPU)
     for loading in (DIFFUSERS, TEXT):

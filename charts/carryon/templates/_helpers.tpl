@@ -63,6 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace
 - {name: CARRYON_DEFAULT_STORE, value: {{ .Values.defaultStore.uri | quote }}}
 - {name: CARRYON_DEFAULT_STORE_ENDPOINT, value: {{ .Values.defaultStore.endpoint | quote }}}
 - {name: CARRYON_DEFAULT_STORE_REGION, value: {{ .Values.defaultStore.region | quote }}}
+- {name: CARRYON_DEFAULT_STORE_SECRET, value: {{ .Values.defaultStore.credentialsSecret | quote }}}
 - {name: CARRYON_AMBIENT_CREDENTIALS, value: {{ .Values.ambientCredentials | quote }}}
 - {name: CARRYON_FILE_ROOT, value: {{ .Values.fileRoot | quote }}}
 {{- end }}
