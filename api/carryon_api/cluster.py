@@ -34,6 +34,8 @@ OnPod = Callable[[PodSummary | None, PodSummary | None], None]
 
 LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
+NOBODY_ASKS: Final = 300.0
+"""Seconds without a word from it, and without a question: a watch that is silent is given up after 70 s."""
 THREADS: Final = 8
 """Requests that may wait for a bucket at the same time."""
 _SELECTOR: Final = f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}"
@@ -137,9 +139,18 @@ class Cluster:
                 found[part] = f"nothing heard from the API server for {informer.silence:.0f} s"
         return found
 
-    def broken(self) -> bool:
-        """Whether nothing is followed any more, which a restart cures."""
-        return self._following is not None and self._following.done()
+    def broken(self) -> Mapping[str, str]:
+        """What is not followed any more, by part, which a restart cures; an API server that is away is no such thing.
+
+        Whoever follows it asks again and again while it is away.
+        """
+        if self._following is not None and self._following.done():
+            return {"watches": "nothing is followed any more"}
+        return {
+            part: f"has neither heard the API server nor asked it for {informer.stuck:.0f} s"
+            for part, informer in (("jobs", self._jobs), ("pods", self._pods))
+            if informer.stuck > NOBODY_ASKS
+        }
 
     async def synced(self) -> None:
         """Return once all jobs and pods are known."""

@@ -143,7 +143,7 @@ async def run(
             metrics=metrics,
             guard=None if elector is None else guard_of(elector),
         )
-        ready, hang_up = asyncio.Event(), asyncio.Event()
+        ready, hang_up, memory = asyncio.Event(), asyncio.Event(), handlers.KopfMemory()
 
         async def reconcile_jobs() -> None:
             await acting.wait()
@@ -162,11 +162,13 @@ async def run(
             slots.anticipate(job for key in jobs if (job := jobs.get(key)) is not None)
             acting.set()
 
-        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
+        doorbell = asyncio.create_task(
+            _listen(config, client, jobs, pods, memory, stop=stop, ready=ready, hang_up=hang_up)
+        )
         parts = {
             "informer": pods.run(),
             "events": recorder.run(),
-            "resync": _oversee(config, client, jobs, queue, begin),
+            "resync": _oversee(config, client, jobs, queue, begin, memory),
             **({} if elector is None else {"elector": take_turns(elector)}),
             **{f"worker-{number}": reconcile_jobs() for number in range(config.workers)},
         }
@@ -232,6 +234,7 @@ async def _listen(
     client: Client,
     jobs: JobCache,
     pods: Informer[PodRecord],
+    memory: handlers.KopfMemory,
     *,
     stop: asyncio.Event,
     ready: asyncio.Event,
@@ -244,6 +247,7 @@ async def _listen(
         client: Of the API server.
         jobs: To fill.
         pods: To wait for.
+        memory: Of kopf.
         stop: Set by signals.
         ready: Set once everything is known.
         hang_up: Ends kopf.
@@ -263,7 +267,8 @@ async def _listen(
     ready.set()
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=handlers.registry(client, jobs),
+        registry=handlers.registry(client, jobs, memory),
+        memories=memory.memories,
         settings=handlers.settings(),
         clusterwide=not config.namespaces,
         namespaces=config.namespaces,
@@ -275,7 +280,12 @@ async def _listen(
 
 
 async def _oversee(
-    config: Config, client: Client, jobs: JobCache, queue: WorkQueue, begin: Callable[[], Awaitable[None]]
+    config: Config,
+    client: Client,
+    jobs: JobCache,
+    queue: WorkQueue,
+    begin: Callable[[], Awaitable[None]],
+    memory: handlers.KopfMemory,
 ) -> NoReturn:
     """Begin to act when it is our turn; then look at every job now and then, whatever was or was not heard of it."""
     await begin()
@@ -287,6 +297,7 @@ async def _oversee(
             await jobs.resync(client, config.namespaces)
         except ApiError as error:
             log.warning("jobs cannot be listed: %s; again in %.0f s", error, RESYNC_SECONDS)
+        await memory.prune(jobs)
         for key in jobs:
             queue.add(key)
 

@@ -22,7 +22,7 @@ from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus, StageStatus
 from carryon_jobs.destinations import check_token, credentials, destination, secret_of
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.errors import ApiError, Forbidden, NotFound
 from carryon_kube.resources import CONFIG_MAPS, SECRETS
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
@@ -258,6 +258,12 @@ class Observer:
             raise SpecError(
                 "SecretNotFound",
                 f'{field}: there is no Secret "{name}" in namespace "{namespace}": create it, or name another',
+            ) from None
+        except Forbidden as error:
+            raise SpecError(
+                "SecretForbidden",
+                f'{field}: the operator may not read Secret "{name}" in namespace "{namespace}": {error.message}; give'
+                " its service account the right to get Secrets there",
             ) from None
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 

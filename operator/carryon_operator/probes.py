@@ -24,7 +24,7 @@ PROBE_SECONDS: Final = 0.7
 """How long a probe waits for the event loop: kubelets wait for a second."""
 SCRAPE_SECONDS: Final = 8.0
 """Likewise a scrape, for which Prometheus has ten."""
-_END_SECONDS: Final = 2.0
+_END_SECONDS: Final = 0.5
 
 T = TypeVar("T")
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from carryon_kube.client import flow
 from carryon_kube.errors import ApiError, Conflict
 from carryon_operator.kube.workqueue import ShutDown, WorkQueue
 from carryon_store import StoreError
+
+_LONGEST_WAIT: Final = 60.0
+"""Seconds that a server may ask us to wait."""
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +50,14 @@ async def work(
             log.debug("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
         except (ApiError, StoreError) as error:
             outcome = "api" if isinstance(error, ApiError) else "bucket"
-            log.warning("%s: %s; again in %.1f s", key, error, queue.add_rate_limited(key))
+            told = (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
+            wait = queue.add_rate_limited(key, min(told, _LONGEST_WAIT))
+            log.warning("%s: %s; again in %.1f s", key, error, wait)
         except Exception:
             log.exception("%s: reconciling failed; again in %.1f s", key, queue.add_rate_limited(key))
         else:
             outcome = "done"
-            queue.forget(key)
-            if wait is not None:
-                queue.add_after(key, wait)
+            queue.worked(key, wait)
         finally:
             queue.done(key)
             reconciled(outcome, clock() - began)

@@ -120,12 +120,13 @@ def test_workers_and_operator_get_through_a_bucket_that_fails_again_and_again(
     begun = tmp_path / "begun"
     begun.touch()
     with proxied(moto_config.endpoint, by_seed(SEED, RATE, S3_FAULTS)) as bucket:
-        plane.environment.update({name: value for name, value in os.environ.items() if name.startswith("AWS_")})
         plane.start()
-        made = reel("fragile", output={"uri": moto_config.uri, "endpoint": bucket.url}, unitsPerPod=3)
-        made["spec"].update(
-            items={"count": 12}, stages=[stage("clip", begun, 'echo clip > "$CARRYON_OUTPUT/clip.txt"')]
-        )
+        keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        plane.request("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "keys"}, "stringData": keys})
+        output = {"uri": moto_config.uri, "endpoint": bucket.url, "credentialsSecret": {"name": "keys"}}
+        made = reel("fragile", output=output, unitsPerPod=3)
+        script = 'echo clip > "$CARRYON_OUTPUT/clip.txt"'
+        made["spec"].update(items={"count": 12}, stages=[stage("clip", begun, script)])
         plane.apply(made)
         status = plane.wait_for("fragile", succeeded, 200)["status"]
         print(f"\n{bucket.injected.total()} faults between workers, operator and bucket: {dict(bucket.injected)}")

@@ -64,3 +64,27 @@ async def test_work_that_takes_too_long_is_no_longer_waited_for(gate: threading.
     with pytest.raises(Unreachable, match=r"s3://here/p took longer than 0 s"):
         await looks.run(HERE, gate.wait)
     assert looks.running == 1
+
+
+async def test_places_that_nobody_looks_at_are_not_kept() -> None:
+    """People write endpoints: there may be any number in a year."""
+    looks = Looks()
+    for number in range(20):
+        await looks.run(StoreConfig(uri=f"s3://bucket-{number}", endpoint=f"http://s3-{number}"), lambda: None)
+    assert not looks._running
+
+
+async def test_places_that_hang_hold_up_only_themselves_however_many_they_are(gate: threading.Event) -> None:
+    looks = Looks(threads=2, hangs_after=0.05)
+    hanging = [StoreConfig(uri="s3://b", endpoint=f"http://hangs-{number}") for number in range(2)]
+    first = [looks.start(place, gate.wait) for place in hanging]
+    with pytest.raises(Busy):
+        looks.start(THERE, lambda: "at once")
+    await asyncio.sleep(0.1)
+    assert await looks.start(THERE, lambda: "as soon as they are known to hang") is not None
+    again = [looks.start(place, gate.wait) for place in hanging]
+    with pytest.raises(Busy):
+        looks.start(hanging[0], gate.wait)
+    gate.set()
+    await asyncio.wait([*first, *again])
+    assert looks.running == 0

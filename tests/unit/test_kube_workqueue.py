@@ -162,7 +162,7 @@ def test_a_failing_key_backs_off_and_a_success_starts_over() -> None:
         waits = []
         for attempt in range(6):
             if attempt == 5:
-                queue.forget("a")
+                queue.worked("a", None)
             asked = loop.time()
             queue.add_rate_limited("a")
             queue.done(await queue.get())
@@ -208,3 +208,19 @@ def test_shut_down_wakes_idle_workers_and_waits_for_busy_ones() -> None:
         return waited
 
     assert run(scenario) == 5
+
+
+def test_what_a_key_wanted_to_be_woken_for_is_done_with_once_it_worked() -> None:
+    """Or the timers of jobs that are gone would stay for a day."""
+
+    async def scenario(queue: WorkQueue) -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        queue.add_after("gone", 86_400)
+        queue.add_after("late", 100)
+        queue.worked("gone", None)
+        queue.worked("late", 200)
+        began = loop.time()
+        await queue.get()
+        return len(queue._timers), loop.time() - began
+
+    assert run(scenario) == (0, 200)

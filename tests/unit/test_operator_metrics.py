@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from carryon_api.metrics import Metrics as ApiMetrics
 from carryon_core.done import Misfit
+from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.status import Counters, JobStatus, Phase, UnitCounts
 from carryon_kube.observing import Exchange, asked
 from carryon_operator.metrics import Metrics, catalogue
@@ -23,6 +25,8 @@ from carryon_operator.metrics.reference import page, table
 from carryon_operator.plan.model import DeliveryEnd, Spending
 from carryon_store import Denied, NotFound, ObjectInfo, StoreError, Unreachable
 from carryon_store.observing import OPERATIONS, ObservedStore, Operation
+from carryon_worker.ledger import Ledger
+from carryon_worker.metrics import text as worker_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -290,3 +294,19 @@ def test_what_the_documentation_and_the_chart_alert_on_exists() -> None:
         for label, _, value in re.findall(r'(\w+)(=~|!~|=)"([^"]*)"', conditions):
             values = known[name].labels[label]
             assert all(any(re.fullmatch(each, there) for there in values) for each in value.split("|")), value
+
+
+def test_every_series_of_api_and_workers_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    unit = AssignedUnit(index=0, item="i", fingerprint="0" * 64, seed=0, generate={})
+    assignment = Assignment(
+        namespace="n", job="j", stage="s", attempt=1, store=StoreConfig(uri="file:///x"), units=[unit]
+    )
+    exposed = {"API": ApiMetrics().text().decode(), "Worker": worker_text(Ledger(assignment))}
+    for title, series in exposed.items():
+        section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        documented = set(re.findall(r"`(carryon_\w+)", section))
+        found = set()
+        for family in text_string_to_metric_families(series):
+            found.add(family.name + ("_total" if family.type == "counter" else ""))
+        assert documented == found

@@ -66,16 +66,26 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = self._loop.call_later(delay, self._ring, key)
 
-    def add_rate_limited(self, key: str) -> float:
-        """Add a key that failed, after its backoff; seconds until then."""
+    def add_rate_limited(self, key: str, at_least: float = 0.0) -> float:
+        """Add a key that failed, after its backoff, or later if a server asked for that; seconds until then."""
         self.retries += 1
-        delay = self._backoff.next(key)
+        delay = max(self._backoff.next(key), at_least)
         self.add_after(key, delay)
         return delay
 
-    def forget(self, key: str) -> None:
-        """The key worked: its next failure is the first."""
+    def worked(self, key: str, wait: float | None) -> None:
+        """The key worked: its next failure is the first, and what it wanted to be woken for earlier is done with.
+
+        Args:
+            key: That was worked on.
+            wait: Seconds until it wants to be worked on again, None if it does not; a change wakes it all the same.
+        """
         self._backoff.forget(key)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        if wait is not None:
+            self.add_after(key, wait)
 
     async def get(self) -> str:
         """The next key to work on; `done` must be called with it.
