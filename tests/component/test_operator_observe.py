@@ -435,7 +435,7 @@ async def test_a_counter_below_zero_is_damage_and_a_phase_of_another_version_is_
 
 async def test_a_job_without_an_output_waits_for_the_default_stores_keys(moto_config: StoreConfig) -> None:
     async with desk(Config(default_store=moto_config, default_store_secret="house")) as d:
-        d.write(items={"count": 1})
+        d.write(items={"list": [{"id": "dunes", "params": {"prompt": "sand"}}]})
         seen = await d.look()
         assert seen.problem is not None
         reason, message = seen.problem
