@@ -175,15 +175,26 @@ def component(name: str, image: str, site: Site, shared: Path) -> Iterator[str]:
         podman("rm", "--force", "--time", "30", container)
 
 
-def kubelet(pod: Mapping[str, Any], claims: Mapping[str, Path], shared: Path) -> dict[str, Any]:
-    """Run a pod to its end as its spec says; its status."""
+def kubelet(pod: Mapping[str, Any], claims: Mapping[str, Path], folder: Path) -> dict[str, Any]:
+    """Run a pod to its end as its spec says; its status.
+
+    Args:
+        pod: As the API server has it.
+        claims: Name of a PersistentVolumeClaim -> what is behind it.
+        folder: For what the pod has for itself.
+    """
+    own = folder / pod["metadata"]["uid"]
+    own.mkdir(parents=True)
+    message = own / "termination-log"
+    message.touch()
+    message.chmod(0o666)
     spec, (container,) = pod["spec"], pod["spec"]["containers"]
     fields = {
         "metadata.name": pod["metadata"]["name"],
         "metadata.uid": pod["metadata"]["uid"],
         "status.podIP": "127.0.0.1",
     }
-    arguments = []
+    arguments = ["--volume", f"{message}:/dev/termination-log"]
     for each in container["env"]:
         value = each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
         arguments += ["--env", f"{each['name']}={value}"]
@@ -191,10 +202,12 @@ def kubelet(pod: Mapping[str, Any], claims: Mapping[str, Path], shared: Path) ->
     for mount in container["volumeMounts"]:
         volume = volumes[mount["name"]]
         if "emptyDir" in volume:
-            arguments += ["--mount", f"type=tmpfs,destination={mount['mountPath']},tmpfs-mode=1777"]
+            behind = own / volume["name"]
+            behind.mkdir(exist_ok=True)
+            behind.chmod(0o777)
         else:
-            claim = volume["persistentVolumeClaim"]["claimName"]
-            arguments += ["--volume", f"{claims.get(claim, shared)}:{mount['mountPath']}"]
+            behind = claims[volume["persistentVolumeClaim"]["claimName"]]
+        arguments += ["--volume", f"{behind}:{mount['mountPath']}"]
     security, holder = container["securityContext"], spec["securityContext"]
     assert security == {
         "allowPrivilegeEscalation": False,
@@ -209,7 +222,8 @@ def kubelet(pod: Mapping[str, Any], claims: Mapping[str, Path], shared: Path) ->
     )
     print(f"{pod['metadata']['name']}: {done.returncode}\n{done.stdout}{done.stderr}")
     at = {"startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:05Z"}
-    ended = {"name": names.CONTAINER, "state": {"terminated": {"exitCode": done.returncode, **at}}}
+    terminated = {"exitCode": done.returncode, "message": message.read_text(), **at}
+    ended = {"name": names.CONTAINER, "state": {"terminated": terminated}}
     return {"phase": "Failed" if done.returncode else "Succeeded", "containerStatuses": [ended]}
 
 
@@ -277,7 +291,7 @@ def test_a_job_is_made_by_the_images_alone(
             for pod in site.kube("GET", PODS)["items"]:
                 if pod["metadata"]["uid"] not in ran and "deletionTimestamp" not in pod["metadata"]:
                     ran.add(pod["metadata"]["uid"])
-                    status = kubelet(pod, {"tiny": model.parent}, shared)
+                    status = kubelet(pod, {"tiny": model.parent, "files": shared}, tmp_path / "pods")
                     path = f"{PODS}/{pod['metadata']['name']}/status"
                     site.ask("PATCH", path, {"status": status})
             status = site.kube("GET", f"{JOBS}/reel").get("status") or {}
@@ -287,7 +301,7 @@ def test_a_job_is_made_by_the_images_alone(
         assert status["phase"] == "Succeeded", status
         assert len(ran) == 4
     made = sorted(path.name for path in (shared / "renders").rglob("*") if path.suffix in (".png", ".txt"))
-    assert [name.partition(".")[0] for name in made] == ["note", "note", "picture", "picture"]
+    assert [name.partition(".")[0] for name in made] == ["image", "image", "note", "note"]
 
     with component("api", control, site, shared) as api:
         page = httpx.Client(base_url=api, headers={"Authorization": f"Bearer {ADMIN}"}, trust_env=False, timeout=30)
