@@ -224,8 +224,8 @@ class Cluster:
         Its methods block: call them by `in_thread`. Where its Secret can't be read, all that needs its bucket raises
         `OutOfReach`; what does not, such as most orders, is possible all the same.
         """
-        output = (record.raw.get("spec") or {}).get("output") or {}
-        wanted = (output.get("credentialsSecret") or {}).get("name")
+        output = (record.raw.get("spec") or {}).get("output")
+        wanted = (output.get("credentialsSecret") or {}).get("name") if output else self.config.default_store_secret
         keys: Mapping[str, str] | OutOfReach = {}
         if wanted:
             try:

@@ -30,7 +30,8 @@ class Config:
         kubeconfig: Path of the kubeconfig; None: the pod's service account, or else ~/.kube/config.
         standalone: Whether this is one machine's own control plane: only names of this machine are answered to.
         namespaces: Whose jobs are shown; empty means all.
-        default_store: Where artifacts of jobs lie that name no output: as the operator has it, like the next two.
+        default_store: Where artifacts of jobs lie that name no output: as the operator has it, like the next three.
+        default_store_secret: Name of the Secret with its keys, in each namespace of jobs; None: the environment's.
         file_root: Folder that file:// outputs must lie in; None refuses them.
         ambient_credentials: Whether jobs that name no Secret may name any bucket.
         public_url: Origin under which browsers see the API; None: whatever they ask for.
@@ -53,6 +54,7 @@ class Config:
     standalone: bool = False
     namespaces: tuple[str, ...] = ()
     default_store: StoreConfig | None = None
+    default_store_secret: str | None = None
     file_root: PurePosixPath | None = None
     ambient_credentials: bool = False
     public_url: str | None = None
@@ -116,6 +118,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
             endpoint=setting("--default-store-endpoint", str, None),
             region=setting("--default-store-region", str, None),
         ),
+        default_store_secret=setting("--default-store-secret", str, None),
         file_root=setting("--file-root", _folder, None),
         ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
         public_url=setting("--public-url", _origin, None),
@@ -154,6 +157,7 @@ SETTINGS = (
     ),
     ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
     ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
+    ("--default-store-secret", "CARRYON_DEFAULT_STORE_SECRET", "Secret with its keys, as for the operator"),
     ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs lie in, as the operator has it; none if empty"),
     ("--ambient-credentials", "CARRYON_AMBIENT_CREDENTIALS", "true: jobs without a Secret may name any bucket; false"),
     ("--public-url", "CARRYON_API_PUBLIC_URL", "origin that browsers see, such as https://carryon.example.com"),

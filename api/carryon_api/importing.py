@@ -78,19 +78,33 @@ async def place_for(
     if output is None:
         if rules.default_store is None:
             raise Problem("invalid", "there is no default store here: name an output")
-        return Place(namespace, name, rules.default_store, default=True), Stores().open(rules.default_store)
+        try:
+            own = await _keys(cluster, namespace, rules.default_store_secret)
+        except SpecError as error:
+            raise Problem("invalid", error.message) from None
+        return Place(namespace, name, rules.default_store, default=True), Stores().open(rules.default_store, own)
     given = {key: value for key, value in output.items() if value is not None}
     if secret is not None:
         given["credentialsSecret"] = {"name": secret}  # type: ignore[assignment]
     try:
         wanted = Output.model_validate(given)
         store = output_store(namespace, wanted, rules)
-        keys: Credentials | None = None
-        if secret is not None:
-            data = await cluster.secret(namespace, secret)
-            keys = keys_of({key: base64.b64decode(value) for key, value in data.items()}, secret)
+        keys = await _keys(cluster, namespace, secret)
     except ValidationError as error:
         raise Problem("invalid", f"output: {error.errors()[0]['msg']}") from None
     except SpecError as error:
         raise Problem("invalid", error.message) from None
     return Place(namespace, name, store, secret), Stores().open(store, keys)
+
+
+async def _keys(cluster: Cluster, namespace: str, secret: str | None) -> Credentials | None:
+    """Keys in a Secret, None without one.
+
+    Raises:
+        SpecError: They are incomplete.
+        OutOfReach: It can't be read.
+    """
+    if secret is None:
+        return None
+    data = await cluster.secret(namespace, secret)
+    return keys_of({key: base64.b64decode(value) for key, value in data.items()}, secret)

@@ -54,6 +54,8 @@ class Config:
         caps: Pods at work at the same time.
         worker_image: Image of worker pods where a stage names none.
         default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
+        default_store_secret: Name of the Secret with its keys, in each namespace of jobs; None: operator and workers
+            are somebody by themselves.
         file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster. Where it is
             set the operator is one person's own, with nobody to keep apart.
         ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
@@ -79,6 +81,7 @@ class Config:
     caps: Caps = field(default_factory=Caps)
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
+    default_store_secret: str | None = None
     file_root: PurePosixPath | None = None
     ambient_credentials: bool = False
     default_resources: Mapping[str, Any] = field(default_factory=dict)
@@ -133,6 +136,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
             endpoint=setting("--default-store-endpoint", str, None),
             region=setting("--default-store-region", str, None),
         ),
+        default_store_secret=setting("--default-store-secret", str, None),
         file_root=setting("--file-root", _folder, None),
         ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
         default_resources=setting("--default-resources", _object, default.default_resources),
@@ -168,6 +172,11 @@ SETTINGS: Final = (
     ),
     ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
     ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
+    (
+        "--default-store-secret",
+        "CARRYON_DEFAULT_STORE_SECRET",
+        "Secret with its keys, in each namespace of jobs; what operator and workers are by themselves if empty",
+    ),
     ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs must lie in; such outputs are refused if empty"),
     (
         "--ambient-credentials",

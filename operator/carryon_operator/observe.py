@@ -20,7 +20,7 @@ from carryon_core.ranges import IndexSet
 from carryon_core.resolve import ITEMS_MOST, ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus, StageStatus
-from carryon_jobs.destinations import check_token, credentials, destination
+from carryon_jobs.destinations import check_token, credentials, destination, secret_of
 from carryon_kube.client import Client
 from carryon_kube.errors import ApiError, Forbidden, NotFound
 from carryon_kube.resources import CONFIG_MAPS, SECRETS
@@ -234,11 +234,11 @@ class Observer:
         if self._is_fresh(memory):
             return
         memory.config = destination(namespace, spec, filled_in, self._config)
-        secret = spec.output.credentials_secret if spec.output else None
+        secret = secret_of(spec, self._config)
         memory.keys = None
         if secret is not None:
-            data = await self._secret("spec.output.credentialsSecret", secret.name, namespace)
-            memory.keys = credentials(data, secret.name)
+            field = "spec.output.credentialsSecret" if spec.output else "the operator's default store needs its keys"
+            memory.keys = credentials(await self._secret(field, secret, namespace), secret)
         try:
             memory.store = self._stores.open(memory.config, memory.keys)
         except (StoreError, ValueError) as error:

@@ -13,6 +13,7 @@ from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
 from carryon_core.spec import JobSpec, RoundOverride, Stage
 from carryon_core.standing import Standing
+from carryon_jobs.destinations import secret_of
 from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
 
@@ -202,7 +203,7 @@ def _container(
     spec: JobSpec, index: int, config: Config, override: RoundOverride, wishes: Mapping[str, Any], grace: int
 ) -> Body:
     theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
-    env = [*_environment(spec, index, grace), *_model_environment(spec, index)]
+    env = [*_environment(spec, index, config, grace), *_model_environment(spec, index)]
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
@@ -236,7 +237,7 @@ def _container(
     return container
 
 
-def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
+def _environment(spec: JobSpec, index: int, config: Config, grace: int) -> list[Body]:
     """Variables of every worker, but for its assignment."""
     env: list[Body] = [
         {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
@@ -247,14 +248,12 @@ def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
         {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": names.ENV_BIND, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
     ]
-    secret = spec.output.credentials_secret if spec.output else None
+    secret = secret_of(spec, config)
     if secret is not None:
         env += [
             {
                 "name": key,
-                "valueFrom": {
-                    "secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if free else {})}
-                },
+                "valueFrom": {"secretKeyRef": {"name": secret, "key": key, **({"optional": True} if free else {})}},
             }
             for key, free in _CREDENTIALS
         ]
