@@ -32,8 +32,8 @@ Body = dict[str, Any]
 Fence: TypeAlias = Callable[[], float]
 """Seconds in which a write that begins now must have ended; raises `Fenced` where none may begin."""
 
-PAGE: Final = 100
-"""Objects in one page of a list: a page of 500 pods takes a hundred megabytes that are never quite given back."""
+PAGE: Final = 500
+"""Objects in one page of a list."""
 WATCH_SECONDS: Final = 300
 """How long the server keeps a watch open; an integer, or the server refuses it."""
 SILENCE_SECONDS: Final = 70.0

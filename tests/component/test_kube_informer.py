@@ -120,7 +120,7 @@ async def test_a_thousand_and_one_pods_come_in_pages(server: FakeApiServer) -> N
     async with following(server) as followed:
         await asyncio.wait_for(followed.informer.synced.wait(), 10)
         assert len(followed.informer) == 1001
-        assert len(server.requests("GET")) == 11
+        assert len(server.requests("GET")) == 3
 
 
 async def test_a_pod_that_vanished_during_a_gap_is_reported_as_deleted(server: FakeApiServer) -> None:
