@@ -15,7 +15,7 @@ import kopf
 from kopf._core.reactor.inventory import ResourceMemories
 
 from carryon_core import names
-from carryon_kube.client import Client
+from carryon_kube.client import PAGE, Client
 from carryon_kube.ratelimit import Backoff
 from carryon_operator.jobs import JobCache
 
@@ -44,7 +44,7 @@ def settings() -> kopf.OperatorSettings:
     made.networking.error_backoffs = Backoffs()
     made.watching.server_timeout = 300  # An int: a float is sent as "300.0", which the server refuses.
     made.watching.connect_timeout = 10
-    made.watching.chunk_size = 500
+    made.watching.chunk_size = PAGE
     made.watching.reconnect_backoff = 1.0
     made.queueing.worker_limit = None
     made.queueing.exit_timeout = 0.2  # For handlers at work; ours do none.
