@@ -15,7 +15,7 @@ from reels import begun_units, reel, versions
 
 EVIL = "<img src=x onerror=window.pwned=1>"
 SCRIPT = "<script>window.pwned=1</script>"
-ORDER = ["resume", "pause", "restart", "cancel", "retry", "edit", "redo", "approve", "export", "delete"]
+ORDER = ["resume", "pause", "pause-until", "restart", "cancel", "retry", "edit", "redo", "approve", "export", "delete"]
 
 
 def hostile() -> dict[str, Any]:

@@ -23,7 +23,7 @@ from carryon_api.config import SETTINGS as API_SETTINGS
 from carryon_api.config import parse as parse_api
 from carryon_core import chart_files, crd, names
 from carryon_core.spec import JobSpec
-from carryon_operator.config import _SETTINGS as OPERATOR_SETTINGS
+from carryon_operator.config import SETTINGS as OPERATOR_SETTINGS
 from carryon_operator.config import parse as parse_operator
 from chart_release import (
     CHART,

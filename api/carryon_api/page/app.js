@@ -1,6 +1,6 @@
 /** The page: a frame around the view that the address names. */
 
-import { html, render, useEffect, useRef, useState } from "./ui/element.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./ui/element.js";
 import { Banner, Toasts } from "./ui/notices.js";
 import { Icon } from "./ui/icons.js";
 import { Dialog } from "./ui/dialog.js";
@@ -21,7 +21,7 @@ function App() {
   const [at, setAt] = useState(() => route(location.hash));
   const [signing, setSigning] = useState(false);
   const session = useStore((state) => state.session);
-  useEffect(() => followAddress((hash) => setAt(route(hash))), []);
+  useLayoutEffect(() => followAddress((hash) => setAt(route(hash))), []);
   useEffect(() => {
     if (session.state === "in") setSigning(false);
   }, [session.state]);

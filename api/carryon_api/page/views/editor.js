@@ -1,6 +1,6 @@
 /** A new job, or another spec for one that is there: a form and its YAML, checked by the API before it is sent. */
 
-import { html, useEffect, useRef, useState, useTitle } from "../ui/element.js";
+import { html, useEffect, useLayoutEffect, useRef, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { JobForm } from "./form.js";
 import { Inputs } from "./inputs.js";
@@ -81,7 +81,8 @@ function Editor({ first, namespaces, existing, label, job, send }) {
   const summary = useRef(/** @type {HTMLElement | null} */ (null));
   const before = useRef(text);
   const what = text === before.current ? "" : existing ? `Your edit of ${manifest.metadata?.name ?? "the job"}` : "Your new job";
-  useEffect(() => {
+  // Before anything else is done: whoever types and goes back at once is asked too.
+  useLayoutEffect(() => {
     hold(what);
     return () => hold("");
   }, [what]);
