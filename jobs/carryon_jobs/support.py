@@ -88,7 +88,7 @@ class Evidence:
         operator: The CRD, and the operator's Deployment where it could be found.
         program_logs: Name of a program of the control plane -> lines of its log about this job.
         versions: Of programs and systems.
-        secrets: Texts that must not be passed on, besides those of the job: values of the Secrets that it names.
+        secrets: Texts that must not be passed on, besides those of the job: values in `secrets_of` it.
         unread: Names of those of these Secrets that could not be read, so that nobody can look for their values.
         problems: What could not be had, a sentence each.
     """
@@ -104,8 +104,14 @@ class Evidence:
     problems: Sequence[str] = ()
 
 
-def secrets_of(job: Raw) -> list[str]:
-    """Names of the Secrets that a job names."""
+def secrets_of(job: Raw, pods: Iterable[Raw] = (), default_store: str | None = None) -> list[str]:
+    """Names of the Secrets whose values a job's pods may have written down.
+
+    Args:
+        job: Names most of them.
+        pods: Of the job: they have the keys of the default store too, where the job names no output.
+        default_store: Name of the Secret with those keys, where the caller knows it: of pods that are gone.
+    """
     found: dict[str, None] = {}
 
     def look(value: Any, field_name: str) -> None:
@@ -121,7 +127,12 @@ def secrets_of(job: Raw) -> list[str]:
                 for each in value:
                     look(each, field_name)
 
-    look(job.get("spec"), "spec")
+    spec = job.get("spec") or {}
+    look(spec, "spec")
+    for pod in pods:
+        look((pod.get("spec") or {}).get("containers"), "containers")
+    if default_store is not None and spec.get("output") is None:
+        found[default_store] = None
     return list(found)
 
 
@@ -185,7 +196,8 @@ def files(found: Found) -> dict[str, str]:
     problems = list(found.problems)
     readme = _README.format(removed=REMOVED)
     if evidence.unread:
-        blind = _UNREAD.format(unread=len(evidence.unread), secrets=len(secrets_of(found.job)))
+        known = {*secrets_of(found.job, evidence.pods), *evidence.unread}
+        blind = _UNREAD.format(unread=len(evidence.unread), secrets=len(known))
         problems.append(blind)
         readme += f"\nBefore you pass it on: {blind}.\n"
     scrub = _scrubber(found, problems)
