@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -113,6 +115,23 @@ def test_who_stays_is_led_back_also_on_a_page_that_was_loaded_anew(page: Page) -
     expect(page.get_by_role("heading", name="Import an archive")).to_be_visible()
 
 
+def test_who_goes_back_to_what_is_not_saved_by_themselves_is_not_asked_any_longer(page: Page) -> None:
+    go(page, "#/import")
+    go(page, "#/new")
+    name = page.get_by_label("Name", exact=True).first
+    question = page.get_by_role("dialog", name="Leave without saving?")
+    name.fill("half-written")
+    page.go_back()
+    expect(question).to_be_visible()
+    page.go_forward()
+    expect(question).to_have_count(0)
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    expect(question).to_be_visible()
+    question.get_by_role("button", name="Stay").click()
+    page.wait_for_url("**/#/new")
+    expect(name).to_have_value("half-written")
+
+
 def test_what_was_sent_is_saved_and_nothing_is_asked(site: Site, page: Page) -> None:
     site.kube("POST", JOBS, job("edited"))
     go(page, "#/jobs/default/edited/edit")
@@ -198,6 +217,33 @@ def test_analytics_show_what_came_of_all_jobs_and_of_none(site: Site, page: Page
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     expect(page.get_by_role("link", name="Analytics")).to_be_in_viewport(ratio=1)
     assert serious(page) == []
+
+
+SLOW_ANALYTICS = """() => {
+  const real = window.fetch;
+  window.fetch = async (url, options) => {
+    if (String(url).includes("/analytics")) await new Promise((resolve, reject) => {
+      setTimeout(resolve, 1500);
+      options.signal.addEventListener("abort", () => reject(new DOMException("left", "AbortError")));
+    });
+    return real(url, options);
+  };
+}"""
+
+
+def test_analytics_come_though_jobs_change_faster_than_they_can_be_added_up(site: Site, page: Page) -> None:
+    site.kube("POST", JOBS, job("busy"))
+    expect(page.locator('[data-job="default/busy"]')).to_be_visible()
+    page.evaluate(SLOW_ANALYTICS)
+    page.get_by_role("link", name="Analytics").click()
+    figures = page.locator(".figures")
+    deadline = time.monotonic() + 30
+    for step in itertools.count():
+        if figures.is_visible():
+            break
+        assert time.monotonic() < deadline
+        site.kube("PATCH", f"{JOBS}/busy", {"metadata": {"labels": {"step": str(step)}}})
+        page.wait_for_timeout(50)
 
 
 def test_a_text_in_s3_is_read_on_the_page_though_the_page_may_not_talk_to_s3(
