@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from carryon_kube import connection
-from carryon_kube.client import Client, Fence
+from carryon_kube.client import Client
+from carryon_kube.fence import Fence
 from carryon_kube.observing import Exchange, Observe
 from carryon_operator import config as configuration
 from carryon_operator.config import Config
