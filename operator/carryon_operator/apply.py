@@ -37,8 +37,8 @@ from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import Doubtful, JobMemory
 from carryon_operator.metrics import Metrics
-from carryon_operator.observe import Doubtful, JobMemory
 from carryon_operator.plan import conditions
 from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
 from carryon_operator.podstatus import project

@@ -24,8 +24,9 @@ from carryon_operator.jobs import Job, JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import JobMemory
 from carryon_operator.metrics import Metrics
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.observe import Observer
 from carryon_operator.plan.counting import DEAD_AFTER, is_dead
 from carryon_operator.plan.model import PodRecord
 from carryon_store import StoreError

@@ -16,9 +16,10 @@ from carryon_operator.jobs import Job, JobCache, key_of
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import JobMemory
 from carryon_operator.metrics import Metrics
 from carryon_operator.notify.notifier import Notifier
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.observe import Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
 from carryon_operator.slots import Slots
