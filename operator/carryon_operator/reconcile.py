@@ -22,6 +22,7 @@ from carryon_operator.notify.notifier import Notifier
 from carryon_operator.observe import Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.podcontrol import PodControl
 from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
 from carryon_store.protocol import Guard
@@ -84,8 +85,9 @@ class Reconciler:
         self._slots = slots
         self.metrics = metrics or Metrics()
         self._observer = Observer(config, client, looks, monotonic, self.metrics, guard)
-        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
+        pod_control = PodControl(client, pods, expectations, self.metrics)
+        self._applier = Applier(config, client, jobs, pod_control, recorder, looks, monotonic, self.metrics)
+        self._deletion = Deletion(client, jobs, pod_control, recorder, looks, self._observer)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
