@@ -151,7 +151,12 @@ class Elector:
         self.acquired.set()
         while True:
             await self._sleep(self._terms.retry)
-            await self._renew()
+            try:
+                await self._renew()
+            except LeaseLost:
+                # Before its time, if somebody else has taken it: what is still being ended here writes no more either.
+                self._held_since = -math.inf
+                raise
 
     async def release(self) -> None:
         """Start no request any more and give the Lease back, if it is ours; nobody may be at `run` meanwhile."""
@@ -270,7 +275,9 @@ class Elector:
         self.transitions = transitions_of(lease)
         if holder not in (self.holder, self.identity, ""):
             log.info("standing by: %s holds the Lease %s", holder, self._named)
-        self.holder, self._told = holder, "" if lease is not None else self._told
+        self.holder = holder
+        if lease is not None:
+            self._told = ""
 
     def _tell(self, what: str) -> None:
         """Say what is wrong, but not every two seconds of an outage."""
