@@ -151,14 +151,18 @@ class Replica:
                 if isinstance(lost := task.exception(), LeaseLost):
                     _leave(lost)
         log.info("stopping")
-        unfinished = await self._end(doorbell, tasks)
-        if unfinished and not any(task.exception() for task in ended):
-            # A thread that waits for a bucket or a name server can't be interrupted; nothing depends on its end.
-            log.warning("leaving in the middle of something: the next start finds it again")
+        failure = next((error for task in ended if (error := task.exception()) is not None), None)
+        if await self._end(doorbell, tasks):
+            # A thread that waits for a bucket or a name server can't be interrupted, and the interpreter would wait for
+            # it; nothing depends on its end.
+            if failure is None:
+                log.warning("leaving in the middle of something: the next start finds it again")
+            else:
+                log.error("a part of the operator has failed", exc_info=failure)
             logging.shutdown()
-            os._exit(0)
-        for task in ended:
-            task.result()
+            os._exit(0 if failure is None else 1)
+        if failure is not None:
+            raise failure
 
     def _parts(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Name -> what should run for ever, besides the doorbell."""
@@ -254,7 +258,7 @@ class Replica:
         """End all parts, and give the Lease back.
 
         Args:
-            doorbell: Ends by itself.
+            doorbell: Ends by itself, once kopf is at work.
             tasks: All others.
 
         Returns:
@@ -271,7 +275,7 @@ class Replica:
         self._sender.close()
         # Not before: kopf waits for every task that began after it did, and workers start such.
         self._hang_up.set()
-        for task in tasks:
+        for task in tasks if self._listed.is_set() else (doorbell, *tasks):
             task.cancel()
         _, left = await asyncio.wait([doorbell, *tasks], timeout=REST_SECONDS)
         if self._elector is not None:
