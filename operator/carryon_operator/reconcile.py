@@ -186,6 +186,9 @@ class Reconciler:
         room = self._slots.enter(key, memory.uid, priority)
         plan = await _decided(replace(seen, posted=self._notifier.posted(memory.uid), room=room))
         self._slots.take(key, memory.uid, takes=len(plan.create), wants=plan.waiting)
+        if plan.sweep:
+            # It keeps its place in the line, but no slot waits longer for it than for others: its bucket may hang.
+            self._slots.leave(key, memory.uid, failed=False)
         return seen, plan
 
 
