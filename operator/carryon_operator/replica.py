@@ -129,7 +129,7 @@ class Replica:
             Exception: Whatever ended a part that should run for ever.
         """
         doorbell = asyncio.create_task(self._listen(), name="doorbell")
-        running = {name: asyncio.create_task(part, name=name) for name, part in self._parts().items()}
+        running = {name: asyncio.create_task(part, name=name) for name, part in self._loops().items()}
         health = Health(
             pods=self._pods,
             queue=self._queue,
@@ -139,7 +139,7 @@ class Replica:
             metrics=self._metrics,
             leading=self._leading,
         )
-        self._metrics.ask(partial(readings, self._asked_for_gauges()))
+        self._metrics.ask(partial(readings, self._measured()))
         tasks = [
             *running.values(),
             asyncio.create_task(health.run(), name="beat"),
@@ -164,7 +164,7 @@ class Replica:
         if failure is not None:
             raise failure
 
-    def _parts(self) -> Mapping[str, Coroutine[Any, Any, None]]:
+    def _loops(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         """Name -> what should run for ever, besides the doorbell."""
         return {
             "informer": self._pods.run(),
@@ -174,7 +174,8 @@ class Replica:
             **{f"worker-{number}": self._reconcile_jobs() for number in range(self._config.workers)},
         }
 
-    def _asked_for_gauges(self) -> Parts:
+    def _measured(self) -> Parts:
+        """What is asked at each scrape."""
         return Parts(
             client=self._client,
             jobs=self._jobs,
