@@ -61,7 +61,7 @@ class Config:
         ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
             with what their environment offers; otherwise only what lies below the default store.
         default_resources: Resources of workers that load models (diffusers, text) where a stage names none.
-        health: Where /livez and /readyz are answered; None serves none.
+        health: Where /livez, /readyz and /metrics are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
         items_interval: Seconds between two looks at the source of a job's items.
@@ -165,7 +165,11 @@ SETTINGS: Final = (
         "CARRYON_DEFAULT_RESOURCES",
         'resources of diffusers and text stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
     ),
-    ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
+    (
+        "--health",
+        "CARRYON_HEALTH",
+        "address of /livez, /readyz and /metrics, such as 0.0.0.0:8081; not served if empty",
+    ),
     ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),
     (
         "--ended-verify-interval",

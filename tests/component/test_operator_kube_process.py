@@ -223,6 +223,48 @@ def test_a_server_that_is_away_at_the_start_is_waited_for(world: World) -> None:
     until(world.ready)
 
 
+def test_who_is_told_to_end_while_nothing_is_known_yet_leaves_nothing_unfinished(world: World) -> None:
+    world.start_operator()
+    until(lambda: "install the CRD" in world.log)
+    code, _ = world.stop_operator()
+    assert code == 0, world.log
+    assert "in the middle of something" not in world.log
+
+
+FAILS_BESIDE_A_BUCKET_THAT_HANGS = """
+import threading
+from carryon_core.messages import StoreConfig
+from carryon_kube.informer import Informer
+from carryon_operator import replica
+from carryon_operator.__main__ import main
+
+class Hanging(replica.Looks):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.start(StoreConfig(uri="s3://hangs"), threading.Event().wait)
+
+async def fail(self):
+    raise RuntimeError("nobody foresaw this")
+
+replica.Looks, Informer.run = Hanging, fail
+main()
+"""
+
+
+def test_a_failure_ends_the_process_although_a_bucket_hangs(world: World) -> None:
+    world.start_operator()
+    world.stop_operator()
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILS_BESIDE_A_BUCKET_THAT_HANGS, "--kubeconfig", str(world.folder / "kubeconfig")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "RuntimeError: nobody foresaw this" in ended.stderr
+
+
 def test_credentials_that_are_refused_for_a_while_cost_nothing_but_time(world: World) -> None:
     world.install_crd()
     world.start_operator()
