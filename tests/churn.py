@@ -15,7 +15,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -41,6 +40,7 @@ from carryon_store import StoreError, open_store
 from fake_apiserver import FakeApiServer, Fault
 from making import make, resolved
 from patient_clock import PatientLoop
+from processes import free_port, kubeconfig
 
 STARTED_AT: Final = 1_780_000_000.0
 TICK: Final = 10.0
@@ -454,12 +454,12 @@ async def _live(report: Path, hours: float, jobs: int, seed: int) -> None:
             day = Day(server, folder, closed, hours, jobs, seed)
             logging.getLogger().addHandler(_Tracebacks(day.report.tracebacks))
             (folder / "flaky").mkdir()
-            (folder / "kubeconfig").write_text(yaml.safe_dump(_kubeconfig(server.url)))
+            (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(server.url)))
             config = Config(
                 kubeconfig=str(folder / "kubeconfig"),
                 default_store=StoreConfig(uri=(folder / "bucket").as_uri()),
                 file_root=PurePosixPath(folder),
-                health=Address("127.0.0.1", _free_port()),
+                health=Address("127.0.0.1", free_port()),
             )
             assert config.health is not None
             running = asyncio.create_task(
@@ -479,22 +479,6 @@ async def _live(report: Path, hours: float, jobs: int, seed: int) -> None:
 
 def _closed(_: Any) -> tuple[int, bytes]:
     return 403, faulty_s3.xml_error("AccessDenied")
-
-
-def _kubeconfig(url: str) -> dict[str, Any]:
-    return {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> None:
