@@ -55,5 +55,6 @@ def test_10_000_units_are_shown_with_few_elements_and_without_a_halt(plane: Plan
     plane.patch("many", {"spec": {"parallelism": 1, "unitsPerPod": 50}})
     expect(page.locator(".legend [data-state=done] .count")).to_be_visible(timeout=60_000)
     assert max(page.evaluate("() => window.tasks"), default=0) < LONGEST_MS
+    # Last, because axe is a long task too.
     page.get_by_role("button", name="List").click()
-    assert visitor.serious_barriers() == [], "axe itself is a long task"
+    assert visitor.serious_barriers() == []

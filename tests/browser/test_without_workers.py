@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 import making
-from browser.visitor import WINDOW, follow, serious_barriers
+from browser.visitor import WINDOW, go, serious_barriers
 from carryon_core.messages import StoreConfig
 from carryon_store import open_store
 from conftest import S3_BUCKET
@@ -59,7 +59,7 @@ def sees(page: Page, name: str, phase: str) -> None:
 
 
 def test_who_leaves_what_is_not_saved_is_asked_whichever_way_they_go(page: Page) -> None:
-    follow(page, "#/new")
+    go(page, "#/new")
     name = page.get_by_label("Name", exact=True).first
     question = page.get_by_role("dialog", name="Leave without saving?")
     # Nothing was written yet: nothing is asked.
@@ -91,13 +91,13 @@ def test_who_leaves_what_is_not_saved_is_asked_whichever_way_they_go(page: Page)
     page.get_by_role("link", name="Jobs", exact=True).click()
     question.get_by_role("button", name="Leave").click()
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
-    follow(page, "#/new")
+    go(page, "#/new")
     expect(name).to_have_value("")
 
 
 def test_who_stays_is_led_back_also_on_a_page_that_was_loaded_anew(page: Page) -> None:
-    follow(page, "#/import")
-    follow(page, "#/new")
+    go(page, "#/import")
+    go(page, "#/new")
     page.reload()
     page.get_by_label("Name", exact=True).first.fill("half-written")
     page.go_back()
@@ -112,7 +112,7 @@ def test_who_stays_is_led_back_also_on_a_page_that_was_loaded_anew(page: Page) -
 def test_what_was_sent_is_saved_and_nothing_is_asked(site: Site, page: Page) -> None:
     site.kube("POST", JOBS, job("edited"))
     sees(page, "edited", "Pending")
-    follow(page, "#/jobs/default/edited/edit")
+    go(page, "#/jobs/default/edited/edit")
     page.get_by_label("How many").fill("5")
     expect(page.locator(".findings h2")).to_have_text("Valid")
     page.get_by_role("button", name="Save").click()
@@ -127,7 +127,7 @@ def test_a_pause_has_an_end_where_somebody_gives_it_one(site: Site, page: Page) 
     accepted = [condition("Accepted"), condition("Progressing")]
     site.status("reel", {"observedGeneration": 1, "phase": "Running", "units": running, "conditions": accepted})
     sees(page, "reel", "Running")
-    follow(page, "#/jobs/default/reel")
+    go(page, "#/jobs/default/reel")
     page.get_by_role("button", name="Pause until a time").click()
     dialog = page.get_by_role("dialog", name="Pause reel for a while")
     dialog.get_by_label("How long").fill("")
@@ -152,7 +152,7 @@ def test_a_pause_has_an_end_where_somebody_gives_it_one(site: Site, page: Page) 
     notice.get_by_role("button", name="Another time").click()
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
-    follow(page, "#/")
+    go(page, "#/")
     expect(page.locator('[data-job="default/reel"]')).to_contain_text("goes on in 1 h")
 
 
@@ -180,7 +180,7 @@ def test_analytics_show_what_came_of_all_jobs_and_of_none(site: Site, page: Page
                 "conditions": [condition("Accepted"), *ended],
             },
         )
-    follow(page, "#/")
+    go(page, "#/")
     for name, phase in (("one", "Succeeded"), ("two", "Failed"), ("three", "Running")):
         sees(page, name, phase)
     page.get_by_role("link", name="Analytics").click()
@@ -214,6 +214,6 @@ def test_a_text_in_s3_is_read_on_the_page_though_the_page_may_not_talk_to_s3(
     status = {"observedGeneration": 1, "phase": "Succeeded", "units": done, "stages": stages}
     site.status("subtitled", {**status, "resolved": {"output": config.uri}})
     sees(page, "subtitled", "Succeeded")
-    follow(page, "#/jobs/default/subtitled/units/clip/dunes")
+    go(page, "#/jobs/default/subtitled/units/clip/dunes")
     expect(page.get_by_role("region", name="scene.srt")).to_contain_text("Dunes <b>at dawn</b>")
     expect(page.get_by_role("region", name="facts.json")).to_contain_text('{"seed": 7}')

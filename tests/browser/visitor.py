@@ -28,7 +28,7 @@ _DROP = """async ([content, name]) => {
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
 }"""
 # A view is there when its effects have run too: they listen to keys, and give it the keyboard.
-_FOLLOW = """(route) => new Promise((arrived) => {
+_GO = """(route) => new Promise((arrived) => {
   const before = location.href;
   const shown = () => requestAnimationFrame(() => setTimeout(arrived));
   addEventListener("hashchange", shown, { once: true });
@@ -84,7 +84,7 @@ class Visitor:
 
     def go(self, route: str) -> Visitor:
         """Follow a link inside the page, without loading it anew."""
-        follow(self.page, route)
+        go(self.page, route)
         return self
 
     def open(self, job: str) -> Visitor:
@@ -171,9 +171,9 @@ class Visitor:
         return serious_barriers(self.page)
 
 
-def follow(page: Page, route: str) -> None:
+def go(page: Page, route: str) -> None:
     """Follow a link inside the page; its view is drawn when this returns, with what is known of it."""
-    page.evaluate(_FOLLOW, route)
+    page.evaluate(_GO, route)
 
 
 def serious_barriers(page: Page) -> list[str]:
