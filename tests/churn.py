@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import gc
 import json
 import logging
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -355,11 +357,23 @@ class Day:
         away = self.folder / "flaky-away"
         if there and self._flaky.is_symlink():
             self._flaky.unlink()
-            away.rename(self._flaky)
+            self._in_its_place(lambda: away.rename(self._flaky))
         elif not there and not self._flaky.is_symlink():
             self._flaky.mkdir(exist_ok=True)
             self._flaky.rename(away)
-            self._flaky.symlink_to(self._flaky)
+            self._in_its_place(lambda: self._flaky.symlink_to(self._flaky))
+
+    def _in_its_place(self, act: Callable[[], object]) -> None:
+        """Put something into the place of the flaky bucket, where a thread that writes just now makes a folder anew."""
+        while True:
+            try:
+                act()
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                shutil.rmtree(self._flaky, ignore_errors=True)
+            else:
+                return
 
     # What is seen of the operator.
 
