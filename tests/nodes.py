@@ -5,37 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from processes import free_port, until
 
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T | None], seconds: float = 20.0, what: str = "it") -> T:
-    """What a look finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.03)
-    raise AssertionError(f"waited {seconds:g} s in vain for {what}")
 
 
 class Machine:

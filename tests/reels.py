@@ -37,6 +37,11 @@ def reel(name: str, *, clips: int = 15, seconds: float = 0.5, script: str = RAND
     }
 
 
+def held_from(index: int, gate: Path, script: str = RANDOM_CLIP) -> str:
+    """A program that makes the units before an index at once, and those from it on when the gate is there."""
+    return f'[ "$CARRYON_INDEX" -lt {index} ] || while [ ! -e {gate} ]; do sleep 0.25; done; {script}'
+
+
 def stage(
     name: str, begun: Path, script: str, *arguments: str, after: str | None = None, **more: Any
 ) -> dict[str, Any]:

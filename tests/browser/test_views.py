@@ -22,7 +22,7 @@ def at_ease(visitor: Visitor, what: str) -> None:
 def test_axe_finds_nothing_serious_in_any_view(plane: Plane, visit: Visit, scheme: str) -> None:
     plane.apply(reel("viewed", clips=4, script=f'[ "$CARRYON_INDEX" != 2 ] || exit 12; {PICTURE}', unitsPerPod=4))
     plane.wait_for("viewed", finished)
-    visitor = visit(color_scheme=scheme, reduced_motion="reduce")
+    visitor = visit(color_scheme=scheme)
     page = visitor.page
     expect(page.get_by_role("link", name="viewed", exact=True)).to_be_visible()
     at_ease(visitor, "jobs")
@@ -65,16 +65,24 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_every_control_can_be_ta
     plane.apply(reel("pocket", clips=12, script=PICTURE, unitsPerPod=6))
     plane.wait_for("pocket", finished)
     visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = visitor.page
     wider = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     job = "#/jobs/default/pocket"
-    for route in ("#/", job, f"{job}/units/clip/3", f"{job}/edit", "#/new", "#/import"):
+    for route, shown in (
+        ("#/", page.get_by_role("link", name="pocket", exact=True)),
+        (job, visitor.unit("clip", 0).locator("img")),
+        (f"{job}/units/clip/3", page.get_by_role("heading", name="Attempts")),
+        (f"{job}/edit", page.get_by_label("Made by")),
+        ("#/new", page.get_by_label("Made by")),
+        ("#/import", page.get_by_role("heading", name="Import an archive")),
+    ):
         visitor.go(route)
-        expect(visitor.page.get_by_role("heading").first).to_be_visible()
-        assert visitor.page.evaluate(wider) <= 0, route
+        expect(shown).to_be_visible()
+        assert page.evaluate(wider) <= 0, route
         assert visitor.serious_barriers() == [], route
-    visitor.open("pocket")
+    visitor.open("pocket").sees_phase("Succeeded")
     small = "found => found.filter(each => each.getBoundingClientRect().height < 44).map(each => each.textContent)"
-    assert visitor.page.locator(".job-head [data-action]").evaluate_all(small) == []
+    assert page.locator(".job-head [data-action]").evaluate_all(small) == []
     visitor.control("pause").tap(force=True)
     visitor.sees_toast("Pause: it has succeeded: there is nothing to pause")
 

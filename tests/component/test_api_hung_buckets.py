@@ -45,7 +45,7 @@ def test_jobs_of_another_namespace_go_on_and_its_own_are_told_to_come_again(site
 
     def ask(number: int) -> None:
         with site.http(ADMIN) as http, pytest.raises(httpx.ReadTimeout):
-            http.get(unit.format("default", "stuck"), timeout=1.0)
+            http.get(unit.format("default", "stuck"), timeout=3.0)
 
     with ThreadPoolExecutor(SHARE) as askers:
         list(askers.map(ask, range(SHARE)))

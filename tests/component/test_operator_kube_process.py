@@ -6,13 +6,12 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,10 @@ from carryon_kube.connection import Connection
 from carryon_kube.resources import GENERATION_JOBS
 from carryon_operator.jobs import JobCache
 from fake_apiserver import FakeApiServer
+from processes import free_port, kubeconfig, until
 
 CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
 JOBS = f"/apis/{names.API_VERSION}/namespaces/default/{names.PLURAL}"
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def job(name: str) -> dict[str, Any]:
@@ -83,12 +69,7 @@ class World:
 
     def start_operator(self) -> None:
         self.give_operator_the_token()
-        config = {
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
-            "users": [{"name": "u", "user": {"tokenFile": str(self.folder / "token")}}],
-        }
+        config = kubeconfig(f"http://127.0.0.1:{self.port}", tokenFile=str(self.folder / "token"))
         (self.folder / "kubeconfig").write_text(yaml.safe_dump(config))
         self.operator = self.run(
             "carryon_operator",

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from carryon_core import names
-from nodes import Machine, free_port, until
+from nodes import Machine
+from processes import free_port, kubeconfig, until
 from reels import versions
 
 ROOT = Path(__file__).parents[2]
@@ -40,12 +41,7 @@ class Cluster:
     def deploy(self, image: str) -> None:
         """A new operator, whose default worker is this one."""
         self.stop_operator()
-        config = {
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": self.machine.server}}],
-            "users": [{"name": "u", "user": {"token": "secret"}}],
-        }
+        config = kubeconfig(self.machine.server, token="secret")
         (self.folder / "kubeconfig").write_text(yaml.safe_dump(config))
         with (self.folder / "operator.log").open("ab") as log:
             self.operator = subprocess.Popen(
