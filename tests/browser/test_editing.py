@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
-from browser.pictures import PICTURE
+from browser.pictures import PICTURE, held_from
 from browser.visitor import Visit
 from plane import JOBS, Plane, finished
 from reels import reel
@@ -75,3 +77,20 @@ def test_more_items_are_given_to_a_finished_job_and_an_edit_of_somebody_else_is_
     page.get_by_role("button", name="Save").click()
     visitor.sees_progress("3/3")
     assert plane.get("longer")["spec"]["seed"] == 7
+
+
+def test_an_edit_is_saved_though_the_jobs_status_changes_all_the_time(
+    plane: Plane, visit: Visit, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    plane.apply(reel("busy", clips=4, script=held_from(1, gate), parallelism=1))
+    visitor = visit().open("busy")
+    page = visitor.page
+    visitor.sees_progress("1/4")
+    visitor.press("edit")
+    page.get_by_label("How many").fill("5")
+    seen = plane.get("busy")["metadata"]["resourceVersion"]
+    gate.touch()
+    plane.wait_for("busy", lambda job: job["metadata"]["resourceVersion"] != seen)
+    page.get_by_role("button", name="Save").click()
+    visitor.sees_progress("5/5")

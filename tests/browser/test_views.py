@@ -104,6 +104,10 @@ def test_a_unit_is_opened_before_its_name_is_known(plane: Plane, visit: Visit) -
     for request in held:
         request.continue_()
     expect(visitor.unit("clip", 1)).not_to_contain_text("#")
+    panel.get_by_role("button", name="Redo…").click()
+    expect(page.get_by_label("Item", exact=True)).to_have_value("1")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("Escape")
     expect(panel).to_have_count(0)
     expect(visitor.unit("clip", 1)).to_be_focused()

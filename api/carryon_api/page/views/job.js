@@ -51,7 +51,7 @@ export function JobView({ namespace, name, unit }) {
       </div>
       <${Facts} job=${job} />
     </div>
-    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${() => onAct("redo", unit)} />`}
+    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${(/** @type {any} */ of) => onAct("redo", of)} />`}
     ${asking && html`<${JobDialog} job=${job} asking=${asking} onClose=${() => ask(null)} />`}
   </main>`;
 }
