@@ -401,7 +401,9 @@ RULES: Final[Mapping[str, Callable[[Command], None]]] = {
     "podman": _container,
     "curl": _curl,
     "aws": _aws,
-    **dict.fromkeys(("cat", "cd", "date", "echo", "export", "find", "ls", "mkdir", "openssl", "printf"), _plain),
+    **dict.fromkeys(
+        ("cat", "cd", "date", "echo", "export", "find", "jq", "ls", "mkdir", "openssl", "printf", "sed"), _plain
+    ),
 }
 PLAIN: Final = frozenset(name for name, rule in RULES.items() if rule is _plain)
 

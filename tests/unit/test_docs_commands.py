@@ -43,6 +43,7 @@ RUNS = [
     for param in SHELL
     for block in param.values
     if all(not each.words or each.words[0] in PLAIN for each in commands_of(block))
+    and any(each.files for each in commands_of(block))
 ]
 
 
