@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+import chart_release
+from carryon_core.chart_files import leaves
 from carryon_core.status import ConditionType
 from documents import ROOT, pages, prose
 
@@ -68,3 +72,30 @@ def test_every_reason_that_people_meet_is_explained(call: str, position: int) ->
 def test_every_condition_is_explained() -> None:
     text = prose(ROOT / "docs/reference/status.md")
     assert [kind for kind in ConditionType if f"| `{kind}` |" not in text] == []
+
+
+def test_every_reason_on_a_page_for_operations_is_explained() -> None:
+    explained = [ROOT / "docs/concepts.md", *(ROOT / "docs/reference").glob("*.md")]
+    known = "".join(each.read_text(encoding="utf-8") for each in explained)
+    for name in ("troubleshooting", "disaster-recovery", "buckets", "kueue", "spot-nodes", "gitops"):
+        told = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", prose(ROOT / f"docs/how-to/{name}.md")))
+        assert {each for each in told - OTHERS if f"`{each}`" not in known} == set(), name
+
+
+OTHERS = {"ReadWriteMany", "RuntimeDefault"}
+"""Words of Kubernetes' own."""
+
+
+SCHEMA = json.loads((chart_release.CHART / "values.schema.json").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((chart_release.CHART / "values.yaml").read_text(encoding="utf-8"))
+SETTABLE = {path for path, _, _ in leaves(SCHEMA, DEFAULTS, SCHEMA["$defs"])}
+SECTIONS = "|".join(
+    key for key, value in DEFAULTS.items() if isinstance(value, dict) and key not in ("image", "worker")
+)
+"""Those whose names begin nothing else."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_value_of_the_chart_that_is_named_is_one(page: Path) -> None:
+    told = set(re.findall(rf"`((?:{SECTIONS})(?:\.(?!json`)\w+)+)(?::[^`]*)?`", prose(page)))
+    assert {each for each in told if not any(f"{path}.".startswith(f"{each}.") for path in SETTABLE)} == set()
