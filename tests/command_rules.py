@@ -119,6 +119,30 @@ def _make(command: Command) -> None:
             raise Wrong(f"the Makefile has no {'variable' if given else 'target'} {name}")
 
 
+def named_in_passing(text: str) -> str | None:
+    """What is wrong with a command of ours that stands in a sentence, where what it acts on may be left out.
+
+    Returns:
+        None where it is none of ours, or there is nothing.
+    """
+    words = text.split()
+    if words[:1] == ["make"] and len(words) > 1:
+        try:
+            _make(Command(tuple(word for word in words if not word.isupper())))
+        except Wrong as error:
+            return str(error)
+    name = "kubectl carryon" if words[:2] == ["kubectl", "carryon"] else "carryon"
+    rest = words[len(name.split()) :]
+    if " ".join(words[: len(name.split())]) != name or not rest or not re.match("[a-z]", rest[0]):
+        return None
+    command = _group(name).commands.get(rest[0])
+    if command is None:
+        return f"{name} has no command {rest[0]}"
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+    unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known]
+    return f"{name} {rest[0]} takes no {', '.join(unknown)}" if unknown else None
+
+
 # -- Kubernetes
 
 _RESOURCES: Final[Mapping[str, Sequence[str]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from carryon_core.done import Outcome
 from carryon_worker.generators import outcome_file
-from command_rules import PLAIN, Wrong, check, kubectl_commands, kubectl_takes
-from documents import Block, Command, Unreadable, blocks, commands, commands_of
+from command_rules import PLAIN, Wrong, check, kubectl_commands, kubectl_takes, named_in_passing
+from documents import ROOT, Block, Command, Unreadable, blocks, commands, commands_of, pages, prose
 from plane import needs_kubectl
 
 SHELL = [pytest.param(block, id=block.name) for block in blocks() if block.language in ("sh", "console")]
@@ -36,6 +37,24 @@ def test_kubectl_itself_takes_the_options_that_are_shown(block: Block) -> None:
 def test_a_shell_reads_what_is_shown(block: Block) -> None:
     script = "\n".join(line.removeprefix("$ ") for line in block.text.split("\n")) if block.language == "sh" else ""
     subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages()])
+def test_a_command_that_a_sentence_names_is_there(page: Path) -> None:
+    named = re.findall(r"`((?:carryon|kubectl carryon|make) [^`|]+)`", prose(page))
+    assert {text: why for text in named if (why := named_in_passing(text)) is not None} == {}
+
+
+def test_a_command_in_a_sentence_that_is_not_there_is_seen() -> None:
+    for wrong in ("carryon paus NAME", "carryon export --no-artefacts", "kubectl carryon up", "make demos"):
+        assert named_in_passing(wrong) is not None
+    for right in (
+        "carryon resume NAME",
+        "carryon resume (6 remaining)",
+        "kubectl carryon get",
+        "make images REGISTRY=",
+    ):
+        assert named_in_passing(right) is None
 
 
 RUNS = [
