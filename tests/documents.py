@@ -61,6 +61,10 @@ class Unreadable(ValueError):
     """A page or a command is not written as tests can read it; the message says what to change."""
 
 
+class Wrong(Exception):
+    """A command that is shown would not do; the message says why."""
+
+
 def pages() -> list[Path]:
     """Every page that people read: of the repository's front, the documentation, the examples and the chart."""
     found = [*ROOT.glob("*.md")]
