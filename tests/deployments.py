@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import yaml
 
+import holding
 from carryon_core import names
 from nodes import Machine, free_port, until
 from reels import Version, versions
@@ -194,8 +195,7 @@ class Cluster:
 
     def half_made(self, name: str, item: str) -> bool:
         """A clip has a journal, and is not done."""
-        at = self.output / "default" / name / "clip" / item
-        return any(at.rglob("journal/*/*/*.safetensors")) and not any(at.rglob("done.json"))
+        return holding.half_made(self.output / "default" / name, item)
 
     def running(self, name: str) -> list[dict[str, Any]]:
         """A job's pods that run."""
@@ -206,38 +206,14 @@ class Cluster:
         """The pod that runs with this item."""
         return next((pod for pod in self.running(name) if item in units_of(pod)), None)
 
-    def worker(self, pod: dict[str, Any]) -> psutil.Process:
-        """The process of a pod."""
-        assert self.machine.node is not None
-        for process in psutil.Process(self.machine.node.pid).children(recursive=True):
-            try:
-                told = process.environ().get(names.ENV_POD_UID) == pod["metadata"]["uid"]
-                if told and process.cmdline()[1:] == ["-m", "carryon_worker"]:
-                    return process
-            except psutil.NoSuchProcess:
-                continue
-        raise AssertionError(f"pod {pod['metadata']['name']} has no worker")
+    def held(self, name: str, items: Collection[str]) -> AbstractContextManager[None]:
+        """Workers stand still while it lasts, each from when its clip of these is half made."""
 
-    @contextmanager
-    def held(self, name: str, items: Collection[str]) -> Iterator[None]:
-        """Workers stand still, each from when its clip of these is half made: on any machine they are found so."""
-        held: dict[str, psutil.Process] = {}
+        def processes() -> list[psutil.Process]:
+            assert self.machine.node is not None
+            return psutil.Process(self.machine.node.pid).children(recursive=True)
 
-        def hold() -> bool:
-            for item in items:
-                if item not in held and self.half_made(name, item) and (pod := self.at_work(name, item)) is not None:
-                    held[item] = self.worker(pod)
-                    held[item].suspend()
-            return len(held) == len(items)
-
-        try:
-            until(hold, 120, "half of each clip")
-            assert all(self.half_made(name, item) for item in items)
-            yield
-        finally:
-            for process in held.values():
-                with suppress(psutil.NoSuchProcess):
-                    process.resume()
+        return holding.held(processes, self.output / "default" / name, items)
 
     def revision(self) -> str:
         """Of all objects, now."""
