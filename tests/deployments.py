@@ -20,7 +20,7 @@ import psutil
 import yaml
 
 import holding
-from carryon_core import names
+from carryon_core import compatibility, names
 from nodes import Machine, free_port, until
 from reels import Version, versions
 
@@ -60,22 +60,24 @@ class Release:
 THIS = Release(distribution("carryon").version)
 
 
-def another(folder: Path, version: str, *requirements: str) -> Release:
+def another(folder: Path, version: str, *requirements: str, assignment: int = compatibility.ASSIGNMENT) -> Release:
     """A release with our sources under another version, and other releases of libraries.
 
     Args:
         folder: To be made.
         version: What it calls itself.
         requirements: Pinned ones, such as `diffusers==0.41.0`, from the index that pip uses.
+        assignment: Version of its assignments.
     """
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    installed = subprocess.run([*pip, "--target", str(folder), *requirements], capture_output=True, text=True)
-    assert installed.returncode == 0, f"pip can't install {' '.join(requirements)}: {installed.stderr}"
+    if requirements:
+        pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+        installed = subprocess.run([*pip, "--target", str(folder), *requirements], capture_output=True, text=True)
+        assert installed.returncode == 0, f"pip can't install {' '.join(requirements)}: {installed.stderr}"
     for package in ROOT.glob("*/carryon_*"):
         shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    told = folder / "carryon_worker" / "__init__.py"
-    assert THIS.version in told.read_text()
-    told.write_text(told.read_text().replace(THIS.version, version))
+    _write(folder / "carryon_worker" / "__init__.py", f'"{THIS.version}"', f'"{version}"')
+    line = "\nASSIGNMENT: Final = "
+    _write(folder / "carryon_core" / "compatibility.py", f"{line}{compatibility.ASSIGNMENT}", f"{line}{assignment}")
     metadata = folder / f"carryon-{version}.dist-info"
     metadata.mkdir()
     for name in ("METADATA", "entry_points.txt"):
@@ -83,6 +85,12 @@ def another(folder: Path, version: str, *requirements: str) -> Release:
         assert text is not None
         (metadata / name).write_text(text.replace(f"\nVersion: {THIS.version}\n", f"\nVersion: {version}\n"))
     return Release(version, folder)
+
+
+def _write(file: Path, what: str, instead: str) -> None:
+    text = file.read_text()
+    assert text.count(what) == 1
+    file.write_text(text.replace(what, instead))
 
 
 @dataclass

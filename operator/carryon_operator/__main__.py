@@ -27,6 +27,7 @@ from carryon_operator import config as configuration
 from carryon_operator import handlers
 from carryon_operator.apply import WRITE_INTERVAL
 from carryon_operator.config import Config
+from carryon_operator.definition import Definition
 from carryon_operator.health import Bell, Health
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.elector import ApiLeases, Elector, LeaseLost
@@ -292,7 +293,9 @@ async def _oversee(
     await begin()
     for key in jobs:
         queue.add(key)
+    definition = Definition()
     while True:
+        await definition.look(client)
         await asyncio.sleep(RESYNC_SECONDS)
         try:
             await jobs.resync(client, config.namespaces)

@@ -435,7 +435,11 @@ def _read_spec(raw: Mapping[str, Any], memory: JobMemory) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("spec", *map(str, first["loc"])))
-        memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
+        unknown = (
+            "this operator does not know it, and the CRD does, which is of a later release: upgrade the operator, or"
+            " leave it out"
+        )
+        memory.problem = ("InvalidSpec", f"{where}: {unknown if first['type'] == 'extra_forbidden' else first['msg']}")
     memory.generation = generation
 
 

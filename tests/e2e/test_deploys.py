@@ -14,7 +14,7 @@ from carryon_core.messages import StoreConfig
 from carryon_store import open_store
 from deployments import ROOT, THIS, WORKER, Cluster, another, deployed, image_of, uid, units_of
 from nodes import until
-from reels import BEGUN, NOT_BEGUN, clips, finished
+from reels import BEGUN, NOT_BEGUN, clips, finished, reel
 
 OLD, NEW = (f"registry/worker@sha256:{digit * 64}" for digit in "ab")
 FIRST = {str(number) for number in range(15)} - {*BEGUN, *NOT_BEGUN}
@@ -129,3 +129,29 @@ def test_an_upgrade_at_nine_of_fifteen_makes_no_clip_and_no_step_again(tmp_path:
         assert (versions["carryon"], versions["diffusers"]) == (following.version, OTHER_DIFFUSERS)
     assert made["0"].versions["diffusers"] == version("diffusers") != OTHER_DIFFUSERS
     assert {cause: count for cause, count in counters.items() if count} == {"disruptions": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_old_worker_is_told_from_what_a_new_operator_needs_and_a_new_one_serves_an_old_operator(
+    tmp_path: Path,
+) -> None:
+    later = another(tmp_path / "later", "0.3.0", assignment=2)
+    with deployed(tmp_path, {OLD: THIS.worker, NEW: later.worker}) as cluster:
+        cluster.deploy(OLD, later)
+        film = reel("film", clips=2, seconds=0.0, parallelism=2, retry={"perUnit": 3, "rounds": 2})
+        cluster.create(film)
+        until(lambda: (cluster.job("film").get("status") or {}).get("phase") == "Failed", 60, "a refusal")
+        failure = cluster.job("film")["status"]["recentFailures"][0]
+        assert (failure["reason"], failure["attempt"]) == ("WorkerTooOld", 1), "no other attempt would end otherwise"
+        assert "up to version 1, and the operator's is of version 2: name a worker image" in failure["message"]
+
+        (stage,) = film["spec"]["stages"]
+        spec = {"stages": [{**stage, "image": NEW}]}
+        cluster.patch("film", {"metadata": {"annotations": {names.ANNOTATION_RETRY: "clip"}}, "spec": spec})
+        cluster.succeeded("film", 2)
+
+        cluster.deploy(NEW)
+        cluster.create(reel("short", clips=2, seconds=0.0))
+        cluster.succeeded("short", 2)
+        assert cluster.done("short")["clip/0"].done["versions"]["carryon"] == later.version
