@@ -73,7 +73,7 @@ def another(folder: Path, version: str, *requirements: str, assignment: int = co
         pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
         installed = subprocess.run([*pip, "--target", str(folder), *requirements], capture_output=True, text=True)
         assert installed.returncode == 0, f"pip can't install {' '.join(requirements)}: {installed.stderr}"
-    for package in ROOT.glob("*/carryon_*"):
+    for package in [file.parent for file in ROOT.glob("[!.]*/carryon_*/__init__.py")]:
         shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     _write(folder / "carryon_worker" / "__init__.py", f'"{THIS.version}"', f'"{version}"')
     line = "\nASSIGNMENT: Final = "

@@ -148,7 +148,8 @@ def test_an_old_worker_is_told_from_what_a_new_operator_needs_and_a_new_one_serv
 
         (stage,) = film["spec"]["stages"]
         spec = {"stages": [{**stage, "image": NEW}]}
-        cluster.patch("film", {"metadata": {"annotations": {names.ANNOTATION_RETRY: "clip"}}, "spec": spec})
+        cluster.patch("film", {"metadata": {"annotations": {names.ANNOTATION_RETRY: "clip/0-1"}}, "spec": spec})
+        until(lambda: cluster.job("film")["status"]["handled"].get("retry"), 60, "the retry")
         cluster.succeeded("film", 2)
 
         cluster.deploy(NEW)
