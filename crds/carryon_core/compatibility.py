@@ -62,7 +62,7 @@ def check_assignment(given: Any) -> None:
     """Make sure that a worker of this release can carry out an assignment, before it reads any more of it.
 
     Args:
-        given: The assignment, or what points to it, as parsed JSON; what names no version is of the first.
+        given: The assignment as parsed JSON; what names no version is of the first.
 
     Raises:
         Incompatible: One of both is too old; what to do.

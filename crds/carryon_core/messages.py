@@ -8,9 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
-from carryon_core.compatibility import ASSIGNMENT
 from carryon_core.done import KnownMisfit, Sha256
-from carryon_core.fingerprint import CONTRACT
 from carryon_core.schema import Loose, or_else
 
 ASSIGNMENT_INLINE: Final = 16 * 1024
@@ -80,8 +78,8 @@ class Cadence(Loose):
 class Assignment(Loose):
     """Everything a worker needs to know."""
 
-    version: int = Field(default=ASSIGNMENT, description="The lowest that workers have to know to carry it out.")
-    contract: int = Field(default=CONTRACT, description="Of the units' fingerprints.")
+    version: int = Field(default=1, description="That workers have to know to carry it out: see `compatibility`.")
+    contract: int = Field(default=1, description="Of the units' fingerprints.")
     namespace: str
     job: str
     stage: str
