@@ -225,6 +225,10 @@ def test_an_id_that_would_be_read_as_a_path_is_named_by_its_index(window: Page, 
     assert run(window, "route", "m.itemKey({item: given[0], index: 7})", item) == "~7"
 
 
+def test_a_unit_whose_id_is_not_known_yet_is_named_by_its_index(window: Page) -> None:
+    assert run(window, "route", "m.itemKey({index: 7})") == "~7"
+
+
 def test_a_value_that_is_taken_out_of_a_manifest_takes_what_it_leaves_empty_with_it(window: Page) -> None:
     manifest = {"spec": {"retry": {"perUnit": 3}, "seed": 0, "stages": [{"name": "a"}]}}
     put = "m.put(given[0], given[1], given[2] ?? undefined)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from browser.pictures import PICTURE
 from browser.visitor import Visit, Visitor
@@ -77,6 +77,28 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_every_control_can_be_ta
     assert visitor.page.locator(".job-head [data-action]").evaluate_all(small) == []
     visitor.control("pause").tap(force=True)
     visitor.sees_toast("Pause: it has succeeded: there is nothing to pause")
+
+
+def test_a_unit_is_opened_before_its_name_is_known(plane: Plane, visit: Visit) -> None:
+    plane.apply(reel("unnamed", clips=2, script=PICTURE))
+    plane.wait_for("unnamed", finished)
+    visitor = visit()
+    page = visitor.page
+    held: list[Route] = []
+    page.route("**/unnamed/units?*", lambda route: held.append(route))
+    visitor.open("unnamed")
+    visitor.sees_unit("clip", 1, "done")
+    expect(visitor.unit("clip", 1)).to_contain_text("#1")
+    visitor.unit("clip", 1).focus()
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("complementary", name="Unit clip 1")
+    expect(panel.get_by_role("heading", level=2)).to_be_focused()
+    for request in held:
+        request.continue_()
+    expect(visitor.unit("clip", 1)).not_to_contain_text("#")
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    expect(visitor.unit("clip", 1)).to_be_focused()
 
 
 def test_the_keyboard_alone_gets_from_the_list_to_a_unit_and_back(plane: Plane, visit: Visit) -> None:

@@ -30,7 +30,7 @@ export function UnitPanel({ job, unit, onRedo }) {
     addEventListener("keydown", leave);
     return () => removeEventListener("keydown", leave);
   }, []);
-  return html`<aside class="panel" aria-label=${`Unit ${unit.stage} ${unit.item}`}>
+  return html`<aside class="panel" aria-label=${`Unit ${unit.stage} ${detail?.item ?? unit.item}`}>
     <header><h2 tabindex="-1" ref=${heading}><span class="muted">${unit.stage}</span> ${detail?.item ?? unit.item}</h2>
       <a class="plain" href=${back} aria-label="Close this unit"><${Icon} name="cross" /></a></header>
     ${problem && html`<p class="error" role="alert">${problem}</p>`}
