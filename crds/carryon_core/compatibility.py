@@ -30,15 +30,19 @@ class Release:
         api: Version of the resource.
         contract: Of fingerprints.
         assignments: Versions that its workers carry out, oldest and newest; its operator writes the newest at most.
+        journal: Format of what workers keep of half-made units; they read no other.
+        archive: Format of archives; it reads no other.
     """
 
     version: str
     api: str
     contract: int
     assignments: tuple[int, int]
+    journal: int
+    archive: int
 
 
-RELEASES: Final = (Release("0.1", names.VERSION, CONTRACT, (OLDEST_ASSIGNMENT, ASSIGNMENT)),)
+RELEASES: Final = (Release("0.1", names.VERSION, CONTRACT, (OLDEST_ASSIGNMENT, ASSIGNMENT), journal=2, archive=1),)
 """All there are, the oldest first; the last one is this."""
 
 
@@ -83,11 +87,12 @@ def check_assignment(given: Any) -> None:
 def table() -> str:
     """The releases as a Markdown table."""
     rows = [
-        "| release | CRD | contract of fingerprints | assignments that its workers carry out |",
-        "|---|---|---|---|",
+        "| release | CRD | contract of fingerprints | assignments that its workers carry out | journals | archives |",
+        "|---|---|---|---|---|---|",
     ]
     for each in RELEASES:
         oldest, newest = each.assignments
         carried = str(newest) if oldest == newest else f"{oldest} to {newest}"
-        rows.append(f"| {each.version} | `{names.GROUP}/{each.api}` | {each.contract} | {carried} |")
+        api = f"`{names.GROUP}/{each.api}`"
+        rows.append(f"| {each.version} | {api} | {each.contract} | {carried} | {each.journal} | {each.archive} |")
     return "\n".join(rows)

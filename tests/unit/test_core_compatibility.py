@@ -21,6 +21,8 @@ from carryon_core.compatibility import (
     check_assignment,
 )
 from carryon_core.schema_changes import bare, breaks, lacking, schema
+from carryon_jobs.archive import members
+from carryon_worker.journal import segments
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = schema()
@@ -52,6 +54,7 @@ def test_the_releases_end_with_this_one_and_go_upwards() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert RELEASES[-1].version == version.rpartition(".")[0], "a new minor version has a line in RELEASES"
     assert RELEASES[-1].assignments == (OLDEST_ASSIGNMENT, ASSIGNMENT)
+    assert (RELEASES[-1].journal, RELEASES[-1].archive) == (segments.FORMAT, members.VERSION)
     for before, after in pairwise(RELEASES):
         assert after.contract >= before.contract
         assert after.assignments[0] <= before.assignments[1], "workers carry out what the release before them wrote"
