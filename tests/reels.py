@@ -74,6 +74,26 @@ def film(name: str, begun: Path, *, items: dict[str, Any] | None = None, **spec:
     return made
 
 
+BEGUN = ("3", "8", "13")
+"""Items of `clips` that are in the middle when nine of the fifteen are done."""
+NOT_BEGUN = ("4", "9", "14")
+
+
+def clips(name: str, model: Path, *, steps: int = 400, **spec: Any) -> dict[str, Any]:
+    """Fifteen clips of a tiny model in pods of five: three short ones, one of so many steps, and a short one.
+
+    So three pods that run side by side come to a point where nine clips are done, three are in the middle, and three
+    are not begun. Every few steps are kept at once.
+    """
+    items = [{"id": str(number), "params": {"steps": steps if str(number) in BEGUN else 2}} for number in range(15)]
+    shape = {"num_frames": 9, "height": 64, "width": 64}
+    params = {"prompt": "kite {{ item.id }}", "num_inference_steps": "{{ item.steps }}", **shape}
+    stage = {"name": "clip", "generate": {"diffusers": {"model": str(model), "dtype": "float32", "params": params}}}
+    made = reel(name, items={"list": items}, unitsPerPod=5, **spec)
+    made["spec"] |= {"stages": [stage], "seed": 7, "checkpoint": {"everySeconds": 1, "everyBytes": "200k"}}
+    return made
+
+
 def begun_units(begun: Path) -> list[str]:
     """What programs have begun, as stage/item, sorted; a unit that was begun twice stands there twice."""
     return sorted(begun.read_text().split())

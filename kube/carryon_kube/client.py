@@ -332,6 +332,14 @@ class Client:
         content = await self._bytes("GET", PODS.path(namespace, name, "log"), params=params)
         return content.decode(errors="replace")
 
+    async def openapi(self, api_version: str) -> Body:
+        """What the server says of the resources of a group's version: OpenAPI 3, which whoever is signed in may read.
+
+        Args:
+            api_version: Such as `carryon.dev/v1alpha1`.
+        """
+        return await self._json("GET", f"/openapi/v3/apis/{api_version}")
+
     async def _json(self, method: str, path: str, **request: Any) -> Body:
         content = await self._bytes(method, path, **request)
         try:

@@ -18,6 +18,10 @@ from carryon_core.status import JobStatus, StageStatus
 _LONG_STATUS: Final = 20_000
 """Characters of the stages in a status from which on reading it takes milliseconds."""
 _PHASES: Final = frozenset(map(str, Phase))
+_UNKNOWN: Final = (
+    "this operator does not know it, and the CRD does, which is of a later release: upgrade the operator, or leave it"
+    " out"
+)
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 
 
@@ -28,7 +32,8 @@ def read_spec(raw: Mapping[str, Any]) -> tuple[JobSpec | None, tuple[str, str] |
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(("spec", *map(str, first["loc"])))
-        return None, ("InvalidSpec", f"{where}: {first['msg']}")
+        said = _UNKNOWN if first["type"] == "extra_forbidden" else first["msg"]
+        return None, ("InvalidSpec", f"{where}: {said}")
 
 
 async def read_status(raw: Mapping[str, Any]) -> JobStatus:

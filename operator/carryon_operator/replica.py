@@ -22,6 +22,7 @@ from carryon_kube.resources import PODS
 from carryon_operator import handlers
 from carryon_operator.apply import WRITE_INTERVAL
 from carryon_operator.config import Config
+from carryon_operator.definition import Definition
 from carryon_operator.health import Bell, Health
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.elector import Elector, LeaseLost
@@ -242,7 +243,9 @@ class Replica:
         """Begin when it is our turn; then look at every job now and then, whatever was or was not heard of it."""
         await self._begin()
         self._ring_for_all()
+        definition = Definition()
         while True:
+            await definition.look(self._client)
             await asyncio.sleep(RESYNC_SECONDS)
             try:
                 await self._jobs.resync(self._client, self._config.namespaces)
