@@ -18,8 +18,6 @@ import yaml
 
 CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
 OLDEST = 29
-SENDS_PROTOBUF = 32
-"""Since this version; the ones before send JSON."""
 JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
 
 
@@ -63,7 +61,7 @@ class Kubectl:
         self.server = server
         self.environment = {
             "HOME": str(home),
-            "KUBECONFIG": str(server.home.kubeconfig),
+            "KUBECONFIG": str(server.kubeconfig),
             "PATH": os.environ["PATH"],
         }
 
@@ -342,8 +340,17 @@ def test_the_built_in_kinds_are_applied(newest: Kubectl, name: str) -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("newest", newest_first(SENDS_PROTOBUF), indirect=True)
-def test_a_protobuf_body_is_refused_with_the_way_out(newest: Kubectl) -> None:
-    ended = newest.run("create", "configmap", "c", "--from-literal=a=b")
-    assert ended.returncode == 1
-    assert "kubectl apply -f" in ended.stderr
+def test_what_kubectl_sends_as_protobuf_is_read(newest: Kubectl, name: str) -> None:
+    """From 1.32 on; older ones send the same as JSON."""
+    assert "created" in newest("create", "configmap", name, "--from-literal=a=b")
+    assert newest("get", "configmap", name, "-o", "jsonpath={.data}") == '{"a":"b"}'
+    assert "created" in newest("create", "secret", "generic", name, "--from-literal=key=value")
+    assert newest("get", "secret", name, "-o", "jsonpath={.data.key} {.type}") == "dmFsdWU= Opaque"
+    assert "created" in newest("create", "serviceaccount", name)
+    assert "created" in newest("create", "namespace", name)
+    assert newest("get", "ns", name, "-o", "jsonpath={.status.phase}") == "Active"
+    assert newest("auth", "can-i", "create", "gj").strip() == "yes"
+    assert "*.*" in newest("auth", "can-i", "--list")
+    assert "Username" in newest("auth", "whoami")
+    ended = newest.run("create", "configmap", name, "--from-literal=a=b")
+    assert f'configmaps "{name}" already exists' in ended.stderr

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
-from carryon_standalone.apiserver import access, discovery, logs, openapi, patch, reviews, selectors, tables, watch
+from carryon_standalone.apiserver import access, discovery, logs, patch, reviews, selectors, tables, watch
 from carryon_standalone.apiserver import requests as ask
 from carryon_standalone.apiserver.access import Authority, User
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
@@ -41,6 +41,7 @@ from carryon_standalone.apiserver.negotiation import (
     load_patch,
     load_yaml,
 )
+from carryon_standalone.apiserver.openapi import Documents
 from carryon_standalone.apiserver.pages import Page, Pages
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.requests import Query, Target
@@ -78,7 +79,8 @@ class Api:
     authority: Authority
     logs_folder: Path
     streams: set[asyncio.Task[Any]]
-    pages: Pages
+    documents: Documents
+    pages: Pages = field(default_factory=Pages)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -141,11 +143,14 @@ class Api:
         if parts[1:2] != ["v3"]:
             raise PageNotFound
         if len(parts) == 2:
-            return cached(request, openapi.index(self.registry), JSON)
-        document = openapi.document(self.registry, "/".join(parts[2:]))
-        if document is None:
+            # Of all documents this alone is served as plain text by a real server.
+            return cached(request, self.documents.index(), "text/plain; charset=utf-8", "no-cache, private")
+        found = self.documents.document("/".join(parts[2:]))
+        if found is None:
             raise PageNotFound
-        return cached(request, document, JSON)
+        document, tag = found
+        lasting = request.query.get("hash") == tag
+        return cached(request, document, JSON, "public, immutable" if lasting else "no-cache, private", tag)
 
     async def _object(self, request: web.BaseRequest, target: Target, user: User) -> web.StreamResponse:
         method, query = request.method, request.query
@@ -168,9 +173,10 @@ class Api:
         form = form_of(request.headers.get("Accept", ""))
         body = await request.read()
         if verb in ("delete", "deletecollection"):
-            return await self._delete(target, query, body, form)
-        options = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
-        written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), options)
+            options = ask.delete_options(query, body, request.headers.get("Content-Type", ""))
+            return await self._delete(target, query, options, form)
+        writing = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
+        written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), writing)
         return written_response(target.resource, written, form)
 
     async def _write(
@@ -307,8 +313,8 @@ class Api:
             self.streams.discard(task)
         return response
 
-    async def _delete(self, target: Target, query: Query, body: bytes, form: Form) -> web.Response:
-        resource, options = target.resource, ask.delete_options(query, body)
+    async def _delete(self, target: Target, query: Query, options: DeleteOptions, form: Form) -> web.Response:
+        resource = target.resource
         if target.name:
             answer = await self.deletion.delete(resource, target.namespace or "", target.name, options)
             return raw(answer) if form.media_type == JSON else json(orjson.loads(answer), form=form)

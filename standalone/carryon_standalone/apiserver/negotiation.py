@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 import yaml
 
+from carryon_standalone.apiserver import protobuf
 from carryon_standalone.apiserver.errors import ApiError, bad_request, unsupported_media_type
 
 JSON: Final = "application/json"
@@ -73,9 +74,7 @@ def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == PROTOBUF:
-        raise unsupported_media_type(
-            "this server does not read protobuf bodies: write the object to a file and use `kubectl apply -f FILE`"
-        )
+        return _load_protobuf(body)
     if media_type not in ("", JSON, YAML, "application/octet-stream"):
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {_TYPES}"
@@ -87,6 +86,17 @@ def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
             " the body is not an object"
         )
     return value
+
+
+def _load_protobuf(body: bytes) -> dict[str, Any]:
+    try:
+        return protobuf.decode(body)
+    except protobuf.UnknownKind as error:
+        raise unsupported_media_type(
+            f"this server does not read {error} as protobuf: write the object to a file and use `kubectl apply -f FILE`"
+        ) from error
+    except ValueError as error:
+        raise bad_request(f"the object provided is unrecognized: {error}") from error
 
 
 def _load_json(body: bytes, kind: str) -> Any:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import orjson
-
 from carryon_standalone.apiserver.deletion import DeleteOptions
 from carryon_standalone.apiserver.errors import (
     Named,
@@ -17,9 +15,11 @@ from carryon_standalone.apiserver.errors import (
     forbidden_value,
     invalid,
     invalid_value,
+    not_found,
     required_value,
 )
 from carryon_standalone.apiserver.logs import LogOptions
+from carryon_standalone.apiserver.negotiation import decode
 from carryon_standalone.apiserver.resources import Registry, Resource
 from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.writes import WriteOptions
@@ -75,7 +75,7 @@ def target_of(registry: Registry, parts: list[str]) -> Target:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     if subresource and subresource not in resource.subresources:
-        raise PageNotFound
+        raise not_found(resource.named(name)) if resource.custom else PageNotFound
     if (namespace is not None and not resource.namespaced) or (name and resource.namespaced and namespace is None):
         raise PageNotFound
     return Target(resource, namespace, name, subresource)
@@ -142,7 +142,7 @@ def check_initial_events(query: Query) -> None:
         raise invalid(Named("meta.k8s.io", "ListOptions", ""), [forbidden_value("resourceVersionMatch", why)])
 
 
-def delete_options(query: Query, body: bytes) -> DeleteOptions:
+def delete_options(query: Query, body: bytes, content_type: str = "") -> DeleteOptions:
     """Options of a deletion: from the body, or the query where there is none.
 
     Raises:
@@ -150,12 +150,7 @@ def delete_options(query: Query, body: bytes) -> DeleteOptions:
     """
     given: dict[str, Any] = {}
     if body.strip():
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise bad_request(f"error decoding DeleteOptions: {error}") from error
-        if not isinstance(given, dict):
-            raise bad_request("DeleteOptions must be an object")
+        given = decode(body, content_type, "DeleteOptions")
         if misfits := _DELETE_OPTIONS.validate(given):
             raise bad_request(f"DeleteOptions cannot be decoded: {'; '.join(map(str, misfits))}")
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""

@@ -38,6 +38,8 @@ _MISSING: Final = object()
 _TIME: Final = re.compile("([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})")
 """Of kube-openapi, the bare dot included."""
 _NUMBER: Final = (int, float)
+QUANTITY: Final = "quantity"
+"""The format of Kubernetes quantities, which may be written as numbers too, such as half a CPU."""
 _KEYWORDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(
         ("type", "pattern", "format", "description", "x-kubernetes-list-type", "x-kubernetes-map-type"), str
@@ -290,7 +292,8 @@ def _validate(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldErro
         return
     expected = node.type
     if node.schema.get("x-kubernetes-int-or-string"):
-        expected = actual if actual in ("integer", "string") else "integer,string"
+        allowed = ("integer", "string", "number") if node.schema.get("format") == QUANTITY else ("integer", "string")
+        expected = actual if actual in allowed else "integer,string"
     if not _fits(expected, actual) or (value is None and not node.preserve):
         yield FieldError(
             "FieldValueTypeInvalid",

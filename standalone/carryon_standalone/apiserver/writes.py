@@ -31,6 +31,7 @@ from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 
 Source = Literal["create", "update", "patch", "apply"]
 _ATTEMPTS: Final = 8
+_MISFIT: Final = "FieldValueTypeInvalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Writes:
         if self._store.current(key) is not None:
             raise already_exists(resource.named(metadata["name"]))
         if not applied:
-            ownership.record(None, value, ownership.shape_of(resource.shape), author(resource, options))
+            ownership.record(
+                _unowned(resource, value), value, ownership.shape_of(resource.shape), author(resource, options)
+            )
         if options.dry_run:
             return Written(orjson.dumps(value), True, warnings)
         stored = await self._store.put(key, value)
@@ -198,11 +201,10 @@ class Writes:
         source: Source,
     ) -> tuple[str, ...]:
         """Prune, fill in defaults and validate; warnings about unknown fields."""
-        if resource.custom:
-            unknown = sorted([*unknown, *resource.structural.prune(value)])
-        else:
+        unknown = sorted([*unknown, *resource.structural.prune(value)])
+        if not resource.custom:
             _drop_nulls(value)
-            if misfits := resource.structural.validate(value):
+            if misfits := [each for each in resource.structural.validate(value) if each.reason == _MISFIT]:
                 raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
         words = [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
@@ -260,18 +262,17 @@ class Writes:
     def _check_declared(self, resource: Resource, namespace: str, wanted: Object) -> None:
         """Apply refuses unknown and misshapen fields always: nobody could own them."""
         value = orjson.loads(orjson.dumps(wanted))
-        problems = []
-        if resource.custom:
-            problems = [f".{path}: field not declared in schema" for path in resource.structural.prune(value)]
+        problems = [f".{path}: field not declared in schema" for path in resource.structural.prune(value)]
         problems += [
             str(error)
             for error in resource.structural.validate(value)
-            if error.reason in ("FieldValueTypeInvalid", "FieldValueDuplicate")
+            if error.reason in (_MISFIT, "FieldValueDuplicate")
         ]
         if problems:
             where = f"{namespace}/{wanted['metadata']['name']}" if namespace else wanted["metadata"]["name"]
             raise bad_request(
-                f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}):"
+                f"failed to create typed patch object ({where}; {resource.group}/{resource.version},"
+                f" Kind={resource.kind}):"
                 f" {', '.join(problems)}"
             )
 
@@ -335,6 +336,12 @@ def _applied_part(resource: Resource, wanted: Object, subresource: str) -> Objec
         metadata = {key: inner for key, inner in wanted["metadata"].items() if key in ("name", "namespace")}
         return {**identity, "metadata": metadata, **({"status": wanted["status"]} if "status" in wanted else {})}
     return {key: inner for key, inner in wanted.items() if key != "status" or not resource.has_status}
+
+
+def _unowned(resource: Resource, value: Object) -> Object:
+    """What is in a new object without anybody having put it there; a status is written apart."""
+    status = {"status": value["status"]} if resource.has_status and "status" in value else {}
+    return {**resource.strategy.empty, **status}
 
 
 def _spec_of(resource: Resource, value: Mapping[str, Any]) -> Object:

@@ -339,23 +339,6 @@ def test_secrets_take_plain_text_and_refuse_what_is_no_base64(server: Any) -> No
     assert "stringData" in answer.message
 
 
-@pytest.mark.parametrize(
-    "authorization", ["", "Bearer wrong", "Bearer", "Basic Y2FycnlvbjphLXRva2Vu", "Digest a-token"]
-)
-def test_without_the_token_nothing_is_told(server: Any, authorization: str) -> None:
-    for path in ("/api", "/apis", "/api/v1/secrets", "/openapi/v3", "/", "/nowhere"):
-        answer = server.request("GET", path, Authorization=authorization)
-        assert (answer.status, answer.json()["reason"]) == (401, "Unauthorized")
-    for path in ("/healthz", "/livez", "/readyz", "/version", "/version/"):
-        assert server.request("GET", path, Authorization=authorization).status == 200
-
-
-def test_a_rebound_host_name_is_refused(server: Any) -> None:
-    assert server.request("GET", "/api", Host="evil.example.com").status == 403
-    assert server.request("GET", "/healthz", Host="evil.example.com:80").status == 403
-    assert server.request("GET", "/api", Host="localhost:1").status == 200
-
-
 def test_old_clients_get_the_old_discovery(server: Any) -> None:
     assert server.get("/api")["versions"] == ["v1"]
     groups = {each["name"] for each in server.get("/apis", Accept="*/*")["groups"]}
@@ -373,7 +356,6 @@ def test_openapi_names_the_patch_operation_that_kubectl_looks_for(server: Any) -
     assert "fieldValidation" in {each["name"] for each in operation["parameters"]}
     schema = document["components"]["schemas"]["com.example.media.v1alpha1.MediaJob"]
     assert schema["properties"]["spec"]["properties"]["frames"]["default"] == 16
-    assert server.request("GET", "/openapi/v2").status == 404
     unchanged = server.request("GET", "/openapi/v3", If_None_Match=server.request("GET", "/openapi/v3").headers["ETag"])
     assert unchanged.status == 304
 
