@@ -87,7 +87,7 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.chart_files
 	$(BIN)/python -m carryon_api.reference
 	$(BIN)/python -m carryon_operator.metrics.reference
-	$(BIN)/python -m carryon_standalone.apiserver.kinds_file
+	$(BIN)/python -m carryon_standalone.kinds_file
 	$(BIN)/python -m carryon_standalone.cli.command_page
 	$(BIN)/python -m carryon_operator.reference
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,73 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from kubectls import FAST, OLDEST, SLOW, VERSIONS, Kubectl, needs_kubectl, newest_first, parameters
 
 CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
-OLDEST = 29
 JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
-
-
-def installed() -> dict[int, str]:
-    """Paths of the real binaries by minor version; a dispatcher's own copies lie beside it."""
-    found = shutil.which("kubectl")
-    if found is None:
-        return {}
-    folder = Path(found).resolve().parent
-    versions = {}
-    for path in sorted(folder.glob("kubectl.1.*")):
-        if match := re.fullmatch(r"kubectl\.1\.(\d+)", path.name):
-            versions[int(match[1])] = str(path)
-    if not versions:
-        text = subprocess.run(
-            [found, "version", "--client", "-o", "json"], capture_output=True, text=True, timeout=20
-        ).stdout
-        versions[int(json.loads(text)["clientVersion"]["minor"].rstrip("+"))] = found
-    return {minor: path for minor, path in versions.items() if minor >= OLDEST}
-
-
-VERSIONS = installed()
-NEWEST = max(VERSIONS, default=0)
-FAST = sorted({NEWEST, min(VERSIONS, default=0)}) if VERSIONS else []
-SLOW = sorted(set(VERSIONS) - set(FAST))
-
-needs_kubectl = pytest.mark.skipif(
-    not VERSIONS and "CI" not in os.environ, reason=f"install kubectl 1.{OLDEST} or newer for it"
-)
 
 
 @needs_kubectl
 def test_kubectl_is_installed() -> None:
     assert VERSIONS, f"install kubectl 1.{OLDEST} or newer"
-
-
-class Kubectl:
-    def __init__(self, binary: str, home: Path, server: Any) -> None:
-        self.binary = binary
-        self.home = home
-        self.server = server
-        self.environment = {
-            "HOME": str(home),
-            "KUBECONFIG": str(server.kubeconfig),
-            "PATH": os.environ["PATH"],
-        }
-
-    def run(self, *arguments: str, given: Any = None) -> subprocess.CompletedProcess[str]:
-        text = yaml.safe_dump(given) if given is not None else None
-        command = [self.binary, *arguments]
-        return subprocess.run(command, input=text, capture_output=True, text=True, env=self.environment, timeout=60)
-
-    def __call__(self, *arguments: str, given: Any = None) -> str:
-        ended = self.run(*arguments, given=given)
-        assert ended.returncode == 0, ended.stderr
-        assert "Error" not in ended.stderr, ended.stderr
-        return ended.stdout
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [self.binary, *arguments]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
-        )
 
 
 def job(name: str, count: int = 15, **spec: Any) -> dict[str, Any]:
@@ -105,27 +44,17 @@ def pod(name: str) -> dict[str, Any]:
     }
 
 
-def parameters(minors: list[int], slow: bool) -> list[Any]:
-    return [pytest.param(minor, marks=[pytest.mark.slow] if slow else [], id=f"1.{minor}") for minor in minors]
-
-
 @pytest.fixture(scope="module", params=parameters(FAST, False) + parameters(SLOW, True))
 def kubectl(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Any) -> Kubectl:
-    made = Kubectl(VERSIONS[request.param], tmp_path_factory.mktemp(f"home-1.{request.param}"), server)
+    made = Kubectl.of(request.param, tmp_path_factory, server)
     made("apply", "-f", str(CRD))
     made("wait", "--for=condition=Established", "crd/generationjobs.carryon.dev", "--timeout=5s")
     return made
 
 
-def newest_first(oldest: int) -> list[Any]:
-    """The newest version; the others, down to the oldest given, are slow."""
-    minors = sorted((minor for minor in VERSIONS if minor >= oldest), reverse=True)
-    return parameters(minors[:1], False) + parameters(minors[1:], True)
-
-
 @pytest.fixture(scope="module", params=newest_first(OLDEST))
 def newest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Any) -> Kubectl:
-    made = Kubectl(VERSIONS[request.param], tmp_path_factory.mktemp(f"all-1.{request.param}"), server)
+    made = Kubectl.of(request.param, tmp_path_factory, server)
     made("apply", "-f", str(CRD))
     return made
 

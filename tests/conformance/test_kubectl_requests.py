@@ -21,7 +21,7 @@ from recordings import documented
 JOB = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs/j1"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "standalone.md"
 HEADING = "### Requests of kubectl that are answered otherwise"
-SERVED = "configmaps|events|namespaces|nodes|pods|secrets|serviceaccounts|leases|customresourcedefinitions|mediajobs"
+SERVED = "configmaps|events|namespaces|nodes|pods|secrets|serviceaccounts|services|leases|mediajobs|.*reviews|custom.*"
 GROUPS = "apiextensions.k8s.io|authentication.k8s.io|authorization.k8s.io|coordination.k8s.io|media.example.com"
 MERGE = "application/merge-patch+json"
 # What the recorder did between two commands, by the title of the one before.

@@ -93,6 +93,8 @@ BUILTINS: Final = (
         columns=tables.SERVICE_ACCOUNT_COLUMNS,
         deletion_returns_object=True,
     ),
+    # There are none, and none can be made: nothing here would route to them. `kubectl cluster-info` looks for some.
+    _core("services", "Service", short_names=("svc",), categories=("all",), verbs=("get", "list", "watch")),
     _core(
         "nodes",
         "Node",

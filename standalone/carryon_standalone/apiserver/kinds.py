@@ -1,4 +1,7 @@
-"""The schemas of the built-in kinds, from Kubernetes' own definitions (`kinds.json`, made by `kinds_file`)."""
+"""The schemas of the built-in kinds: Kubernetes' own definitions, from `kinds.json`.
+
+The file is made by `carryon_standalone.kinds_file`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes `kinds.json`: Kubernetes' own OpenAPI definitions of the kinds that this server serves.
+"""Makes `apiserver/kinds.json`: Kubernetes' own OpenAPI definitions of the kinds that the API server serves.
 
 They come from the package kubernetes-validate (a development dependency), which ships what Kubernetes publishes.
 """
@@ -17,7 +17,7 @@ _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _ROOTS: Final = (
     *(
         f"io.k8s.api.core.v1.{kind}"
-        for kind in ("Binding", "ConfigMap", "Event", "Namespace", "Node", "Pod", "Secret", "ServiceAccount")
+        for kind in ("Binding", "ConfigMap", "Event", "Namespace", "Node", "Pod", "Secret", "Service", "ServiceAccount")
     ),
     "io.k8s.api.coordination.v1.Lease",
     "io.k8s.api.policy.v1.Eviction",
@@ -71,11 +71,11 @@ def _converted(schema: Any) -> Any:
 
 
 def main() -> None:
-    """Write `kinds.json`, one definition a line."""
+    """Write the file, one definition a line."""
     folder = importlib.resources.files("kubernetes_validate") / "kubernetes-json-schema" / f"{VERSION}-local"
     source = json.loads((folder / "_definitions.json").read_text())["$defs"]
     lines = [f"{json.dumps(name)}: {json.dumps(inner)}" for name, inner in build(source).items()]
-    Path(__file__).with_name("kinds.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (Path(__file__).parent / "apiserver" / "kinds.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
