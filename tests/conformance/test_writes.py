@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
 APPLY = "apply-patch+yaml"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def pod(name: str, **spec: Any) -> dict[str, Any]:
@@ -312,21 +314,102 @@ def test_bad_metadata_is_refused(server: Any, value: Any, status: int, words: st
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "status"),
     [
-        "[",
-        "[]",
-        {"preconditions": "x"},
-        {"preconditions": {"uid": 1}},
-        {"gracePeriodSeconds": "1"},
-        {"propagationPolicy": "X"},
+        ("[", 400),
+        ("[]", 400),
+        ({"preconditions": "x"}, 400),
+        ({"preconditions": {"uid": 1}}, 400),
+        ({"gracePeriodSeconds": "1"}, 400),
+        ({"propagationPolicy": "X"}, 422),
+        ({"dryRun": ["Some"]}, 422),
     ],
 )
-def test_bad_delete_options_delete_nothing(server: Any, options: Any) -> None:
+def test_bad_delete_options_delete_nothing(server: Any, options: Any, status: int) -> None:
     if server.request("GET", f"{MAPS}/undeleted").status == 404:
         server.create(MAPS, {"metadata": {"name": "undeleted"}})
-    assert server.request("DELETE", f"{MAPS}/undeleted", options).status == 400
+    assert server.request("DELETE", f"{MAPS}/undeleted", options).status == status
     assert server.request("GET", f"{MAPS}/undeleted").status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("dryRun=Some", 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some"'),
+        ("fieldValidation=Lax", 'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Lax"'),
+    ],
+)
+def test_an_option_that_nobody_knows_is_refused(server: Any, query: str, message: str) -> None:
+    answer = server.request("POST", f"{MAPS}?{query}", {"metadata": {"name": "optional"}})
+    assert (answer.status, message in answer.message) == (422, True), answer.message
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("resourceVersionMatch=Exact", "forbidden unless resourceVersion is provided"),
+        ("resourceVersionMatch=Exact&resourceVersion=0", 'forbidden for resourceVersion "0"'),
+        ("resourceVersionMatch=Near&resourceVersion=1", 'Unsupported value: "Near"'),
+        ("sendInitialEvents=true", "sendInitialEvents is forbidden for list"),
+        ("watch=1&resourceVersionMatch=NotOlderThan&resourceVersion=1", "forbidden for watch unless sendInitialEvents"),
+    ],
+)
+def test_options_of_lists_that_do_not_go_together_are_refused(server: Any, query: str, words: str) -> None:
+    answer = server.request("GET", f"{MAPS}?{query}")
+    assert (answer.status, words in answer.message) == (422, True), answer.message
+
+
+def test_a_list_of_one_moment_is_of_that_moment_or_expired(server: Any) -> None:
+    version = server.get(MAPS)["metadata"]["resourceVersion"]
+    exact = server.request("GET", f"{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert exact.json()["metadata"]["resourceVersion"] == version
+    server.create(MAPS, {"metadata": {"generateName": "later-"}})
+    past = server.request("GET", f"{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")
+    assert past.status == 410 or past.json() == exact.json()
+
+
+STRAY = {"metadata": {"name": "stray"}, "spec": {"schedulerName": "x", "containers": [{"name": "c", "imge": "i"}]}}
+
+
+def test_fields_that_nobody_knows_are_named_in_built_in_kinds_too(server: Any) -> None:
+    pod = {**STRAY, "spec": {**STRAY["spec"], "containers": [{"name": "c", "image": "i", "imge": "i"}]}}
+    strict = server.request("POST", f"{PODS}?fieldValidation=Strict", pod)
+    assert strict.status == 400
+    assert strict.message == (
+        'Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field "spec.containers[0].imge"'
+    )
+    warned = server.request("POST", PODS, pod)
+    assert warned.status == 201
+    assert warned.headers["Warning"] == r'299 - "unknown field \"spec.containers[0].imge\""'
+    assert "imge" not in warned.json()["spec"]["containers"][0]
+    ignored = server.request(
+        "PATCH", f"{PODS}/stray?fieldValidation=Ignore", {"x": 1}, Content_Type="application/merge-patch+json"
+    )
+    assert (ignored.status, "Warning" in ignored.headers) == (200, False)
+
+
+def test_a_field_that_is_given_twice_is_named(server: Any) -> None:
+    body = '{"metadata":{"name":"twice"},"spec":{"prompt":"a","prompt":"b"}}'
+    strict = server.request("POST", f"{JOBS}?fieldValidation=Strict", body)
+    assert (strict.status, 'duplicate field "spec.prompt"' in strict.message) == (400, True)
+    warned = server.request("POST", JOBS, body)
+    assert (warned.status, warned.json()["spec"]["prompt"]) == (201, "b")
+    assert "duplicate field" in warned.headers["Warning"]
+
+
+def test_kubectls_server_side_apply_takes_over_what_it_applied_before(server: Any) -> None:
+    """Without force: the annotation of the client-side apply says that it was kubectl's."""
+    value = {"apiVersion": "media.example.com/v1alpha1", "kind": "MediaJob", "metadata": {"name": "mine"}}
+    text = json.dumps({**value, "spec": {"prompt": "a"}})
+    annotated = {**value, "metadata": {"name": "mine", "annotations": {LAST_APPLIED: text}}, "spec": {"prompt": "a"}}
+    server.done(server.request("POST", f"{JOBS}?fieldManager=kubectl-client-side-apply", annotated))
+    wanted = {**value, "spec": {"prompt": "<b>"}}
+    other = server.request("PATCH", f"{JOBS}/mine?fieldManager=other", wanted, Content_Type=f"application/{APPLY}")
+    assert other.status == 409
+    applied = apply(server, f"{JOBS}/mine", "kubectl", wanted)
+    assert applied["spec"]["prompt"] == "<b>"
+    kept = applied["metadata"]["annotations"][LAST_APPLIED]
+    assert (json.loads(kept), "\\u003cb\\u003e" in kept) == (wanted, True)
 
 
 def test_secrets_take_plain_text_and_refuse_what_is_no_base64(server: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import tables
-from carryon_standalone.apiserver.errors import FieldError, invalid_value, required_value
+from carryon_standalone.apiserver.errors import FieldError, invalid_value, not_supported, required_value
 from carryon_standalone.apiserver.resources import Column, Resource, Strategy
 from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.storage import Object
@@ -79,8 +79,7 @@ def _validate(definition: Object, old: Object | None) -> list[FieldError]:
     if name != wanted:
         errors.append(invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     if spec["scope"] not in ("Namespaced", "Cluster"):
-        message = f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"'
-        errors.append(FieldError("FieldValueNotSupported", "spec.scope", message))
+        errors.append(not_supported("spec.scope", spec["scope"], "Cluster", "Namespaced"))
     for field in ("plural", "singular"):
         if not _NAME.fullmatch(names.get(field, "")):
             errors.append(invalid_value(f"spec.names.{field}", names.get(field, ""), "must be a DNS-1035 label"))

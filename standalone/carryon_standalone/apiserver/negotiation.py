@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -86,6 +89,35 @@ def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
             " the body is not an object"
         )
     return value
+
+
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its fields came more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.repeated = [name for name, times in names.items() if times > 1]
+
+
+def repeated_fields(body: bytes) -> list[str]:
+    """Paths of fields that a JSON document has more than once: all but the last are lost."""
+    try:
+        document = json.loads(body, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        # YAML, whose reader knows no repetitions, or nonsense that is refused elsewhere.
+        return []
+    return list(_repeated(document, ""))
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        yield from (f"{path}.{name}".lstrip(".") for name in value.repeated)
+        for name, inner in value.items():
+            yield from _repeated(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{index}]")
 
 
 def _load_protobuf(body: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from carryon_standalone.apiserver.errors import (
     FieldError,
     forbidden_value,
     invalid_value,
+    not_supported,
     required_value,
 )
 from carryon_standalone.apiserver.resources import Strategy
@@ -116,8 +117,7 @@ def _validate_pod(pod: Object, old: Object | None) -> list[FieldError]:
             if not container.get("image"):
                 errors.append(required_value(f"{where}.image"))
     if spec["restartPolicy"] not in ("Always", "OnFailure", "Never"):
-        message = f'Unsupported value: "{spec["restartPolicy"]}": supported values: "Always", "OnFailure", "Never"'
-        errors.append(FieldError("FieldValueNotSupported", "spec.restartPolicy", message))
+        errors.append(not_supported("spec.restartPolicy", spec["restartPolicy"], "Always", "OnFailure", "Never"))
     return errors
 
 

@@ -36,12 +36,13 @@ _MISFIT: Final = "FieldValueTypeInvalid"
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """Query parameters of a write."""
+    """Query parameters of a write, and fields that its body has more than once."""
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     subresource: str = ""
+    repeated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +201,14 @@ class Writes:
         options: WriteOptions,
         source: Source,
     ) -> tuple[str, ...]:
-        """Prune, fill in defaults and validate; warnings about unknown fields."""
+        """Prune, fill in defaults and validate; warnings about unknown and repeated fields."""
         unknown = sorted([*unknown, *resource.structural.prune(value)])
         if not resource.custom:
             _drop_nulls(value)
             if misfits := [each for each in resource.structural.validate(value) if each.reason == _MISFIT]:
                 raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
-        words = [f'unknown field "{path}"' for path in unknown]
+        words = [f'duplicate field "{path}"' for path in options.repeated]
+        words += [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
             raise _strict(resource, words, source)
         resource.structural.default(value)
