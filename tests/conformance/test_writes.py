@@ -388,6 +388,20 @@ def test_fields_that_nobody_knows_are_named_in_built_in_kinds_too(server: Any) -
     assert (ignored.status, "Warning" in ignored.headers) == (200, False)
 
 
+def test_quantities_have_one_form_however_they_were_written(server: Any) -> None:
+    given = {"cpu": 0.5, "memory": "1024Mi", "ephemeral-storage": "1.5Gi", "example.com/gpu": 1}
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "1000m"} | given, "limits": given}}
+    container["resources"]["requests"]["cpu"] = "250m"
+    made = server.create(
+        PODS, {"metadata": {"name": "sized"}, "spec": {"schedulerName": "x", "containers": [container]}}
+    )
+    limits = {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "1536Mi", "example.com/gpu": "1"}
+    assert made["spec"]["containers"][0]["resources"] == {"limits": limits, "requests": {**limits, "cpu": "250m"}}
+    container["resources"]["limits"]["memory"] = "1GB"
+    refused = server.request("POST", PODS, {"metadata": {"name": "mis-sized"}, "spec": {"containers": [container]}})
+    assert (refused.status, "quantities must match the regular expression" in refused.message) == (400, True)
+
+
 def test_a_field_that_is_given_twice_is_named(server: Any) -> None:
     body = '{"metadata":{"name":"twice"},"spec":{"prompt":"a","prompt":"b"}}'
     strict = server.request("POST", f"{JOBS}?fieldValidation=Strict", body)

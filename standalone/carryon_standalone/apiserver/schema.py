@@ -60,7 +60,7 @@ _ITEMS: Final[Mapping[str, type]] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One compiled node of a structural schema."""
+    """One compiled node of a structural schema; `quantities` says whether it is one, or some lie below."""
 
     schema: Mapping[str, Any]
     type: str
@@ -73,6 +73,7 @@ class Node:
     pattern: re.Pattern[str] | None
     rules: tuple[Rule, ...]
     rules_below: bool
+    quantities: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,7 @@ def _compile(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> 
         pattern=_pattern(schema, path, errors),
         rules=rules,
         rules_below=bool(rules) or any(each.rules_below for each in below),
+        quantities=schema.get("format") == QUANTITY or any(each.quantities for each in below),
     )
 
 

@@ -14,6 +14,7 @@ import orjson
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import ownership
 from carryon_standalone.apiserver.catalog import NAMESPACES
+from carryon_standalone.apiserver.decoding import MISFIT, drop_nulls, settle
 from carryon_standalone.apiserver.errors import (
     ApiError,
     FieldError,
@@ -31,7 +32,6 @@ from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 
 Source = Literal["create", "update", "patch", "apply"]
 _ATTEMPTS: Final = 8
-_MISFIT: Final = "FieldValueTypeInvalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Writes:
         self, resource: Resource, namespace: str, name: str, wanted: Object, options: WriteOptions, force: bool
     ) -> Written:
         """Server-side apply."""
-        _drop_nulls(wanted)
+        drop_nulls(wanted)
         meta.check_types(wanted.setdefault("metadata", {}))
         if wanted["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
@@ -204,9 +204,7 @@ class Writes:
         """Prune, fill in defaults and validate; warnings about unknown and repeated fields."""
         unknown = sorted([*unknown, *resource.structural.prune(value)])
         if not resource.custom:
-            _drop_nulls(value)
-            if misfits := [each for each in resource.structural.validate(value) if each.reason == _MISFIT]:
-                raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
+            settle(resource, value)
         words = [f'duplicate field "{path}"' for path in options.repeated]
         words += [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
@@ -268,7 +266,7 @@ class Writes:
         problems += [
             str(error)
             for error in resource.structural.validate(value)
-            if error.reason in (_MISFIT, "FieldValueDuplicate")
+            if error.reason in (MISFIT, "FieldValueDuplicate")
         ]
         if problems:
             where = f"{namespace}/{wanted['metadata']['name']}" if namespace else wanted["metadata"]["name"]
@@ -282,18 +280,6 @@ class Writes:
 def author(resource: Resource, options: WriteOptions) -> ownership.Author:
     """Who a write is recorded under."""
     return ownership.Author(options.manager, options.subresource, resource.api_version, meta.now())
-
-
-def _drop_nulls(value: Any) -> None:
-    """To the typed decoder of a built-in kind, null is absent."""
-    if isinstance(value, dict):
-        for name in [name for name, inner in value.items() if inner is None]:
-            del value[name]
-        for inner in value.values():
-            _drop_nulls(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _drop_nulls(inner)
 
 
 def _strict(resource: Resource, words: list[str], source: Source) -> ApiError:
