@@ -21,7 +21,7 @@ def settle(resource: Resource, value: Object) -> None:
     """
     drop_nulls(value)
     if misfits := [each for each in resource.structural.validate(value) if each.reason == MISFIT]:
-        raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
+        raise _unhandled(resource, "; ".join(map(str, misfits)))
     if resource.structural.root.quantities:
         try:
             _settle_quantities(resource.structural.root, value)
