@@ -73,9 +73,8 @@ class Client:
                 trusted.check_hostname, trusted.verify_mode = False, ssl.CERT_NONE
             if found.cert_file:
                 trusted.load_cert_chain(found.cert_file, found.key_file)
-        token = found.get_api_key_with_prefix("authorization")
-        headers = {**AGENT, **({"Authorization": token} if token else {})}
-        return cls(kubeconfig, found.host, trusted, headers)
+        tokens = {each["key"]: each["value"] for each in found.auth_settings().values() if each["in"] == "header"}
+        return cls(kubeconfig, found.host, trusted, {**AGENT, **{name.title(): value for name, value in tokens.items()}})
 
     def connect(self, timeout: float = 20) -> http.client.HTTPConnection:
         address = urlsplit(self.url).netloc
