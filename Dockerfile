@@ -20,7 +20,8 @@ COPY operator/carryon_operator operator/carryon_operator
 COPY api/carryon_api api/carryon_api
 # Then scripts of parts that are not in here go, and whatever was forgotten above fails the build.
 RUN python3 -m pip --python /opt/carryon/bin/python install --constraint requirements.lock ".[operator,api]" \
-    && rm /opt/carryon/bin/carryon /opt/carryon/bin/kubectl-carryon /opt/carryon/bin/carryon-worker \
+    && rm /opt/carryon/bin/carryon /opt/carryon/bin/kubectl-carryon /opt/carryon/bin/kubectl_complete-carryon \
+        /opt/carryon/bin/carryon-worker \
     && /opt/carryon/bin/carryon-operator --help > /dev/null \
     && /opt/carryon/bin/carryon-api --help > /dev/null
 

@@ -6,9 +6,12 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The documentation's site is built apart: no torch for whoever writes, and none of its packages for anybody else.
+DOCS := .venv-docs
+DOCS_READY := $(DOCS)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow chromium screenshots certify bench images test-images lint format generate verify lock clean
+.PHONY: help demo test test-slow chromium screenshots certify bench images test-images docs docs-serve lint format generate verify lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -69,7 +72,19 @@ test-images: $(READY) ## Build both images without a registry, and run them: as 
 bench: $(READY) ## Measure what journals, open pages and the operator cost; takes some half an hour of an idle machine.
 	@cd tests && $(CURDIR)/$(BIN)/python -m bench
 
-lint: $(READY) verify ## Check style, types, import rules and generated files.
+$(DOCS_READY): docs/site/requirements.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet --disable-pip-version-check --no-deps -r docs/site/requirements.lock
+	@touch $@
+
+# MkDocs prints an advertisement of its successor unless it is told not to.
+docs: $(DOCS_READY) ## Build the documentation's site into site/: a link that leads nowhere is an error.
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+docs-serve: $(DOCS_READY) ## Show the documentation while you write it, on http://127.0.0.1:8000.
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs serve
+
+lint: $(READY) verify docs ## Check style, types, import rules, generated files and the documentation's links.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -101,13 +116,15 @@ verify: $(READY) ## Fail where a generated file is not what its source makes.
 	@for file in $(GENERATED); do diff -u $(VENV)/generated/$$(basename $$file) $$file \
 		|| { echo "$$file was stale and has been made anew: commit it"; exit 1; }; done
 
-lock: ## Choose the versions anew that requirements.lock pins.
+lock: ## Choose the versions anew that the lock files pin.
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-package torch \
 		--no-emit-index-url --no-header --no-annotate \
 		--constraint <(echo $(firstword $(TORCH))) pyproject.toml \
 		| grep -vE "^(nvidia|cuda|triton)" > requirements.lock  # torch brings its own
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --group docs --no-emit-index-url --no-header \
+		--no-annotate > docs/site/requirements.lock
 
 clean: ## Remove what was built, and the demo.
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

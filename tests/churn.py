@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import errno
 import gc
 import json
 import logging
 import os
 import random
+import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -41,6 +42,7 @@ from carryon_store import StoreError, open_store
 from fake_apiserver import FakeApiServer, Fault
 from making import make, resolved
 from patient_clock import PatientLoop
+from processes import free_port, kubeconfig
 
 STARTED_AT: Final = 1_780_000_000.0
 TICK: Final = 10.0
@@ -355,11 +357,23 @@ class Day:
         away = self.folder / "flaky-away"
         if there and self._flaky.is_symlink():
             self._flaky.unlink()
-            away.rename(self._flaky)
+            self._in_its_place(lambda: away.rename(self._flaky))
         elif not there and not self._flaky.is_symlink():
             self._flaky.mkdir(exist_ok=True)
             self._flaky.rename(away)
-            self._flaky.symlink_to(self._flaky)
+            self._in_its_place(lambda: self._flaky.symlink_to(self._flaky))
+
+    def _in_its_place(self, act: Callable[[], object]) -> None:
+        """Put something into the place of the flaky bucket, where a thread that writes just now makes a folder anew."""
+        while True:
+            try:
+                act()
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                shutil.rmtree(self._flaky, ignore_errors=True)
+            else:
+                return
 
     # What is seen of the operator.
 
@@ -454,12 +468,12 @@ async def _live(report: Path, hours: float, jobs: int, seed: int) -> None:
             day = Day(server, folder, closed, hours, jobs, seed)
             logging.getLogger().addHandler(_Tracebacks(day.report.tracebacks))
             (folder / "flaky").mkdir()
-            (folder / "kubeconfig").write_text(yaml.safe_dump(_kubeconfig(server.url)))
+            (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(server.url)))
             config = Config(
                 kubeconfig=str(folder / "kubeconfig"),
                 default_store=StoreConfig(uri=(folder / "bucket").as_uri()),
                 file_root=PurePosixPath(folder),
-                health=Address("127.0.0.1", _free_port()),
+                health=Address("127.0.0.1", free_port()),
             )
             assert config.health is not None
             running = asyncio.create_task(
@@ -479,22 +493,6 @@ async def _live(report: Path, hours: float, jobs: int, seed: int) -> None:
 
 def _closed(_: Any) -> tuple[int, bytes]:
     return 403, faulty_s3.xml_error("AccessDenied")
-
-
-def _kubeconfig(url: str) -> dict[str, Any]:
-    return {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> None:

@@ -75,8 +75,7 @@ class Enforcer:
 
     Attributes:
         rights: Granted to service accounts.
-        users: Token -> user; a service account's user has its name.
-        admins: Tokens that may do everything.
+        users: Token -> user; a service account's user has its name, and masters may do everything.
     """
 
     rights: frozenset[Right]

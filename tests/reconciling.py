@@ -32,6 +32,7 @@ from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.replica import pod_changed
 from carryon_operator.slots import Slots
 from fake_apiserver import FakeApiServer, eventually
 
@@ -215,20 +216,13 @@ async def world(folder: Path, longest: float = 20.0, **settings: Any) -> AsyncIt
             label_selector=f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}",
         )
 
-        def seen(old: PodRecord | None, new: PodRecord | None) -> None:
-            pod = new or old
-            assert pod is not None
-            if new is not None:
-                expectations.observed_create(pod.job_uid, pod.name)
-            if new is None or new.gone_by is not None:
-                expectations.observed_delete(pod.job_uid, pod.uid)
-
-        pods.subscribe(seen)
         recorder = EventRecorder(client, clock=time.time)
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
         made = World(server, client, config, JobCache(), pods, expectations, recorder, metrics, longest)
-        pods.subscribe(lambda old, new: made.slots.changed())
+        pods.subscribe(
+            lambda old, new: pod_changed(made.jobs, expectations, lambda key, wait: None, made.slots, old, new)
+        )
         try:
             yield made
         finally:

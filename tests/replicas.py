@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from carryon_store import Store, StoreError
 from carryon_store.units import File, publish
 from fault_proxy import FaultProxy, Plan
 from fault_proxy import serving as proxied
+from processes import free_port, kubeconfig, until
 
 Object = dict[str, Any]
 
@@ -43,24 +43,8 @@ CRD = Path(__file__).parents[1] / "crds" / "carryon.dev_generationjobs.yaml"
 JOBS = f"/apis/{names.API_VERSION}/namespaces/default/{names.PLURAL}"
 PODS = "/api/v1/namespaces/default/pods"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/carryon-operator"
-SHORT = {"CARRYON_LEASE_DURATION": "4s", "CARRYON_RENEW_DEADLINE": "3s", "CARRYON_RETRY_PERIOD": "300ms"}
-"""A Lease for tests that need not wait for a real one."""
-
-
-def until(holds: Callable[[], object], seconds: float = 60.0) -> None:
-    """Return as soon as something is so."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+EAGER = {"CARRYON_RETRY_PERIOD": "300ms"}
+"""A Lease that is asked for often, and lasts as long as a real one: a busy machine does not lose it."""
 
 
 def job(name: str, units: int = 6, **spec: Any) -> Object:
@@ -97,18 +81,12 @@ class Operator:
 
     def start(self) -> Operator:
         """Start it, once more if it has ended."""
-        config = {
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": self.proxy.url}}],
-            "users": [{"name": "u", "user": {"token": "secret"}}],
-        }
-        kubeconfig = self.folder / f"kubeconfig-{self.name}"
-        kubeconfig.write_text(yaml.safe_dump(config))
+        config = self.folder / f"kubeconfig-{self.name}"
+        config.write_text(yaml.safe_dump(kubeconfig(self.proxy.url, token="secret")))
         known = {key: value for key, value in os.environ.items() if not key.startswith("CARRYON_")}
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "carryon_operator", "--kubeconfig", str(kubeconfig)],
+                [sys.executable, "-m", "carryon_operator", "--kubeconfig", str(config)],
                 stdout=log,
                 stderr=log,
                 env={**known, "CARRYON_HEALTH": f"127.0.0.1:{self.health}", **self.environment},

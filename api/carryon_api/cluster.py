@@ -27,11 +27,10 @@ from carryon_kube.informer import Informer
 from carryon_kube.resources import GENERATION_JOBS, PODS, SECRETS
 from carryon_store import Stores
 
-__all__ = ["Cluster", "JobRecord", "OnJob", "OnPod", "PodSummary"]
+__all__ = ["Cluster", "JobRecord", "OnJob", "PodSummary"]
 
 OnJob = Callable[[JobRecord | None, JobRecord | None], None]
 """Called with a job before and after: (None, new), (old, new) or (old, None)."""
-OnPod = Callable[[PodSummary | None, PodSummary | None], None]
 
 LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
@@ -125,10 +124,6 @@ class Cluster:
     def subscribe(self, on_job: OnJob) -> None:
         """Have every change of a job reported, for ever."""
         self._jobs.subscribe(on_job)
-
-    def subscribe_pods(self, on_pod: OnPod) -> None:
-        """Have every change of a pod reported, for ever."""
-        self._pods.subscribe(on_pod)
 
     def shown(self, namespace: str) -> bool:
         """Whether jobs of a namespace are shown at all."""

@@ -39,6 +39,7 @@ class Measured:
         means: Stage -> seconds that one of its units takes.
         counts: Stage -> units that were done at that time.
         approvals: Stage -> units that wait for a person's word.
+        not_before: When the bucket is asked again that could not be read.
     """
 
     generation: int = 0
@@ -46,6 +47,7 @@ class Measured:
     means: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     approvals: Mapping[str, IndexSet] = field(default_factory=dict)
+    not_before: float = 0.0
 
 
 class Measurements:
@@ -62,13 +64,12 @@ class Measurements:
         self._of_units = made
         self._kept: OrderedDict[str, Measured] = OrderedDict()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._not_before: dict[str, float] = {}
         self._clock = asyncio.get_running_loop().time
 
     async def of(self, record: JobRecord) -> Measured:
         """What is known of a job, at most `PATIENCE` seconds after it was asked for."""
         known = self._kept.get(record.uid, Measured())
-        if not _due(record, known) or self._not_before.get(record.uid, 0.0) > self._clock():
+        if not _due(record, known) or known.not_before > self._clock():
             return known
         task = self._running.get(record.uid)
         if task is None:
@@ -88,16 +89,13 @@ class Measurements:
         except (JobError, Busy) as error:
             # The status is told all the same: without an estimate.
             log.info("%s can't be measured: %s", record.key, error)
-            self._not_before[record.uid] = self._clock() + _AGAIN_AFTER
-        else:
-            self._not_before.pop(record.uid, None)
+            self._keep(record, replace(known, not_before=self._clock() + _AGAIN_AFTER))
 
     def _keep(self, record: JobRecord, made: Measured) -> None:
         self._kept[record.uid] = made
         self._kept.move_to_end(record.uid)
         while len(self._kept) > _KEPT:
-            gone, _ = self._kept.popitem(last=False)
-            self._not_before.pop(gone, None)
+            self._kept.popitem(last=False)
 
 
 def _done(record: JobRecord) -> dict[str, int]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from carryon_api.threads import Busy, Threads, finished
+from carryon_api.threads import Busy, Pieces, Threads
 from carryon_jobs.errors import JobError
 
 log = logging.getLogger(__name__)
@@ -32,7 +29,7 @@ def attachment(
     """
     disposition = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    return _Attachment(_sent(pieces, threads, owner), media_type=media_type, headers=headers)
+    return _Attachment(_sent(Pieces(pieces, threads, owner)), media_type=media_type, headers=headers)
 
 
 class _Attachment(StreamingResponse):
@@ -46,12 +43,9 @@ class _Attachment(StreamingResponse):
             log.warning("%s breaks off: %s", scope["path"], error)
 
 
-async def _sent(pieces: Iterator[bytes], threads: Threads, owner: str) -> AsyncIterator[bytes]:
+async def _sent(pieces: Pieces) -> AsyncIterator[bytes]:
     try:
-        while (piece := await finished(threads, owner, partial(next, pieces, None))) is not None:
+        while (piece := await pieces.next()) is not None:
             yield piece
     finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(close)
+        await pieces.close()

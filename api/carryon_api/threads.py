@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, TypeVar
 
 import anyio
@@ -135,3 +136,36 @@ async def finished(threads: Threads, owner: str, call: Callable[[], T]) -> T:
     with anyio.CancelScope(shield=True):
         made = await threads.run(owner, call)
     return made
+
+
+class Pieces:
+    """What an iterator that blocks has to give, each piece taken in a thread. Close it, whatever becomes of it."""
+
+    def __init__(self, pieces: Iterator[bytes], threads: Threads, owner: str) -> None:
+        """Begin; nothing is taken yet.
+
+        Args:
+            pieces: Blocks between them, because they come from a bucket.
+            threads: That take them.
+            owner: Whose share of the threads it is.
+        """
+        self._pieces = pieces
+        self._threads = threads
+        self._owner = owner
+
+    async def next(self) -> bytes | None:
+        """The next piece, None after the last.
+
+        Raises:
+            Busy: Its turn did not come.
+            Exception: What the iterator raises.
+        """
+        # Not abandoned when the client leaves: two threads must not be at one generator.
+        return await finished(self._threads, self._owner, partial(next, self._pieces, None))
+
+    async def close(self) -> None:
+        """Let go of connections and files."""
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(close)

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 _WIDTH: Final = 24
 _HEIGHT: Final = 8
+_STAT_WIDTH: Final = 4
+_STAT_HEIGHT: Final = 4
 _SOURCE: Final = {"type": "prometheus", "uid": "${source}"}
 _LOOKS: Final = "sum by (le) (rate(carryon_reconcile_duration_seconds_bucket{$in}[$__rate_interval]))"
 _SCOPE: Final = 'namespace=~"$namespace"'
@@ -35,33 +37,20 @@ class Panel:
     width: int = 8
 
 
+def _stat(title: str, query: str, unit: str = "short") -> Panel:
+    return Panel(title, (("", query),), unit=unit, kind="stat", width=_STAT_WIDTH)
+
+
 ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
     (
         "Is anything stuck?",
         (
-            Panel("Waiting for a person", (("", 'max(carryon_jobs{phase="Stalled",$in})'),), kind="stat", width=4),
-            Panel("Bucket away", (("", "max(carryon_jobs_bucket_unreachable{$in})"),), kind="stat", width=4),
-            Panel(
-                "Units left",
-                (("", 'sum(max by (state) (carryon_units{state=~"waiting|active",$in}))'),),
-                kind="stat",
-                width=4,
-            ),
-            Panel("Leaders", (("", "sum(carryon_leader{$in})"),), kind="stat", width=4),
-            Panel(
-                "Longest wait for the operator",
-                (("", "max(carryon_queue_oldest_key_seconds{$in})"),),
-                unit="s",
-                kind="stat",
-                width=4,
-            ),
-            Panel(
-                "API server last heard",
-                (("", "max(carryon_watch_silence_seconds{$in})"),),
-                unit="s",
-                kind="stat",
-                width=4,
-            ),
+            _stat("Waiting for a person", 'max(carryon_jobs{phase="Stalled",$in})'),
+            _stat("Bucket away", "max(carryon_jobs_bucket_unreachable{$in})"),
+            _stat("Units left", 'sum(max by (state) (carryon_units{state=~"waiting|active",$in}))'),
+            _stat("Leaders", "sum(carryon_leader{$in})"),
+            _stat("Longest wait for the operator", "max(carryon_queue_oldest_key_seconds{$in})", "s"),
+            _stat("API server last heard", "max(carryon_watch_silence_seconds{$in})", "s"),
             Panel("Jobs by phase", (("{{phase}}", "max by (phase) (carryon_jobs{$in})"),), stacked=True),
             Panel("Pods by phase", (("{{phase}}", "max by (phase) (carryon_pods{$in})"),), stacked=True),
             Panel(
@@ -97,18 +86,11 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 unit="h",
                 width=12,
             ),
-            Panel(
+            _stat(
                 "Lost, of all GPU time",
-                (
-                    (
-                        "",
-                        'sum(increase(carryon_gpu_seconds_by_use_total{use="lost",$in}[$__range]))'
-                        " / sum(increase(carryon_gpu_seconds_total{$in}[$__range]))",
-                    ),
-                ),
-                unit="percentunit",
-                kind="stat",
-                width=4,
+                'sum(increase(carryon_gpu_seconds_by_use_total{use="lost",$in}[$__range]))'
+                " / sum(increase(carryon_gpu_seconds_total{$in}[$__range]))",
+                "percentunit",
             ),
             Panel(
                 "Lost, and saved by resuming",
@@ -118,13 +100,10 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 ),
                 unit="s",
                 kind="stat",
-                width=4,
+                width=_STAT_WIDTH,
             ),
-            Panel(
-                "Attempts that went on inside a unit",
-                (("", "sum(increase(carryon_attempts_resumed_total{$in}[$__range]))"),),
-                kind="stat",
-                width=4,
+            _stat(
+                "Attempts that went on inside a unit", "sum(increase(carryon_attempts_resumed_total{$in}[$__range]))"
             ),
         ),
     ),
@@ -214,17 +193,15 @@ def _panels() -> Iterator[dict[str, Any]]:
             "panels": [],
             "gridPos": {"x": 0, "y": top, "w": _WIDTH, "h": 1},
         }
-        top, left = top + 1, 0
+        top, left, tallest = top + 1, 0, 0
         for panel in panels:
-            height = _HEIGHT // 2 if panel.kind == "stat" and panel.width < _HEIGHT else _HEIGHT
             if left + panel.width > _WIDTH:
-                left = 0
+                top, left, tallest = top + tallest, 0, 0
+            height = _STAT_HEIGHT if panel.kind == "stat" else _HEIGHT
             number += 1
             yield _panel(panel, number, {"x": left, "y": top, "w": panel.width, "h": height})
-            left += panel.width
-            if left == _WIDTH:
-                top, left = top + height, 0
-        top += _HEIGHT
+            left, tallest = left + panel.width, max(tallest, height)
+        top += tallest
 
 
 def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class Job:
         """(id, params) of items that come from data, as the job's own copy in the bucket has them; else None.
 
         Raises:
-            CommandError: There is no copy yet, or it can't be read.
+            JobError: There is no copy yet, or it can't be read.
         """
         if self.spec.items.from_ is None:
             return None
@@ -141,7 +141,7 @@ class Job:
         """Its units, by its own spec or by another.
 
         Raises:
-            CommandError: It can't be resolved.
+            JobError: It can't be resolved.
         """
         if spec is None:
             return self._own_units

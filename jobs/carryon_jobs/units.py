@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from carryon_core.done import Done, Outcome
 from carryon_core.requests import ALL
-from carryon_core.resolve import Unit
+from carryon_core.resolved import Unit
 from carryon_core.standing import Standing
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import READERS, Job

@@ -10,12 +10,11 @@ import asyncio
 import copy
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self, TypeAlias
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -23,14 +22,13 @@ import orjson
 from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
-from carryon_kube.errors import Fenced, TooManyRequests, Unavailable, from_answer, from_status
+from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
+from carryon_kube.fence import Fence, impatient_socket, request_class
 from carryon_kube.observing import Observe, Observing
 from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
-Fence: TypeAlias = Callable[[], float]
-"""Seconds in which a write that begins now must have ended; raises `Fenced` where none may begin."""
 
 PAGE: Final = 500
 """Objects in one page of a list."""
@@ -40,8 +38,6 @@ SILENCE_SECONDS: Final = 70.0
 """A watch that brings nothing for so long is dead: servers send a bookmark every minute."""
 _CONNECT_SECONDS: Final = 5.0
 _REQUEST_SECONDS: Final = 30.0
-_UNACKNOWLEDGED_SECONDS: Final = 5.0
-"""How long the kernel repeats what the server does not acknowledge, also of connections that were closed."""
 _CONNECTIONS: Final = 64
 _READ_AHEAD: Final = 2**21
 _ATTEMPTS: Final = 4
@@ -137,7 +133,7 @@ class Client:
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
-            request_class=_request_class(self._fence),
+            request_class=request_class(self._fence),
         )
 
     async def __aenter__(self) -> Self:
@@ -336,6 +332,14 @@ class Client:
         content = await self._bytes("GET", PODS.path(namespace, name, "log"), params=params)
         return content.decode(errors="replace")
 
+    async def openapi(self, api_version: str) -> Body:
+        """What the server says of the resources of a group's version: OpenAPI 3, which whoever is signed in may read.
+
+        Args:
+            api_version: Such as `carryon.dev/v1alpha1`.
+        """
+        return await self._json("GET", f"/openapi/v3/apis/{api_version}")
+
     async def _json(self, method: str, path: str, **request: Any) -> Body:
         content = await self._bytes(method, path, **request)
         try:
@@ -408,47 +412,8 @@ def connector_of(connection: Connection, *, patient: bool = True) -> aiohttp.TCP
         patient: Leave it to the kernel how long what was sent may stay unacknowledged: minutes, and even after the
             process has ended. Otherwise a request that a broken network holds back soon arrives no more.
     """
-    factory = None if patient else _impatient_socket
+    factory = None if patient else impatient_socket
     return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls, socket_factory=factory)
-
-
-def _impatient_socket(info: tuple[Any, ...]) -> socket.socket:
-    family, kind, proto, *_ = info
-    made = socket.socket(family, kind, proto)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_UNACKNOWLEDGED_SECONDS * 1000))
-    return made
-
-
-class _FencedRequest(aiohttp.ClientRequest):
-    """A request that asks the fence when it has its connection, and once more when its bytes are about to leave.
-
-    Between the first question, in `Client`, and these lie new credentials, a free connection, a handshake: seconds.
-    After the last one there is nothing but the system call.
-    """
-
-    fence: ClassVar[Fence]
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """See `aiohttp.ClientRequest`; raises `Fenced`."""
-        if self.method != "GET":
-            type(self).fence()
-        return await super().send(conn)
-
-    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
-        """See `aiohttp.ClientRequest`, whose headers leave together with the first bytes of the body."""
-        try:
-            type(self).fence()
-        except Fenced as fenced:
-            conn.protocol.set_exception(fenced)
-            conn.close()
-        else:
-            await super().write_bytes(writer, conn, content_length)
-
-
-def _request_class(fence: Fence | None) -> type[aiohttp.ClientRequest]:
-    if fence is None:
-        return aiohttp.ClientRequest
-    return type("FencedRequest", (_FencedRequest,), {"fence": staticmethod(fence)})
 
 
 def _write_params(*, strict: bool = False, dry_run: bool = False, manager: str = "") -> dict[str, str]:

@@ -68,7 +68,7 @@ class Unavailable(ApiError):
 
 
 class Fenced(ApiError):
-    """Nothing was sent: whoever asked may not write, or not any more. See `client.Fence`."""
+    """Nothing was sent: whoever asked may not write, or not any more. See `fence.Fence`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Fenced", message)

@@ -126,7 +126,8 @@ class Informer(Generic[R]):
             done = self._loop.create_future()
             asked.append(done)
             scope.asked.append(done)
-            if scope.pause is not None:
+            # One that has expired is on its way out already, and may not be set anew.
+            if scope.pause is not None and not scope.pause.expired():
                 scope.pause.reschedule(self._loop.time())
         await asyncio.gather(*asked)
 

@@ -21,28 +21,25 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from carryon_core import names
 from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
 from carryon_core.spec import JobSpec, Output
 from carryon_core.standing import Standing
 from carryon_core.status import ConditionType, JobStatus
 from carryon_kube.client import Body, Client
-from carryon_kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable
-from carryon_kube.informer import Informer
+from carryon_kube.errors import AlreadyExists, ApiError, NotFound, Unavailable
 from carryon_kube.ratelimit import Backoff
-from carryon_kube.resources import GENERATION_JOBS, PODS
+from carryon_kube.resources import GENERATION_JOBS
 from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
-from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import Doubtful, JobMemory
 from carryon_operator.metrics import Metrics
-from carryon_operator.observe import Doubtful, JobMemory
 from carryon_operator.plan import conditions
-from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
-from carryon_operator.podstatus import project
-from carryon_operator.refusals import INVALID, NAME_TAKEN, PodRefused, explain, is_final
+from carryon_operator.plan.model import Observation, Plan, PodCreate
+from carryon_operator.podcontrol import PodControl
+from carryon_operator.refusals import INVALID, PodRefused, explain, is_final
 from carryon_store import Store, StoreError
 from carryon_store.pruning import prune
 from carryon_store.records import put_assignment
@@ -70,8 +67,7 @@ class Applier:
         config: Config,
         client: Client,
         jobs: JobCache,
-        pods: Informer[PodRecord],
-        expectations: Expectations,
+        pod_control: PodControl,
         recorder: EventRecorder,
         looks: Looks,
         monotonic: Callable[[], float],
@@ -81,8 +77,7 @@ class Applier:
         self._config = config
         self._client = client
         self._jobs = jobs
-        self._pods = pods
-        self._expectations = expectations
+        self._pod_control = pod_control
         self._recorder = recorder
         self._looks = looks
         self._monotonic = monotonic
@@ -133,10 +128,9 @@ class Applier:
         self._settle_write(raw, memory)
         for name in sorted(memory.unanswered):
             try:
-                await self._settle_create(raw["metadata"]["namespace"], memory.uid, name)
+                await self._settle_create(raw["metadata"]["namespace"], name, memory)
             except PodRefused as refusal:
                 self._refuse(raw, memory, refusal)
-            memory.unanswered.discard(name)
 
     async def _report(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Write status, then delete what it has recorded; seconds until that can be done, or go on."""
@@ -154,7 +148,7 @@ class Applier:
                 raise
             memory.wrote_at = self._monotonic()
         self._written(raw, seen.status, plan, memory)
-        deleted = await self._by_and_by(plan.delete, lambda pod: self._delete(seen, pod))
+        deleted = await self._by_and_by(plan.delete, partial(self._pod_control.delete, seen.namespace, seen.uid))
         if plan.prune:
             await self._prune(seen, plan, memory)
         return 0.0 if deleted < len(plan.delete) else None
@@ -249,17 +243,6 @@ class Applier:
         )
         self._jobs.put(written)
 
-    async def _delete(self, seen: Observation, pod: PodDelete) -> None:
-        self._expectations.expect_delete(seen.uid, pod.uid)
-        try:
-            await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid, grace_seconds=pod.grace)
-            self._metrics.deleted()
-        except (NotFound, Conflict):
-            self._expectations.cancel_delete(seen.uid, pod.uid)
-        except ApiError:
-            self._expectations.cancel_delete(seen.uid, pod.uid)
-            raise
-
     async def _launch(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Create pods; seconds until what was refused is tried again, or what was learned from it is told."""
         try:
@@ -309,42 +292,30 @@ class Applier:
         assert plan.standing is not None
         assigned = await self._assignment(plan.standing, seen.spec, wanted, memory)
         body = self._body(seen, plan.standing, wanted, assigned)
-        self._expectations.expect_create(seen.uid, wanted.name)
         try:
-            await self._client.create(PODS, body, namespace=seen.namespace)
-            self._metrics.created()
+            await self._pod_control.create(seen.namespace, seen.uid, body)
         except AlreadyExists:
-            await self._settle_create(seen.namespace, seen.uid, wanted.name)
+            memory.unanswered.add(wanted.name)
+            await self._settle_create(seen.namespace, wanted.name, memory)
         except Unavailable:
-            # It may be there: the expectation holds until that is known.
             memory.unanswered.add(wanted.name)
             raise
         except ApiError as error:
-            self._expectations.cancel_create(seen.uid, wanted.name)
             if is_final(error):
                 raise explain(error, seen.spec.stages[wanted.stage].name) from error
             raise
 
-    async def _settle_create(self, namespace: str, job_uid: str, name: str) -> None:
-        """Expect a pod that may be there already only if it will be shown to us, and was not yet.
+    async def _settle_create(self, namespace: str, name: str, memory: JobMemory) -> None:
+        """Find out whether a pod that may be there is ours.
 
         Raises:
-            PodRefused: A pod of that name is in the way.
-            ApiError: It can't be known.
+            PodRefused: Another of that name is in the way.
+            ApiError: That can't be known yet.
         """
-        try:
-            found = await self._client.get(PODS, name, namespace=namespace)
-        except NotFound:
-            self._expectations.cancel_create(job_uid, name)
-            return
-        shown = any(pod.name == name for pod in self._pods.get_by_owner(job_uid))
-        if shown or not _will_be_shown(found, job_uid):
-            self._expectations.cancel_create(job_uid, name)
-        elif not shown:
-            self._metrics.created()
-        if not shown and not _will_be_shown(found, job_uid):
-            told = f'pod "{name}" exists already but is not known as one of this job: delete it'
-            raise PodRefused(NAME_TAKEN, told)
+        refusal = await self._pod_control.settle(namespace, memory.uid, name)
+        memory.unanswered.discard(name)
+        if refusal is not None:
+            raise refusal
 
     def _body(self, seen: Observation, standing: Standing, wanted: PodCreate, assigned: str) -> Body:
         assert seen.spec is not None
@@ -392,12 +363,6 @@ def _assigned(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: Pod
     """An assignment, and as JSON."""
     made = pods.assignment(standing, spec, store, wanted)
     return made, made.model_dump_json(by_alias=True, exclude_none=True)
-
-
-def _will_be_shown(pod: Mapping[str, Any], job_uid: str) -> bool:
-    """Whether our informer shows a pod as one of this job."""
-    labels = pod["metadata"].get("labels") or {}
-    return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and project(pod).job_uid == job_uid
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from carryon_core import durations
 from carryon_core.messages import StoreConfig
+from carryon_core.settings import Settings, count, default_store, folder, listed, rate, true_or_false
 from carryon_operator.kube.election import Terms
 from carryon_operator.notify.addresses import Allowed
 from carryon_operator.notify.addresses import parse as parse_allowed
@@ -61,7 +61,7 @@ class Config:
         ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
             with what their environment offers; otherwise only what lies below the default store.
         default_resources: Resources of workers that load models (diffusers, text) where a stage names none.
-        health: Where /livez and /readyz are answered; None serves none.
+        health: Where /livez, /readyz and /metrics are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
         items_interval: Seconds between two looks at the source of a job's items.
@@ -102,53 +102,30 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     Raises:
         SystemExit: Status 2, after a sentence that says which setting is wrong and what it should be.
     """
-    parser = _Parser(
-        prog="carryon-operator",
-        description="Carries out GenerationJobs. Each flag can also be set by the environment variable in brackets.",
-    )
-    for flag, variable, meaning in SETTINGS:
-        parser.add_argument(flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]")
-    given = parser.parse_args(arguments)
-
-    def setting(flag: str, read: Callable[[str], Any], default: Any) -> Any:
-        text = getattr(given, flag.removeprefix("--").replace("-", "_"))
-        if not text:
-            return default
-        try:
-            return read(text)
-        except ValueError as error:
-            variable = next(variable for known, variable, _ in SETTINGS if known == flag)
-            parser.error(f'{flag} ({variable}) is "{text}": {error}')
-
+    settings = Settings("carryon-operator", "Carries out GenerationJobs.", SETTINGS, arguments, environ)
     default = Config()
-    store = setting("--default-store", _uri, None)
     return Config(
-        kubeconfig=setting("--kubeconfig", str, None),
-        namespaces=setting("--namespaces", _names, default.namespaces),
-        workers=setting("--workers", _count, default.workers),
-        qps=setting("--qps", _rate, default.qps),
-        burst=setting("--burst", _count, default.burst),
-        caps=Caps(setting("--max-pods", _count, None), setting("--max-pods-per-job", _count, None)),
-        worker_image=setting("--worker-image", str, default.worker_image),
-        default_store=store
-        and StoreConfig(
-            uri=store,
-            endpoint=setting("--default-store-endpoint", str, None),
-            region=setting("--default-store-region", str, None),
-        ),
-        default_store_secret=setting("--default-store-secret", str, None),
-        file_root=setting("--file-root", _folder, None),
-        ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
-        default_resources=setting("--default-resources", _object, default.default_resources),
-        health=setting("--health", _address, None),
-        verify_interval=setting("--verify-interval", _interval, default.verify_interval),
-        ended_verify_interval=setting("--ended-verify-interval", _interval, default.ended_verify_interval),
-        items_interval=setting("--items-interval", _interval, default.items_interval),
-        journal_grace=setting("--journal-grace", _interval, default.journal_grace),
-        notify_allow=setting("--notify-allow", _allowed, default.notify_allow),
-        notify_proxy=setting("--notify-proxy", _http_url, None),
-        page_url=setting("--page-url", _http_url, None),
-        election=_election(setting, parser) if setting("--leader-elect", _flag, False) else None,
+        kubeconfig=settings.get("--kubeconfig", str, None),
+        namespaces=settings.get("--namespaces", listed, default.namespaces),
+        workers=settings.get("--workers", count, default.workers),
+        qps=settings.get("--qps", rate, default.qps),
+        burst=settings.get("--burst", count, default.burst),
+        caps=Caps(settings.get("--max-pods", count, None), settings.get("--max-pods-per-job", count, None)),
+        worker_image=settings.get("--worker-image", str, default.worker_image),
+        default_store=default_store(settings),
+        default_store_secret=settings.get("--default-store-secret", str, None),
+        file_root=settings.get("--file-root", folder, None),
+        ambient_credentials=settings.get("--ambient-credentials", true_or_false, default.ambient_credentials),
+        default_resources=settings.get("--default-resources", _object, default.default_resources),
+        health=settings.get("--health", _address, None),
+        verify_interval=settings.get("--verify-interval", _interval, default.verify_interval),
+        ended_verify_interval=settings.get("--ended-verify-interval", _interval, default.ended_verify_interval),
+        items_interval=settings.get("--items-interval", _interval, default.items_interval),
+        journal_grace=settings.get("--journal-grace", _interval, default.journal_grace),
+        notify_allow=settings.get("--notify-allow", _allowed, default.notify_allow),
+        notify_proxy=settings.get("--notify-proxy", _http_url, None),
+        page_url=settings.get("--page-url", _http_url, None),
+        election=_election(settings) if settings.get("--leader-elect", true_or_false, False) else None,
     )
 
 
@@ -188,7 +165,11 @@ SETTINGS: Final = (
         "CARRYON_DEFAULT_RESOURCES",
         'resources of diffusers and text stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
     ),
-    ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
+    (
+        "--health",
+        "CARRYON_HEALTH",
+        "address of /livez, /readyz and /metrics, such as 0.0.0.0:8081; not served if empty",
+    ),
     ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),
     (
         "--ended-verify-interval",
@@ -223,19 +204,19 @@ SETTINGS: Final = (
 """Flag, variable, and what it means with its default."""
 
 
-def _election(setting: Callable[[str, Callable[[str], Any], Any], Any], parser: _Parser) -> Election:
+def _election(settings: Settings) -> Election:
     usual = Terms()
     terms = Terms(
-        duration=setting("--lease-duration", _interval, usual.duration),
-        renew=setting("--renew-deadline", _interval, usual.renew),
-        retry=setting("--retry-period", _short_interval, usual.retry),
+        duration=settings.get("--lease-duration", _interval, usual.duration),
+        renew=settings.get("--renew-deadline", _interval, usual.renew),
+        retry=settings.get("--retry-period", _short_interval, usual.retry),
     )
     if (wrong := _wrong_with(terms)) is not None:
-        parser.error(wrong)
-    namespace = setting("--lease-namespace", str, None) or own_namespace()
+        settings.refuse(wrong)
+    namespace = settings.get("--lease-namespace", str, None) or own_namespace()
     if namespace is None:
-        parser.error("--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be")
-    return Election(namespace, setting("--lease-name", str, Election.name), terms)
+        settings.refuse("--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be")
+    return Election(namespace, settings.get("--lease-name", str, Election.name), terms)
 
 
 def own_namespace(file: Path = NAMESPACE_FILE) -> str | None:
@@ -263,51 +244,6 @@ def _wrong_with(terms: Terms) -> str | None:
     return None
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the list of all flags around it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError("it must be a whole number of 1 or more")
-    return int(text)
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise ValueError("it must be a number above 0")
-    return rate
-
-
-def _uri(text: str) -> str:
-    if not text.startswith(("s3://", "file:///")):
-        raise ValueError("it must begin with s3:// or file:///")
-    return text.rstrip("/")
-
-
-def _folder(text: str) -> PurePosixPath:
-    if not text.startswith("/"):
-        raise ValueError("it must be an absolute path")
-    return PurePosixPath(text)
-
-
-def _flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("it must be true or false")
-    return text == "true"
-
-
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
@@ -326,7 +262,7 @@ def _address(text: str) -> Address:
 
 
 def _allowed(text: str) -> Allowed:
-    return parse_allowed(_names(text))
+    return parse_allowed(listed(text))
 
 
 def _http_url(text: str) -> str:

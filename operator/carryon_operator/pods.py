@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from carryon_core import durations, memory, names, pod_template, policies, sizes
-from carryon_core.fingerprint import digest
+from carryon_core.compatibility import ASSIGNMENT
+from carryon_core.fingerprint import CONTRACT, digest
 from carryon_core.gpus import PRODUCT_LABEL, gpu_product
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
@@ -41,6 +42,8 @@ def assignment(standing: Standing, spec: JobSpec, store: StoreConfig, pod: PodCr
     override = _override(spec, pod.round)
     diffusers = spec.stages[pod.stage].generate.diffusers
     return Assignment(
+        version=ASSIGNMENT,
+        contract=CONTRACT,
         namespace=job.namespace,
         job=job.name,
         stage=stage.name,

@@ -16,11 +16,13 @@ from carryon_operator.jobs import Job, JobCache, key_of
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import JobMemory
 from carryon_operator.metrics import Metrics
 from carryon_operator.notify.notifier import Notifier
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.observe import Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.podcontrol import PodControl
 from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
 from carryon_store.protocol import Guard
@@ -83,8 +85,9 @@ class Reconciler:
         self._slots = slots
         self.metrics = metrics or Metrics()
         self._observer = Observer(config, client, looks, monotonic, self.metrics, guard)
-        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer, self.metrics)
+        pod_control = PodControl(client, pods, expectations, self.metrics)
+        self._applier = Applier(config, client, jobs, pod_control, recorder, looks, monotonic, self.metrics)
+        self._deletion = Deletion(client, jobs, pod_control, recorder, looks, self._observer)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
@@ -183,6 +186,9 @@ class Reconciler:
         room = self._slots.enter(key, memory.uid, priority)
         plan = await _decided(replace(seen, posted=self._notifier.posted(memory.uid), room=room))
         self._slots.take(key, memory.uid, takes=len(plan.create), wants=plan.waiting)
+        if plan.sweep:
+            # It keeps its place in the line, but no slot waits longer for it than for others: its bucket may hang.
+            self._slots.leave(key, memory.uid, failed=False)
         return seen, plan
 
 

@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from bench.following import changes
 from carryon_core import layout, names
 from carryon_core.done import Artifact, Done, Timings
 from carryon_core.messages import AssignedUnit, Assignment, ExitCode, Termination, UnitOutcome, UnitReport
 from carryon_kube.client import Client, WatchEvent
-from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.errors import NotFound
 from carryon_kube.resources import PODS
 from carryon_store.opening import open_store
 from carryon_store.units import File, publish
@@ -108,15 +109,8 @@ class FakeKubelet:
         await asyncio.gather(*(do(self._working.pop(uid)) for uid in chosen))
 
     async def _follow(self) -> None:
-        version = ""
-        async for page in self._client.list_pages(PODS, label_selector=self._selector):
-            version = page.version
-        while True:
-            with suppress(ApiError):
-                async with self._client.watch(PODS, version=version, label_selector=self._selector) as events:
-                    async for event in events:
-                        version = event.object["metadata"]["resourceVersion"]
-                        self._take(event)
+        async for event in changes(self._client, PODS, label_selector=self._selector):
+            self._take(event)
 
     def _take(self, event: WatchEvent) -> None:
         if event.type == "ADDED":

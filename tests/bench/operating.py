@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 from collections.abc import Sequence
@@ -219,7 +218,6 @@ async def beside(units: int, *, limited: bool = True) -> tuple[float, float]:
             alone = await _took(bench, "alone", 120)
             await bench.create(job("huge", units, 500))
             await eventually(lambda: kubelet.counted.ended > 100, "the huge job does not begin", 120)
-            await asyncio.sleep(random.Random(0).uniform(0, 1))
             return alone, await _took(bench, "small", 600)
 
 

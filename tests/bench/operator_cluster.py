@@ -22,11 +22,13 @@ import yaml
 
 from bench import timed_operator
 from bench.fake_kubelet import SCHEDULER, FakeKubelet
+from bench.following import changes
 from carryon_core import names
 from carryon_kube import connection
 from carryon_kube.client import Client
 from carryon_kube.errors import AlreadyExists, ApiError, NotFound
 from carryon_kube.resources import GENERATION_JOBS, NAMESPACES, Resource
+from processes import free_port, kubeconfig
 
 _CRD: Final = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
 _CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
@@ -109,8 +111,8 @@ class Bench:
 
     async def start_operator(self, *arguments: str) -> Operator:
         """Start an operator; it is ready when this returns."""
-        port, times, log = _free_port(), self.folder / f"times-{uuid.uuid4().hex[:8]}", self.folder / "operator.log"
-        process = self._spawn(
+        port, times, log = free_port(), self.folder / f"times-{uuid.uuid4().hex[:8]}", self.folder / "operator.log"
+        process = spawn(
             log,
             *("bench.timed_operator", str(times), "--kubeconfig", str(self.kubeconfig)),
             *("--health", f"127.0.0.1:{port}", "--namespaces", self.namespace),
@@ -158,25 +160,15 @@ class Bench:
         async with self.client.session() as session, session.get(f"{self.client.server}/version") as answer:
             return str((await answer.json()).get("gitVersion", "unknown"))
 
-    def _spawn(self, log: Path, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        return spawn(log, module, *arguments)
-
     async def follow(self) -> None:
         """Begin to watch the jobs."""
         task = asyncio.create_task(self._follow())
         self.stack.callback(task.cancel)
 
     async def _follow(self) -> None:
-        version = ""
-        async for page in self.client.list_pages(GENERATION_JOBS, namespace=self.namespace):
-            version = page.version
-        while True:
-            with suppress(ApiError):
-                async with self.client.watch(GENERATION_JOBS, version=version, namespace=self.namespace) as events:
-                    async for event in events:
-                        version = event.object["metadata"]["resourceVersion"]
-                        if event.type in ("ADDED", "MODIFIED"):
-                            self._see(event.object, event.type)
+        async for event in changes(self.client, GENERATION_JOBS, namespace=self.namespace):
+            if event.type in ("ADDED", "MODIFIED"):
+                self._see(event.object, event.type)
 
     def _see(self, seen: dict[str, Any], how: str) -> None:
         name = seen["metadata"]["name"]
@@ -201,17 +193,17 @@ async def serving(folder: Path) -> AsyncIterator[Bench]:
         given = os.environ.get("KUBECONFIG")
         process = None
         if given:
-            kubeconfig = Path(given)
+            config = Path(given)
         else:
-            kubeconfig, process = _standalone(folder)
+            config, process = _standalone(folder)
             stack.callback(_end, process)
-        load = partial(connection.load, str(kubeconfig))
+        load = partial(connection.load, str(config))
         client = await stack.enter_async_context(
             Client(load(), reload=load, qps=UNBOUND, burst=int(UNBOUND), agent="carryon-bench")
         )
         namespace = f"bench-{uuid.uuid4().hex[:8]}"
         server = psutil.Process(process.pid) if process is not None else None
-        made = Bench(folder, kubeconfig, client, namespace, server, stack)
+        made = Bench(folder, config, client, namespace, server, stack)
         await eventually(partial(_install, client, namespace), "the API server does not take the CRD")
         stack.push_async_callback(_remove, client, namespace)
         await made.follow()
@@ -253,7 +245,7 @@ async def _remove(client: Client, namespace: str) -> None:
 
 
 def _standalone(folder: Path) -> tuple[Path, subprocess.Popen[bytes]]:
-    token, port = uuid.uuid4().hex, _free_port()
+    token, port = uuid.uuid4().hex, free_port()
     (folder / "server-token").write_text(token)
     process = spawn(
         folder / "server.log",
@@ -261,17 +253,9 @@ def _standalone(folder: Path) -> tuple[Path, subprocess.Popen[bytes]]:
         *("--data", str(folder / "data"), "--logs-dir", str(folder), "--token-file", str(folder / "server-token")),
         *("--listen", f"127.0.0.1:{port}"),
     )
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "bench",
-        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
-        "clusters": [{"name": "bench", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-        "users": [{"name": "bench", "user": {"token": token}}],
-    }
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(config))
-    return kubeconfig, process
+    config = folder / "kubeconfig"
+    config.write_text(yaml.safe_dump(kubeconfig(f"http://127.0.0.1:{port}", token=token)))
+    return config, process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -282,11 +266,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

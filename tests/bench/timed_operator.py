@@ -6,6 +6,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +23,8 @@ def read(path: Path) -> list[float]:
 
 
 def _timed(
-    reconcile: Callable[[Reconciler, str], Coroutine[Any, Any, float | None]], path: Path
+    reconcile: Callable[[Reconciler, str], Coroutine[Any, Any, float | None]], file: RawIOBase
 ) -> Callable[[Reconciler, str], Coroutine[Any, Any, float | None]]:
-    # Unbuffered: whoever is killed has told all the same.
-    file = open(path, "ab", buffering=0)  # noqa: SIM115
-
     async def timed(self: Reconciler, key: str) -> float | None:
         began = time.perf_counter()
         try:
@@ -38,5 +36,7 @@ def _timed(
 
 
 if __name__ == "__main__":
-    Reconciler.reconcile = _timed(Reconciler.reconcile, Path(sys.argv.pop(1)))  # type: ignore[method-assign]
-    main()
+    # Unbuffered: whoever is killed has told all the same.
+    with Path(sys.argv.pop(1)).open("ab", buffering=0) as times:
+        Reconciler.reconcile = _timed(Reconciler.reconcile, times)  # type: ignore[method-assign]
+        main()

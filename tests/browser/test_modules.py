@@ -18,8 +18,8 @@ from carryon_api.app import PAGE
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        return
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
 
 
 @contextmanager
@@ -223,6 +223,10 @@ def test_an_address_leads_to_the_unit_it_was_made_for(window: Page, item: str) -
 @pytest.mark.parametrize("item", ["a/b", "..", ".", "~3"])
 def test_an_id_that_would_be_read_as_a_path_is_named_by_its_index(window: Page, item: str) -> None:
     assert run(window, "route", "m.itemKey({item: given[0], index: 7})", item) == "~7"
+
+
+def test_a_unit_whose_id_is_not_known_yet_is_named_by_its_index(window: Page) -> None:
+    assert run(window, "route", "m.itemKey({index: 7})") == "~7"
 
 
 def test_a_value_that_is_taken_out_of_a_manifest_takes_what_it_leaves_empty_with_it(window: Page) -> None:

@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 
 from carryon_core import layout
+from carryon_core.done import Done
 from carryon_core.messages import StoreConfig
-from carryon_store import open_store
+from carryon_store import Store, open_store
 from carryon_store.units import read_done
 from fault_proxy import API_FAULTS, S3_FAULTS, by_seed
 from fault_proxy import serving as proxied
 from plane import Plane, succeeded
+from processes import until
 from reels import begun_units, contents_hold, reel, stage
 from reels import finished as done_units
-from replicas import Player, cluster, finished, job, until
+from replicas import Cluster, Player, cluster, finished, job
 
 SEED = int(os.environ.get("CARRYON_FAULTS_SEED", "20261122"))
 """Another one tells another story."""
@@ -37,7 +39,7 @@ def fails(unit: str, before: int) -> bool:
     return (int(unit) % 5 == 3 and before == 0) or int(unit) == 11
 
 
-def outcome(c: Any, store: Any, name: str) -> dict[str, Any]:
+def outcome(c: Cluster, store: Store, name: str) -> dict[str, Any]:
     """What became of a job: what must not depend on luck."""
     status = c.get(name)["status"]
     made = {}
@@ -45,6 +47,7 @@ def outcome(c: Any, store: Any, name: str) -> dict[str, Any]:
         prefix, _, file = found.key.rpartition("/")
         if file == layout.DONE:
             done = read_done(store, f"{prefix}/")
+            assert isinstance(done, Done)
             made[done.item] = [(each.name, each.sha256) for each in done.artifacts]
             assert all(store.head(f"{prefix}/{each.key}").size == each.size for each in done.artifacts)
     return {
@@ -60,8 +63,7 @@ def test_a_thousand_faults_change_no_outcome(tmp_path: Path, moto_config: StoreC
     assert moto_config.endpoint is not None
     direct = open_store(moto_config)
     on_api, on_s3 = by_seed(SEED, RATE, API_FAULTS), by_seed(SEED + 1, RATE, S3_FAULTS)
-    stack = ExitStack()
-    with stack:
+    with ExitStack() as stack:
         bucket = stack.enter_context(proxied(moto_config.endpoint))
         c = stack.enter_context(cluster(tmp_path))
         settings = {
@@ -100,7 +102,7 @@ def test_a_thousand_faults_change_no_outcome(tmp_path: Path, moto_config: StoreC
         assert "Traceback" not in a.log
 
 
-def wave(c: Any, names: list[str]) -> None:
+def wave(c: Cluster, names: list[str]) -> None:
     """Jobs that are made at the same time, to their end."""
     for name in names:
         c.create(job(name, UNITS, parallelism=6))

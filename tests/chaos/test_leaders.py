@@ -14,7 +14,8 @@ from carryon_core.messages import StoreConfig
 from carryon_operator.kube.election import Terms
 from carryon_store import open_store
 from fault_proxy import Passed
-from replicas import Cluster, Operator, Player, cluster, job, until
+from processes import until
+from replicas import Cluster, Operator, Player, cluster, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

@@ -45,7 +45,7 @@ def test_jobs_of_another_namespace_go_on_and_its_own_are_told_to_come_again(site
 
     def ask(number: int) -> None:
         with site.http(ADMIN) as http, pytest.raises(httpx.ReadTimeout):
-            http.get(unit.format("default", "stuck"), timeout=1.0)
+            http.get(unit.format("default", "stuck"), timeout=3.0)
 
     with ThreadPoolExecutor(SHARE) as askers:
         list(askers.map(ask, range(SHARE)))
@@ -57,4 +57,7 @@ def test_jobs_of_another_namespace_go_on_and_its_own_are_told_to_come_again(site
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
         assert refused.json()["detail"].startswith('too many requests wait for buckets of namespace "default"')
         # What needs no bucket is there all the same.
-        assert http.get(unit.format("default", "stuck").partition("/units")[0]).json()["name"] == "stuck"
+        stuck = unit.format("default", "stuck").partition("/units")[0]
+        assert http.get(stuck).json()["name"] == "stuck"
+        assert http.post(f"{stuck}/pause").json()["message"] == "Paused: 0 kept"
+        assert http.post(f"{stuck}/cancel").json()["message"].startswith("Cancelled")

@@ -11,6 +11,7 @@ import yaml
 
 from bench import indexed_job, operator_table, statuses
 from fake_apiserver import FakeApiServer
+from processes import kubeconfig
 
 
 def test_numbers_take_the_place_of_those_before_and_of_nothing_else(tmp_path: Path) -> None:
@@ -71,13 +72,7 @@ async def test_an_indexed_job_is_timed_where_a_controller_makes_its_pods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with FakeApiServer().serving() as server:
-        config = {
-            "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": server.url}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig(server.url, token="t")))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         controller = asyncio.create_task(JobController(server).run())
         made = await indexed_job.indexed(5, 2)

@@ -415,7 +415,7 @@ def look(place: Installation) -> None:
         assert page.get("/api/v1/jobs").status_code == 200
         assert page.get(f"{path}/reel/process-status").status_code == 200
         # Its bucket can't be reached, but its keys can be read.
-        assert page.get(f"{path}/far/units/clip/0").status_code == 502
+        place.wait(lambda: page.get(f"{path}/far/units/clip/0").status_code == 502, "the API asks for far's bucket")
 
 
 def leave(place: Installation) -> None:

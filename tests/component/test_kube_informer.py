@@ -335,6 +335,20 @@ async def test_a_refresh_waits_for_a_list_that_began_after_it_and_through_what_t
         assert followed.names == {"a", "late"}
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_refresh_may_be_asked_for_while_another_is_being_taken_up(server: FakeApiServer, turns: int) -> None:
+    pod(server, "a")
+    async with following(server) as followed:
+        await followed.informer.synced.wait()
+        await eventually(lambda: server.watchers == 1)
+        first = asyncio.create_task(followed.informer.refresh())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await followed.informer.refresh()
+        await first
+        assert followed.names == {"a"}
+
+
 async def test_a_server_that_asks_for_patience_is_left_alone(server: FakeApiServer) -> None:
     async with following(server) as followed:
         await followed.informer.synced.wait()

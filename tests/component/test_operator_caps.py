@@ -11,7 +11,9 @@ import pytest
 from carryon_core import names
 from carryon_kube.errors import Unavailable
 from carryon_operator.plan.shares import Caps
+from carryon_store import open_store
 from fake_apiserver import Fault, eventually
+from making import make, resolved
 from reconciling import SPEC, World, world
 
 
@@ -127,3 +129,25 @@ async def test_a_job_that_is_deleted_waits_for_nothing(tmp_path: Path) -> None:
         w.jobs.remove(w.server.objects[f"{names.PLURAL}/{second}"])
         await w.reconciler.reconcile(second)
         assert w.slots.waiting == 1
+
+
+async def test_a_job_whose_turn_needs_a_look_at_its_whole_bucket_keeps_its_place(tmp_path: Path) -> None:
+    async with world(tmp_path / "out", caps=Caps(1)) as w:
+        reel = {"name": "reel", "each": "job", "after": ["clip"], "generate": {"command": {"args": ["join"]}}}
+        gathers = {"items": {"count": 1}, "stages": [*SPEC["stages"], reel]}
+        first = add(w, "first", **gathers)
+        await reconcile(w, first)
+        second, third = add(w, "second", items={"count": 1}), add(w, "third", items={"count": 1})
+        await reconcile(w, second)
+        assert w.config.default_store is not None
+        job = resolved({"metadata": {"name": "first"}, "spec": {**SPEC, **gathers}})
+        make(open_store(w.config.default_store), job, tmp_path, 0, {"a.txt": (b"made", "text/plain")})
+        await w.seen(*w.end(code=0))
+        await reconcile(w, first, third, second)
+        assert [of(w, key) for key in (first, second, third)] == [0, 1, 0]
+
+        await w.seen(*w.end(code=11))
+        await reconcile(w, first)
+        assert [of(w, key) for key in (first, second, third)] == [1, 0, 0], "it has waited longer than the third"
+        (pod,) = w.going()
+        assert pod["metadata"]["labels"][names.LABEL_STAGE] == "reel"

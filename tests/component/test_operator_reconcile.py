@@ -15,7 +15,7 @@ import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
-from carryon_kube.errors import ApiError, Unavailable
+from carryon_kube.errors import ApiError, Forbidden, Unavailable
 from carryon_operator.looks import Busy, Looks
 from fake_apiserver import Fault, eventually
 from reconciling import ENDED, KEY, world
@@ -100,6 +100,21 @@ async def test_a_pod_in_the_way_is_named(tmp_path: Path) -> None:
         await w.reconcile()
         name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
         w.server.put("pods", name)
+        for _ in range(2):
+            await w.reconcile()
+        assert f'pod "{name}" exists already' in w.claim("Progressing")[2]
+
+
+async def test_a_pod_in_the_way_that_could_not_be_looked_at_is_named_by_the_next_reconcile(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(items={"count": 1})
+        w.server.faults.append(Fault(403, "POST"))
+        await w.reconcile()
+        name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
+        w.server.put("pods", name)
+        w.server.faults.append(Fault(403, "GET", path=f"/pods/{name}"))
+        with pytest.raises(Forbidden):
+            await w.reconcile()
         for _ in range(2):
             await w.reconcile()
         assert f'pod "{name}" exists already' in w.claim("Progressing")[2]

@@ -9,9 +9,10 @@ import pytest
 
 from carryon_core.messages import StoreConfig
 from carryon_store import open_store
-from replicas import SHORT, Player, cluster, finished, job, until
+from processes import until
+from replicas import EAGER, Player, cluster, finished, job
 
-ELECT = {"CARRYON_LEADER_ELECT": "true", "CARRYON_LEASE_NAMESPACE": "default", **SHORT}
+ELECT = {"CARRYON_LEADER_ELECT": "true", "CARRYON_LEASE_NAMESPACE": "default", **EAGER}
 
 
 def test_one_acts_one_stands_by_and_takes_over_when_the_first_ends(tmp_path: Path) -> None:

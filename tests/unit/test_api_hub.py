@@ -292,6 +292,30 @@ async def test_status_and_progress_go_to_those_who_look_at_the_job(studio: Studi
     assert not studio.hub.watched
 
 
+async def test_a_status_that_comes_while_another_can_not_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch, studio: Studio
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def describe_status(record: JobRecord) -> bytes:
+        if record.version == "1":
+            begun.set()
+            await go_on.wait()
+            raise ValueError("nobody foresaw this")
+        return await studio.describe_status(record)
+
+    monkeypatch.setattr(studio.hub, "_describe_status", describe_status)
+    studio.change("reel")
+    page = await studio.open(job=("ns", "reel"))
+    await read(page, "snapshot")
+    await begun.wait()
+    studio.change("reel")
+    await read(page, '"version": "2"')
+    go_on.set()
+    assert '"status": "2"' in await read(page, "event: status")
+    await page.aclose()
+
+
 async def test_closing_ends_all_streams(studio: Studio) -> None:
     page = await studio.open()
     await read(page, "snapshot")

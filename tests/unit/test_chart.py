@@ -263,11 +263,11 @@ def test_every_setting_can_be_set_by_a_value(component: str, settings: Any) -> N
 def test_the_default_worker_asks_for_a_gpu() -> None:
     operator = parse_operator([], environment(manifests(), "operator"))
     assert operator.default_resources == {"limits": {"nvidia.com/gpu": 1}}
-    assert operator.worker_image == "carryon-worker:0.1.0"
+    assert operator.worker_image == f"carryon-worker:{version('carryon')}"
     none = parse_operator([], environment(manifests({"worker": {"resources": {"limits": None}}}), "operator"))
     assert none.default_resources == {}
     everything = parse_operator([], environment(manifests(EVERYTHING), "operator"))
-    assert everything.worker_image == "registry.example.com/team/carryon-worker:0.1.0"
+    assert everything.worker_image == f"registry.example.com/team/carryon-worker:{version('carryon')}"
     (spec, *_) = [spec for _, spec in pod_specs(manifests(EVERYTHING))]
     assert spec["containers"][0]["image"] == f"registry.example.com/team/carryon@{DIGEST}"
 
@@ -336,7 +336,7 @@ def test_the_releases_test_waits_until_all_is_ready() -> None:
             self.send_response(answers.pop() if self.path == "/readyz" else 404)
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
     with HTTPServer(("127.0.0.1", 0), Replica) as server:

@@ -388,6 +388,18 @@ def test_secrets_that_a_job_names_are_known_by_name() -> None:
     assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "pull"]
 
 
+def test_the_secret_of_the_default_store_is_one_of_a_job_that_names_no_output() -> None:
+    reference = {"secretKeyRef": {"name": "house", "key": "AWS_SECRET_ACCESS_KEY"}}
+    env = [{"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": reference}, {"name": "HOME", "value": "/scratch"}]
+    # Of a service account: no program in the pod has it.
+    at_work = {"spec": {"containers": [{"name": "worker", "env": env}], "imagePullSecrets": [{"name": "registry"}]}}
+    assert support.secrets_of({"spec": {}}, [at_work]) == ["house"]
+    assert support.secrets_of({"spec": {}}, default_store="house") == ["house"], "its pods may be gone"
+    assert support.secrets_of({"spec": {"output": {"uri": "s3://mine"}}}, default_store="house") == []
+    told = support.files(Found({"spec": {}}, Evidence(pods=[{**at_work, "metadata": {"name": "p"}}], unread=["house"])))
+    assert "1 of the 1 Secrets" in told["README.txt"]
+
+
 def test_where_a_secret_can_not_be_read_the_report_says_so_and_scrubs_by_patterns() -> None:
     raw = manifest(PLAIN)
     log = "uses AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\nthe horse is battery staple\n"

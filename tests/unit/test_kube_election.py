@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given, settings
@@ -221,6 +221,7 @@ class Replica:
 
 
 Happening = tuple[float, str, int]
+T = TypeVar("T")
 
 
 async def story(replicas: int, happenings: list[Happening], seed: int, slow: float) -> tuple[Etcd, list[Replica]]:
@@ -256,9 +257,9 @@ async def story(replicas: int, happenings: list[Happening], seed: int, slow: flo
     return etcd, there
 
 
-def in_skipped_time(run: Callable[[], Awaitable[Any]]) -> Any:
+def in_skipped_time(run: Callable[[], Coroutine[Any, Any, T]]) -> T:
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        return runner.run(run())  # type: ignore[arg-type]
+        return runner.run(run())
 
 
 happenings = st.lists(
@@ -334,6 +335,26 @@ def test_a_lease_that_is_given_back_is_taken_at_the_next_look() -> None:
         assert (two.elector.leading, two.elector.transitions) == (True, 1)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
+
+    in_skipped_time(scenario)
+
+
+def test_who_finds_the_lease_in_other_hands_begins_nothing_more_although_there_was_time_left() -> None:
+    async def scenario() -> None:
+        etcd = Etcd()
+        one = Replica("r0", etcd, Random(1), 1.0, 0.01)
+        life = asyncio.create_task(one.live())
+        await asyncio.sleep(20)
+        elector = one.elector
+        assert elector is not None
+        assert elector.leading
+        etcd.write(claimed(etcd.stored, WHERE, "other", TERMS, 0.0), asyncio.get_running_loop().time())
+        await asyncio.sleep(2 * TERMS.retry)
+        assert one.lost == ["the Lease carryon/carryon-operator is held by other"]
+        with pytest.raises(Fenced):
+            elector.time_left()
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
 
     in_skipped_time(scenario)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from carryon_operator.__main__ import _pod_changed
 from carryon_operator.apply import WRITE_INTERVAL
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.plan.shares import Caps
+from carryon_operator.replica import pod_changed
 from carryon_operator.slots import Slots
 
 PENDING = PodRecord("default", "p", "uid-p", "uid-job", "clip", ("0",), ("f",), 1, "Pending", 0.0)
@@ -40,5 +40,5 @@ async def test_a_job_is_looked_at_at_once_when_a_slot_is_free(
     expectations = Expectations(lambda: 0.0)
     rung: list[tuple[str, float]] = []
     slots = Slots(Caps(), (), expectations, ring=lambda key: None, clock=lambda: 0.0)
-    _pod_changed(jobs, expectations, lambda key, after: rung.append((key, after)), slots, old, new)
+    pod_changed(jobs, expectations, lambda key, after: rung.append((key, after)), slots, old, new)
     assert rung == [("default/reel", delay)], what

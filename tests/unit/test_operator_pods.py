@@ -9,7 +9,9 @@ import pytest
 
 import pod_templates
 from carryon_core import names
+from carryon_core.compatibility import ASSIGNMENT
 from carryon_core.done import Outcome
+from carryon_core.fingerprint import CONTRACT
 from carryon_core.gpus import gpu_product
 from carryon_core.messages import Assignment, Cadence, InputRef, StoreConfig
 from carryon_core.resolve import resolve
@@ -338,6 +340,11 @@ def test_a_unit_is_told_where_its_inputs_lie() -> None:
         "previous": InputRef(stage="clip", item="1", fingerprint=job.unit(1, 1).fingerprint),
     }
     assert unit.generate == job.generate(job.unit(1, 2))
+
+
+def test_an_assignment_says_what_a_worker_has_to_know_and_of_which_contract_its_fingerprints_are() -> None:
+    made, _ = assigned(0, 0)
+    assert (made.version, made.contract) == (ASSIGNMENT, CONTRACT)
 
 
 def test_a_unit_that_gathers_is_told_all_of_its_inputs_in_order() -> None:

@@ -238,11 +238,15 @@ class Hub:
         try:
             while topic.record is not None:
                 record, topic.record = topic.record, None
-                topic.status = sse.event("status", await self._describe_status(record))
+                try:
+                    status = await self._describe_status(record)
+                except Exception:
+                    # The next one, which may have come meanwhile, is tried all the same.
+                    log.exception("the status of %s can't be shown: going on without it", record.key)
+                    continue
+                topic.status = sse.event("status", status)
                 topic.status_number += 1
                 self._stirred.set()
-        except Exception:
-            log.exception("the status of a job can't be shown: going on without it")
         finally:
             topic.describing = None
             self._stirred.set()

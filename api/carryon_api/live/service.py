@@ -14,7 +14,7 @@ from carryon_api.live.hub import Hub, JobKey
 from carryon_api.live.progress import Asker, Poller
 from carryon_api.records import PodSummary
 from carryon_api.threads import Threads
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_jobs.job import Job
 from carryon_jobs.made import Made
 

@@ -38,9 +38,11 @@ export function followAddress(onMove) {
       shown = location.hash;
       onMove(shown);
     };
-    // Led back to where they stayed, nobody is asked again.
-    if (location.hash === shown) go();
-    else askFirst(go, () => (there === place ? location.replace(shown) : history.go(place - there)));
+    if (location.hash === shown) {
+      // Back where they stayed, nobody is asked again, nor any longer.
+      update({ leaving: null });
+      go();
+    } else askFirst(go, () => (there === place ? location.replace(shown) : history.go(place - there)));
   };
   const closing = (/** @type {BeforeUnloadEvent} */ event) => unsaved && event.preventDefault();
   addEventListener("hashchange", moved);

@@ -60,7 +60,7 @@ async def get_artifact(
     download: Download = False,
     text: Annotated[
         bool,
-        Query(description=f"Only its beginning, at most {TEXT_BYTES // 1024} KiB, as plain text and never elsewhere."),
+        Query(description=f"Only its beginning, at most {TEXT_BYTES // 1024} KiB, as plain text, without a redirect."),
     ] = False,
     v: Annotated[
         str, Query(description="First digits of its SHA-256: makes the answer cacheable.", max_length=64)

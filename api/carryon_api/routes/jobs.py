@@ -17,8 +17,7 @@ from carryon_api.carrying import Done
 from carryon_api.listing import Filter, page
 from carryon_api.problems import Problem, responses
 from carryon_api.records import JobRecord
-from carryon_api.reviews import Access
-from carryon_api.routes.session import visible_namespaces
+from carryon_api.routes.session import listable
 from carryon_api.shapes import Shape
 from carryon_api.summaries import JobSummary, summary
 from carryon_core import names
@@ -79,11 +78,7 @@ async def list_jobs(
 ) -> Response:
     """The jobs that the caller may list."""
     known(cluster)
-    if namespace is not None:
-        await cluster.reviews.demand(caller, Access("list", namespace))
-        allowed = {namespace}
-    else:
-        allowed = set(await visible_namespaces(caller, cluster))
+    allowed = await listable(caller, cluster, namespace)
     wanted = Filter.of(phase=phase, label_selector=label_selector, search=search, active=active)
     found = page((job for job in cluster.jobs() if job.namespace in allowed), wanted, limit, continue_)
     # Each summary was made into JSON when its job changed: a list costs what it takes to put them together.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import platform
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
@@ -77,8 +77,8 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
     logs = await asyncio.gather(*(log_of(pod["metadata"]["name"]) for pod in newest if support.wrote(pod)))
     secrets: list[str] = []
     unread: list[str] = []
-    for secret in support.secrets_of(job.raw):
-        found = await asked("a Secret that the job names", _values(cluster, job.namespace, secret), None)
+    for secret in support.secrets_of(job.raw, pods, cluster.config.default_store_secret):
+        found = await asked("a Secret that the job names", cluster.secret(job.namespace, secret), None)
         if found is None:
             unread.append(secret)
         else:
@@ -98,10 +98,6 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
         unread=unread,
         problems=problems,
     )
-
-
-async def _values(cluster: Cluster, namespace: str, name: str) -> Mapping[str, str] | None:
-    return await cluster.secret(namespace, name)
 
 
 async def _listed(client: Client, resource: Resource, namespace: str, selector: str = "") -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-{{/* What the operator may do where jobs are: no more than it does (tests/component/chart/test_rights.py). */}}
+{{/* What the operator may do where jobs are: no more than it does (tests/component/test_chart_rights.py). */}}
 {{- define "carryon.operatorRules" -}}
 - {apiGroups: [carryon.dev], resources: [generationjobs], verbs: [list, watch, patch, delete]}
 - {apiGroups: [carryon.dev], resources: [generationjobs/status], verbs: [patch]}

@@ -116,6 +116,7 @@ class Elector:
         self._where = where
         self._named = "/".join(where)
         self._terms = terms
+        self._try_seconds = terms.renew / _TRIES
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
@@ -151,7 +152,12 @@ class Elector:
         self.acquired.set()
         while True:
             await self._sleep(self._terms.retry)
-            await self._renew()
+            try:
+                await self._renew()
+            except LeaseLost:
+                # Before its time, if somebody else has taken it: what is still being ended here writes no more either.
+                self._held_since = -math.inf
+                raise
 
     async def release(self) -> None:
         """Start no request any more and give the Lease back, if it is ours; nobody may be at `run` meanwhile."""
@@ -180,7 +186,7 @@ class Elector:
         while True:
             wait = self._terms.retry * (1.0 + _JITTER * self._draw())
             try:
-                async with asyncio.timeout(self._terms.renew / _TRIES):
+                async with asyncio.timeout(self._try_seconds):
                     lease = await self._read()
                     seen = look(lease, seen, self._monotonic(), self._terms)
                     self._note(lease, seen.holder)
@@ -225,13 +231,13 @@ class Elector:
                     " lead by now"
                 )
             try:
-                async with asyncio.timeout(min(self._terms.renew / _TRIES, left)):
+                async with asyncio.timeout(min(self._try_seconds, left)):
                     await self._take(self._lease)
                 return
             except Conflict as conflict:
                 problem = conflict
             except NotFound as error:
-                raise LeaseLost(f"the Lease {self._named} is gone: somebody deleted it") from error
+                raise self._gone() from error
             except (ApiError, TimeoutError) as error:
                 problem = error
                 log.warning("the Lease %s is not renewed yet: %s", self._named, _words(error))
@@ -246,10 +252,10 @@ class Elector:
             LeaseLost: Not ours.
         """
         try:
-            async with asyncio.timeout(self._terms.renew / _TRIES):
+            async with asyncio.timeout(self._try_seconds):
                 found = await self._leases.get()
         except NotFound as error:
-            raise LeaseLost(f"the Lease {self._named} is gone: somebody deleted it") from error
+            raise self._gone() from error
         except (ApiError, TimeoutError) as error:
             log.warning("the Lease %s can't be read: %s", self._named, _words(error))
             await self._sleep(self._terms.retry / 4)
@@ -259,6 +265,9 @@ class Elector:
             raise LeaseLost(f"the Lease {self._named} is held by {self.holder or 'nobody'}")
         # Somebody's label, or a renewal of ours whose answer was lost: the next try is made with this version.
         self._lease = found
+
+    def _gone(self) -> LeaseLost:
+        return LeaseLost(f"the Lease {self._named} is gone: somebody deleted it")
 
     def _won(self, begun: float, lease: Body) -> None:
         self._lease = lease
@@ -270,7 +279,9 @@ class Elector:
         self.transitions = transitions_of(lease)
         if holder not in (self.holder, self.identity, ""):
             log.info("standing by: %s holds the Lease %s", holder, self._named)
-        self.holder, self._told = holder, "" if lease is not None else self._told
+        self.holder = holder
+        if lease is not None:
+            self._told = ""
 
     def _tell(self, what: str) -> None:
         """Say what is wrong, but not every two seconds of an outage."""

@@ -61,7 +61,7 @@ CODES: Final = (
     *("200", "201", "202", "400", "401", "403", "404", "405", "409", "410", "413", "415", "422", "429"),
     *("500", "502", "503", "504", "none", OTHER),
 )
-FOLLOWED: Final = ("pods",)
+FOLLOWED: Final = ("generationjobs", "pods")
 CAUSES: Final = tuple(name for name in Counters.model_fields if name != "round")
 FINISHES: Final = (*map(str, Outcome), FAILED)
 
@@ -143,21 +143,21 @@ WATCHES: Final = Series(
     "counter",
     "Watches that were asked for, the first ones and those in vain included.",
     "Do watches break? Servers end each after some five minutes.",
-    {"resource": ("generationjobs", "pods")},
+    {"resource": FOLLOWED},
 )
 LISTS: Final = Series(
     "carryon_kube_list_starts_total",
     "counter",
     "Lists that were begun; jobs are listed every ten minutes in any case.",
     "Does the API server forget what we have seen (410), so that all is read anew?",
-    {"resource": ("generationjobs", "pods")},
+    {"resource": FOLLOWED},
 )
 SILENCE: Final = Series(
     "carryon_watch_silence_seconds",
     "gauge",
     "Seconds since the API server was last heard on a watch; it says something every minute.",
     "Is what the operator knows up to date?",
-    {"resource": FOLLOWED},
+    {"resource": ("pods",)},
 )
 
 BUCKETS: Final = Series(

@@ -91,7 +91,7 @@ class Metrics:
         resource = _known(catalogue.REQUESTS, "resource", exchange.resource)
         code = _known(catalogue.REQUESTS, "code", str(exchange.code or "none"))
         self._requests.labels(exchange.verb, resource, code).inc()
-        followed = resource in catalogue.WATCHES.labels["resource"]
+        followed = resource in catalogue.FOLLOWED
         if exchange.verb != "watch":
             self._request_seconds.labels(exchange.verb, resource).observe(exchange.seconds)
         elif followed:

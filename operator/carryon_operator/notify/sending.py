@@ -18,8 +18,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from carryon_core.notifications import Notify
-from carryon_kube.client import Client, Fence
+from carryon_kube.client import Client
 from carryon_kube.errors import ApiError, Fenced, NotFound
+from carryon_kube.fence import Fence
 from carryon_kube.resources import SECRETS
 from carryon_operator.notify import message
 from carryon_operator.notify.addresses import Allowed, literal

@@ -74,7 +74,7 @@ def _decide(seen: Observation) -> Plan:
     gathering = any(case.job.stages[pod.stage].gathers for pod in create)
     # Make sure that nothing vanished behind our back before a job ends, a round begins, or something is gathered.
     if not seen.swept and (ending in _BY_BUCKET or begin_round or gathering):
-        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at, stopped=seen.stopped)
+        return Plan(status=seen.status, sweep=True, waiting=len(wanted), retry_at=seen.retry_at, stopped=seen.stopped)
     if begin_round:
         exhausted = queued.exhausted
         # A budget that was lowered may take more than one round to come to what was used.

@@ -335,7 +335,7 @@ class Plan:
         stopped: As in the observation, for the next one.
         spending: What status has more than before; for whoever measures.
         notified: Likewise, attempts at notifications by what they came to.
-        waiting: Pods that would be created too, if the operator's caps had room.
+        waiting: Pods that would be created too, if the operator's caps had room, or the bucket had been looked at.
         wake_at: When to look again although nothing happens, None if that is not needed.
         retry_at: As in the observation, for the next one.
     """

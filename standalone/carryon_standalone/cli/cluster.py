@@ -110,9 +110,8 @@ class Cluster:
     def jobs(self, selector: str | None = None, *, everywhere: bool = False) -> list[Object]:
         """Jobs by namespace and name: all of them, or those with the labels; `everywhere` means all namespaces."""
         selected = {"label_selector": selector} if selector else {}
-        ask, path = self._listing(everywhere)
-        answer = ask(*path, _request_timeout=_TIMEOUT, **selected)
-        return sorted(answer["items"], key=lambda job: (job["metadata"]["namespace"], job["metadata"]["name"]))
+        found = self._list(everywhere, **selected)["items"]
+        return sorted(found, key=lambda job: (job["metadata"]["namespace"], job["metadata"]["name"]))
 
     @_explained
     def job(self, name: str, namespace: str | None = None) -> Object:

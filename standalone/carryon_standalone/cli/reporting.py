@@ -77,7 +77,7 @@ def evidence(cluster: Cluster, job: dict[str, Any], home: Home | None) -> Eviden
         for pod in newest
         if reports.wrote(pod)
     }
-    named = reports.secrets_of(job)
+    named = reports.secrets_of(job, pods)
     read = {name: asked("a Secret that the job names", partial(cluster.secret, name)) for name in named}
     secrets = [
         base64.b64decode(value).decode(errors="replace") for data in read.values() for value in (data or {}).values()

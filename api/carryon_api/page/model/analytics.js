@@ -43,8 +43,8 @@ export function percent(rate) {
 export function figures({ jobs, units, retries, gpuSeconds }) {
   const ended = jobs.succeeded + jobs.failed;
   const again = CAUSES.slice(0, 3).reduce((sum, [cause]) => sum + retries[cause], 0);
-  const rest = [[jobs.active, "not over"], [jobs.cancelled, "cancelled"]].filter(([many]) => many)
-    .map(([many, word]) => `${number(Number(many))} ${word}`).join(", ");
+  const rest = [jobs.active && `${number(jobs.active)} not over`, jobs.cancelled && `${number(jobs.cancelled)} cancelled`]
+    .filter(Boolean).join(", ");
   const done = units.succeeded + units.failed;
   return [
     { label: "Jobs that succeed", value: percent(jobs.successRate),
@@ -52,17 +52,11 @@ export function figures({ jobs, units, retries, gpuSeconds }) {
     { label: "Units that succeed", value: percent(units.successRate),
       said: done ? `${number(units.succeeded)} of ${number(done)}${units.failed ? `; ${number(units.failed)} failed` : ""}` : "none is done yet" },
     { label: "Attempts that did not finish", value: number(again),
-      said: units.succeeded ? `${exactlyPer(again, units.succeeded)} for each 100 units` : "" },
+      said: units.succeeded ? `${Number(((100 * again) / units.succeeded).toFixed(1))} for each 100 units` : "" },
     { label: "Saved by resuming", value: span(gpuSeconds.saved),
       said: gpuSeconds.total ? `of GPU time that was not spent twice; ${span(gpuSeconds.total)} were spent` : "of GPU time" },
   ];
 }
-
-/**
- * @param {number} many
- * @param {number} units
- */
-const exactlyPer = (many, units) => Number(((100 * many) / units).toFixed(1));
 
 /**
  * Why attempts did not finish.
@@ -90,12 +84,13 @@ export function reasons({ retries }) {
  */
 export function stageTimes({ stages }) {
   const sorted = [...stages].sort((one, other) => other.meanSeconds - one.meanSeconds || one.stage.localeCompare(other.stage));
-  const made = bars(sorted.map((stage) => ({ label: stage.stage, value: stage.meanSeconds, said: exactly(stage.meanSeconds) })));
-  return made.map((bar, at) => ({
-    ...bar,
-    each: sorted[at].secondsPerUnit === null ? "–" : exactly(Number(sorted[at].secondsPerUnit)),
-    jobs: `${counted(sorted[at].units, "unit")} of ${counted(sorted[at].jobs, "job")}`,
-  }));
+  return bars(sorted.map(({ stage, meanSeconds, secondsPerUnit, units, jobs }) => ({
+    label: stage,
+    value: meanSeconds,
+    said: exactly(meanSeconds),
+    each: secondsPerUnit === null ? "–" : exactly(secondsPerUnit),
+    jobs: `${counted(units, "unit")} of ${counted(jobs, "job")}`,
+  })));
 }
 
 /**

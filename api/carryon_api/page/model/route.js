@@ -33,11 +33,12 @@ export function toJob({ namespace, name }, ...rest) {
 }
 
 /**
- * How an item is named in an address: by its id, or by ~ and its index where the id would be read as something else.
- * @param {{item: string, index: number}} unit
+ * How an item is named in an address: by its id, or by ~ and its index where the id is not known yet or would be read as
+ * something else.
+ * @param {{item?: string, index: number}} unit
  */
 export function itemKey({ item, index }) {
-  return /^~|\/|^\.{1,2}$/.test(item) ? `~${index}` : item;
+  return item === undefined || /^~|\/|^\.{1,2}$/.test(item) ? `~${index}` : item;
 }
 
 /** @param {string} part */

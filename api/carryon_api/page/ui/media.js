@@ -14,7 +14,7 @@ const TEXT_NAMES = /\.(txt|md|srt|vtt|ass|csv|tsv|jsonl?|ndjson|ya?ml|xml|toml|i
  * How a file is shown.
  * @param {{name: string, contentType: string}} artifact
  */
-export function kindOf({ name, contentType }) {
+function kindOf({ name, contentType }) {
   const seen = /^(image|video|audio)\//.exec(contentType)?.[1];
   if (seen) return seen;
   return /^text\/|json|yaml|xml|subrip/.test(contentType) || TEXT_NAMES.test(name) ? "text" : "file";

@@ -1,6 +1,6 @@
 /** What came of the jobs that exist: how many succeed, what did not finish, where time goes, what resuming saved. */
 
-import { html, useEffect, useMemo, useState, useTitle } from "../ui/element.js";
+import { html, useEffect, useMemo, useRef, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { causes, figures, percent, reasons, stageTimes, work } from "../model/analytics.js";
 import { counted } from "../model/wording.js";
@@ -9,7 +9,7 @@ import { get } from "../net/api.js";
 import { listen } from "../session.js";
 import { useStore } from "../state.js";
 
-/** Milliseconds between two looks while jobs change. */
+/** Milliseconds after a look until the next, if jobs have changed: what they add up to is not looked at with every step. */
 const REST = 5000;
 
 export function AnalyticsView() {
@@ -36,20 +36,32 @@ export function AnalyticsView() {
  * @param {unknown} jobs Another one whenever a job has changed.
  */
 function useAnalytics(namespace, jobs) {
-  const [seen, setSeen] = useState(/** @type {{of: string, told: import("../model/analytics.js").Analytics, at: number} | null} */ (null));
+  const [seen, setSeen] = useState(/** @type {{of: string, told: import("../model/analytics.js").Analytics} | null} */ (null));
+  const newest = useRef(jobs);
+  newest.current = jobs;
   useEffect(() => {
     const leave = new AbortController();
     const query = namespace ? `?${new URLSearchParams({ namespace })}` : "";
-    const look = () => get(`/analytics${query}`, leave.signal)
-      .then((told) => setSeen({ of: namespace, told, at: Date.now() }))
-      .catch((error) => leave.signal.aborted || complain(error));
-    // Jobs change all the time; what they add up to is not looked at with every step.
-    const timer = setTimeout(look, seen?.of === namespace ? Math.max(0, seen.at + REST - Date.now()) : 0);
+    let timer = 0;
+    let known = /** @type {unknown} */ (null);
+    // A look is never given up because jobs change meanwhile: where many are at work, none would ever end.
+    const look = async () => {
+      if (known !== newest.current) {
+        known = newest.current;
+        try {
+          setSeen({ of: namespace, told: await get(`/analytics${query}`, leave.signal) });
+        } catch (error) {
+          if (!leave.signal.aborted) complain(error);
+        }
+      }
+      if (!leave.signal.aborted) timer = setTimeout(look, REST);
+    };
+    look();
     return () => {
       clearTimeout(timer);
       leave.abort();
     };
-  }, [namespace, jobs]);
+  }, [namespace]);
   return seen?.of === namespace ? seen.told : null;
 }
 

@@ -15,6 +15,8 @@ import { dump, load } from "../yaml.js";
 
 /** Milliseconds without a key pressed after which the API looks at what was written. */
 const PAUSE = 500;
+/** Times an edit is sent anew because the job's status has changed since. */
+const REPLACE_TRIES = 10;
 
 /** @typedef {{severity: "error" | "warning" | "note", field: string, message: string}} Finding */
 
@@ -46,9 +48,8 @@ export function EditView({ namespace, name }) {
   }).catch((error) => (error instanceof Problem ? setProblem(error.message) : Promise.reject(error)));
   useEffect(() => { read(); }, []);
   const send = async (/** @type {string} */ _text, /** @type {any} */ manifest) => {
-    const metadata = { ...manifest.metadata, resourceVersion: found.metadata.resourceVersion };
     try {
-      const answer = await request("PUT", jobPath(job), { json: { ...manifest, metadata } });
+      const answer = await replaced(job, manifest, found);
       toast("done", answer?.message ?? `${name} has been changed: what it changes is made anew, all else is kept`);
       location.hash = toJob(job);
     } catch (error) {
@@ -64,6 +65,28 @@ export function EditView({ namespace, name }) {
       <button class="button small" onClick=${read}>Take theirs and begin again</button></div>`}
     ${found && html`<${Editor} key=${found.metadata.resourceVersion} first=${bare(found)} namespaces=${[namespace]} existing label="Save" send=${send} job=${job} />`}
   </main>`;
+}
+
+/**
+ * Put a manifest in a job's place, unless somebody else has edited it. Its status may have changed meanwhile, as that of
+ * a running job does all the time, and only that.
+ * @param {{namespace: string, name: string}} job
+ * @param {any} manifest
+ * @param {any} seen The job that the manifest was made from.
+ * @throws {Problem} 409 where somebody has.
+ */
+async function replaced(job, manifest, seen) {
+  let { resourceVersion } = seen.metadata;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await request("PUT", jobPath(job), { json: { ...manifest, metadata: { ...manifest.metadata, resourceVersion } } });
+    } catch (error) {
+      if (!(error instanceof Problem && error.status === 409) || tries === REPLACE_TRIES) throw error;
+      const { object } = await request("GET", jobPath(job));
+      if (dump(bare(object)) !== dump(bare(seen))) throw error;
+      ({ resourceVersion } = object.metadata);
+    }
+  }
 }
 
 /**

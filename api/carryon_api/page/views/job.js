@@ -51,7 +51,7 @@ export function JobView({ namespace, name, unit }) {
       </div>
       <${Facts} job=${job} />
     </div>
-    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${() => onAct("redo", unit)} />`}
+    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${(/** @type {any} */ of) => onAct("redo", of)} />`}
     ${asking && html`<${JobDialog} job=${job} asking=${asking} onClose=${() => ask(null)} />`}
   </main>`;
 }
@@ -92,10 +92,21 @@ function useGone(job, there) {
 function useFocusBack(job, unit) {
   const last = useRef(/** @type {string | null} */ (null));
   useEffect(() => {
-    const cell = last.current && document.querySelector(`a.unit[href="${CSS.escape(last.current)}"]`);
+    const cell = last.current && document.querySelector(last.current);
     if (!unit && cell instanceof HTMLElement) cell.focus({ preventScroll: true });
-    last.current = unit ? toJob(job, "units", unit.stage, unit.item) : null;
+    last.current = unit ? cellOf(job, unit) : null;
   }, [unit?.stage, unit?.item]);
+}
+
+/**
+ * The selector of a unit's cell.
+ * @param {{namespace: string, name: string}} job
+ * @param {{stage: string, item: string}} unit As the address names it.
+ */
+function cellOf(job, { stage, item }) {
+  // Opened before its name was known, it may have another address by now.
+  if (item.startsWith("~")) return `a.unit[data-unit="${CSS.escape(`${stage}/${item.slice(1)}`)}"]`;
+  return `a.unit[href="${CSS.escape(toJob(job, "units", stage, item))}"]`;
 }
 
 /** @param {{name: string, reason: string}} props */

@@ -34,7 +34,9 @@ export function UnitMap({ job, stage, states, indexes, pages, progress, openItem
     const found = Math.floor(event.offsetY / cell) * columns + column;
     return column < columns && found < indexes.length ? found : null;
   };
-  const open = () => unit && (location.hash = toJob(job, "units", stage.name, itemKey(unit)));
+  const open = () => {
+    if (index !== null && index !== undefined) location.hash = toJob(job, "units", stage.name, itemKey({ item: unit?.item, index }));
+  };
   const key = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
