@@ -74,7 +74,9 @@ class Client:
             if found.cert_file:
                 trusted.load_cert_chain(found.cert_file, found.key_file)
         tokens = {each["key"]: each["value"] for each in found.auth_settings().values() if each["in"] == "header"}
-        return cls(kubeconfig, found.host, trusted, {**AGENT, **{name.title(): value for name, value in tokens.items()}})
+        return cls(
+            kubeconfig, found.host, trusted, {**AGENT, **{name.title(): value for name, value in tokens.items()}}
+        )
 
     def connect(self, timeout: float = 20) -> http.client.HTTPConnection:
         address = urlsplit(self.url).netloc

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
-from decimal import ROUND_CEILING, Decimal
+from decimal import Context, localcontext
 from typing import Final
 
 from carryon_standalone.node.quantity import parse
 
 PATTERN: Final = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 """As Kubernetes names it to whoever breaks it; what it takes is narrower."""
-_BINARY: Final = [(f"{letter}i", Decimal(1024) ** power) for power, letter in enumerate("KMGTPE", 1)]
-_DECIMAL: Final = [(suffix, Decimal(1000) ** power) for power, suffix in enumerate(("n", "u", "m", "", *"kMGTPE"), -3)]
-_EXPONENTS: Final = [(f"e{power}" if power else "", Decimal(10) ** power) for power in range(-9, 21, 3)]
-_SMALLEST: Final = Decimal("1e-9")
+_ONE: Final = 10**9
+"""Everything is counted in billionths, below which Kubernetes rounds up."""
+_MOST: Final = 2**63 - 1
+"""Larger ones count as this."""
+_BINARY: Final = [("", _ONE), *((f"{letter}i", _ONE * 1024**power) for power, letter in enumerate("KMGTPE", 1))]
+_DECIMAL: Final = [(suffix, 1000**power) for power, suffix in enumerate(("n", "u", "m", "", *"kMGTPE"))]
+_EXPONENTS: Final = [(f"e{power - 9}" if power != 9 else "", 10**power) for power in range(0, 30, 3)]
+_PRECISE: Final = Context(prec=200)
 
 
 def canonical(value: str | float) -> str:
@@ -25,17 +29,17 @@ def canonical(value: str | float) -> str:
     """
     text = str(value)
     try:
-        number = parse(text)
-    except ValueError:
+        with localcontext(_PRECISE):
+            billionths = math.ceil(max(-_MOST, min(_MOST, parse(text))) * _ONE)
+    except (ValueError, ArithmeticError):
         raise ValueError(f"quantities must match the regular expression '{PATTERN}'") from None
-    number = (number / _SMALLEST).to_integral_value(ROUND_CEILING) * _SMALLEST
-    if not number:
+    if not billionths:
         return "0"
-    if text.endswith("i") and abs(number) >= _BINARY[0][1]:
-        return _in_units(number.to_integral_value(ROUND_CEILING), [("", Decimal(1)), *_BINARY])
-    return _in_units(number, _EXPONENTS if re.search(r"[eE][+-]?\d", text) else _DECIMAL)
+    if text.endswith("i") and abs(billionths) >= 1024 * _ONE:
+        return _in_units(-(-billionths // _ONE) * _ONE, _BINARY)
+    return _in_units(billionths, _EXPONENTS if re.search(r"[eE][+-]?\d", text) else _DECIMAL)
 
 
-def _in_units(number: Decimal, units: Iterable[tuple[str, Decimal]]) -> str:
-    suffix, unit = max((each for each in units if number % each[1] == 0), key=lambda each: each[1])
-    return f"{(number / unit).to_integral_value():f}{suffix}"
+def _in_units(billionths: int, units: list[tuple[str, int]]) -> str:
+    suffix, unit = next(each for each in reversed(units) if billionths % each[1] == 0)
+    return f"{billionths // unit}{suffix}"
