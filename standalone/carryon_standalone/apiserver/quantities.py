@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Context, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Final
 
 from carryon_standalone.node.quantity import parse
@@ -13,7 +13,7 @@ PATTERN: Final = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 """As Kubernetes names it to whoever breaks it; what it takes is narrower."""
 _ONE: Final = 10**9
 """Everything is counted in billionths, below which Kubernetes rounds up."""
-_MOST: Final = 2**63 - 1
+_MOST: Final = Decimal(2**63 - 1)
 """Larger ones count as this."""
 _BINARY: Final = [("", _ONE), *((f"{letter}i", _ONE * 1024**power) for power, letter in enumerate("KMGTPE", 1))]
 _DECIMAL: Final = [(suffix, 1000**power) for power, suffix in enumerate(("n", "u", "m", "", *"kMGTPE"))]
@@ -30,7 +30,8 @@ def canonical(value: str | float) -> str:
     text = str(value)
     try:
         with localcontext(_PRECISE):
-            billionths = math.ceil(max(-_MOST, min(_MOST, parse(text))) * _ONE)
+            number: Decimal = min(max(parse(text), -_MOST), _MOST)
+            billionths = math.ceil(number * _ONE)
     except (ValueError, ArithmeticError):
         raise ValueError(f"quantities must match the regular expression '{PATTERN}'") from None
     if not billionths:
