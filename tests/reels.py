@@ -79,7 +79,7 @@ BEGUN = ("3", "8", "13")
 NOT_BEGUN = ("4", "9", "14")
 
 
-def clips(name: str, model: Path, *, steps: int = 400, **spec: Any) -> dict[str, Any]:
+def clips(name: str, model: Path, *, steps: int = 200, **spec: Any) -> dict[str, Any]:
     """Fifteen clips of a tiny model in pods of five: three short ones, one of so many steps, and a short one.
 
     So three pods that run side by side come to a point where nine clips are done, three are in the middle, and three

@@ -88,6 +88,5 @@ def test_what_a_lost_cluster_had_made_is_not_made_again(tmp_path: Path, begun: P
         assert resume is not None
         assert resume.refused == ""
         assert 0 < resume.replayed < resume.calls, "it goes on after the steps that the lost cluster kept"
-        assert resume.saved > 0
     assert film_status["progress"] == "15/15"
     assert not any(film_status["counters"].values()), "what was lost is nobody's failure"
