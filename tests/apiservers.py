@@ -154,6 +154,22 @@ class Client:
         self.made.clear()
 
 
+def unscheduled(name: str, **spec: Any) -> dict[str, Any]:
+    """A pod that no scheduler of a cluster takes up."""
+    containers = [{"name": "worker", "image": "i:1"}]
+    return {"metadata": {"name": name}, "spec": {"schedulerName": "nobody", "containers": containers, **spec}}
+
+
+def is_refused_and_changes_nothing(server: Client, change: str, kind: str, status: int, words: str) -> None:
+    """A patch of a MediaJob has this answer, and leaves the job as it was."""
+    if server.request("GET", f"{JOBS}/fixed").status == 404:
+        server.create(JOBS, {"metadata": {"name": "fixed"}, "spec": {"prompt": "p"}})
+    before = server.get(f"{JOBS}/fixed")
+    answer = server.request("PATCH", f"{JOBS}/fixed", change, Content_Type=f"application/{kind}")
+    assert (answer.status, words in answer.message) == (status, True), answer.message
+    assert server.get(f"{JOBS}/fixed") == before
+
+
 class Server(Client):
     """Our own API server; not started yet."""
 
@@ -208,6 +224,17 @@ class Server(Client):
         _, errors = self.process.communicate(timeout=10)
         self.process = None
         return errors
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Our own API server with the MediaJob kind, for as long as the context lasts."""
+    made = Server(folder).start()
+    try:
+        made.define()
+        yield made
+    finally:
+        made.kill()
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 30) -> Any:

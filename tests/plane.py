@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -30,7 +29,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import psutil
-import pytest
 import yaml
 
 Job = dict[str, Any]
@@ -38,10 +36,6 @@ Job = dict[str, Any]
 JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
 PODS = "/api/v1/namespaces/default/pods"
 POLL = 0.05
-
-needs_kubectl = pytest.mark.skipif(
-    shutil.which("kubectl") is None and "CI" not in os.environ, reason="install kubectl 1.29 or newer for it"
-)
 
 
 class ApiError(Exception):

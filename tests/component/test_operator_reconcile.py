@@ -18,7 +18,7 @@ from carryon_core.messages import StoreConfig
 from carryon_kube.errors import ApiError, Forbidden, Unavailable
 from carryon_operator.looks import Busy, Looks
 from fake_apiserver import Fault, eventually
-from reconciling import ENDED, KEY, world
+from reconciling import ENDED, KEY, World, world
 
 
 async def test_a_refused_pod_is_told_and_tried_again_until_the_quota_allows_it(tmp_path: Path) -> None:
@@ -93,13 +93,19 @@ async def test_a_create_that_nobody_answers_is_looked_for_before_anything_else_i
         assert len(w.ours()) == 1
 
 
+async def pod_in_the_way(w: World) -> str:
+    """Has somebody else's pod stand under the name of the job's only one; the name."""
+    w.write(items={"count": 1})
+    w.server.faults.append(Fault(403, "POST"))
+    await w.reconcile()
+    name: str = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
+    w.server.put("pods", name)
+    return name
+
+
 async def test_a_pod_in_the_way_is_named(tmp_path: Path) -> None:
     async with world(tmp_path / "out") as w:
-        w.write(items={"count": 1})
-        w.server.faults.append(Fault(403, "POST"))
-        await w.reconcile()
-        name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
-        w.server.put("pods", name)
+        name = await pod_in_the_way(w)
         for _ in range(2):
             await w.reconcile()
         assert f'pod "{name}" exists already' in w.claim("Progressing")[2]
@@ -107,11 +113,7 @@ async def test_a_pod_in_the_way_is_named(tmp_path: Path) -> None:
 
 async def test_a_pod_in_the_way_that_could_not_be_looked_at_is_named_by_the_next_reconcile(tmp_path: Path) -> None:
     async with world(tmp_path / "out") as w:
-        w.write(items={"count": 1})
-        w.server.faults.append(Fault(403, "POST"))
-        await w.reconcile()
-        name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
-        w.server.put("pods", name)
+        name = await pod_in_the_way(w)
         w.server.faults.append(Fault(403, "GET", path=f"/pods/{name}"))
         with pytest.raises(Forbidden):
             await w.reconcile()

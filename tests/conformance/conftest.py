@@ -9,17 +9,12 @@ from typing import Any
 
 import pytest
 
-from apiservers import KUBECONFIG, MEDIA_CRD, Client, Server, until
+from apiservers import KUBECONFIG, Client, serving, until
 
 
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
     return until
-
-
-@pytest.fixture(scope="session")
-def media_crd() -> dict[str, Any]:
-    return MEDIA_CRD
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +28,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         finally:
             cluster.clear()
         return
-    made = Server(tmp_path_factory.mktemp("apiserver")).start()
-    try:
-        made.define()
+    with serving(tmp_path_factory.mktemp("apiserver")) as made:
         yield made
-    finally:
-        made.kill()

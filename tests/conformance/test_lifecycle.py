@@ -7,21 +7,17 @@ from typing import Any
 
 import pytest
 
+from apiservers import unscheduled
+
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
 
 
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    """A pod that no scheduler of a cluster takes up."""
-    containers = [{"name": "worker", "image": "i:1"}]
-    return {"metadata": {"name": name}, "spec": {"schedulerName": "nobody", "containers": containers, **spec}}
-
-
 def scheduled(server: Any, name: str, **spec: Any) -> str:
     """A pod with a node; its path."""
-    server.create(PODS, pod(name, **spec))
+    server.create(PODS, unscheduled(name, **spec))
     server.create(f"{PODS}/{name}/binding", {"target": {"kind": "Node", "name": "here"}})
     return f"{PODS}/{name}"
 
@@ -49,7 +45,7 @@ def exists(server: Any, path: str) -> bool:
 
 
 def test_a_new_pod_is_as_a_real_server_makes_it(server: Any) -> None:
-    made = server.create(PODS, {**pod("fresh", schedulerName=None), "status": {"phase": "Running"}})
+    made = server.create(PODS, {**unscheduled("fresh", schedulerName=None), "status": {"phase": "Running"}})
     assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
     assert made["metadata"]["generation"] == 1
     spec = made["spec"]
@@ -71,7 +67,7 @@ def test_a_new_pod_is_as_a_real_server_makes_it(server: Any) -> None:
             {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}},
             "spec.containers[0].image: Required value",
         ),
-        (pod("p", restartPolicy="Sometimes"), 'Unsupported value: "Sometimes"'),
+        (unscheduled("p", restartPolicy="Sometimes"), 'Unsupported value: "Sometimes"'),
     ],
 )
 def test_a_pod_that_could_never_run_is_refused(server: Any, value: Any, words: str) -> None:
@@ -85,8 +81,8 @@ def test_a_pod_that_could_never_run_is_refused(server: Any, value: Any, words: s
         (PODS, "Pod", {"spec": "text"}),
         (PODS, "Pod", {"spec": {"containers": {"name": "a"}}}),
         (PODS, "Pod", {"spec": {"containers": ["a"]}}),
-        (PODS, "Pod", pod("x", terminationGracePeriodSeconds="30")),
-        (PODS, "Pod", pod("x", nodeSelector={"gpu": True})),
+        (PODS, "Pod", unscheduled("x", terminationGracePeriodSeconds="30")),
+        (PODS, "Pod", unscheduled("x", nodeSelector={"gpu": True})),
         (MAPS, "ConfigMap", {"data": {"count": 3}}),
         ("/api/v1/namespaces/default/secrets", "Secret", {"stringData": ["a"]}),
         ("/api/v1/namespaces/default/events", "Event", {"involvedObject": "pod/x"}),
@@ -104,13 +100,13 @@ def test_a_value_of_the_wrong_type_is_refused(server: Any, path: str, kind: str,
 
 
 def test_null_is_absent_in_a_built_in_kind(server: Any) -> None:
-    made = server.create(PODS, pod("nulls", nodeName=None, volumes=None, restartPolicy=None))
+    made = server.create(PODS, unscheduled("nulls", nodeName=None, volumes=None, restartPolicy=None))
     assert made["spec"]["restartPolicy"] == "Always"
     assert "volumes" not in made["spec"]
 
 
 def test_a_pods_spec_is_fixed_but_for_its_images(server: Any) -> None:
-    server.create(PODS, pod("fixed"))
+    server.create(PODS, unscheduled("fixed"))
     answer = server.request(
         "PATCH", f"{PODS}/fixed", {"spec": {"nodeName": "here"}}, Content_Type="application/merge-patch+json"
     )
@@ -137,7 +133,7 @@ def test_a_running_pod_is_given_its_grace_and_goes_when_the_kubelet_says_so(serv
 
 
 def test_pods_that_nothing_runs_go_at_once(server: Any) -> None:
-    server.create(PODS, pod("waiting"))
+    server.create(PODS, unscheduled("waiting"))
     server.delete(f"{PODS}/waiting")
     ended = scheduled(server, "ended")
     server.patch(f"{ended}/status", {"status": {"phase": "Succeeded"}})
@@ -166,7 +162,7 @@ def test_an_eviction_leaves_its_reason(server: Any) -> None:
 def test_dependents_follow_their_owner(server: Any, wait_until: Any) -> None:
     owner = job(server, "background")
     server.create(MAPS, owned("dependent", owner))
-    server.create(PODS, {**pod("dependent"), **owned("dependent", owner)})
+    server.create(PODS, {**unscheduled("dependent"), **owned("dependent", owner)})
     server.delete(f"{JOBS}/background", {"propagationPolicy": "Background"})
     wait_until(
         lambda: not exists(server, f"{MAPS}/dependent") and not exists(server, f"{PODS}/dependent"), "dependents to go"

@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
+from apiservers import is_refused_and_changes_nothing, unscheduled
+
 JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
 PODS = "/api/v1/namespaces/default/pods"
 MAPS = "/api/v1/namespaces/default/configmaps"
 APPLY = "apply-patch+yaml"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-def pod(name: str, **spec: Any) -> dict[str, Any]:
-    """A pod that no scheduler of a cluster takes up."""
-    containers = [{"name": "c", "image": "i:1"}]
-    return {"metadata": {"name": name}, "spec": {"schedulerName": "nobody", "containers": containers, **spec}}
 
 
 def apply(server: Any, path: str, manager: str, value: Any, force: bool = False) -> Any:
@@ -64,7 +60,7 @@ def test_a_merge_patch_removes_what_is_null(server: Any) -> None:
 
 def test_a_strategic_patch_merges_lists_by_their_keys(server: Any) -> None:
     container = {"name": "c", "image": "i:1", "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
-    server.create(PODS, pod("strategic", containers=[container, {"name": "d", "image": "i:1"}]))
+    server.create(PODS, unscheduled("strategic", containers=[container, {"name": "d", "image": "i:1"}]))
     change = {"spec": {"containers": [{"name": "c", "image": "i:2"}]}, "metadata": {"labels": {"x": "y"}}}
     changed = server.patch(f"{PODS}/strategic", change, "strategic-merge-patch+json")
     assert [each["image"] for each in changed["spec"]["containers"]] == ["i:2", "i:1"]
@@ -98,12 +94,7 @@ def test_a_strategic_patch_merges_lists_by_their_keys(server: Any) -> None:
 def test_a_patch_that_does_not_fit_is_refused_and_changes_nothing(
     server: Any, change: str, kind: str, status: int, words: str
 ) -> None:
-    if server.request("GET", f"{JOBS}/fixed").status == 404:
-        server.create(JOBS, {"metadata": {"name": "fixed"}, "spec": {"prompt": "p"}})
-    before = server.get(f"{JOBS}/fixed")
-    answer = server.request("PATCH", f"{JOBS}/fixed", change, Content_Type=f"application/{kind}")
-    assert (answer.status, words in answer.message) == (status, True), answer.message
-    assert server.get(f"{JOBS}/fixed") == before
+    is_refused_and_changes_nothing(server, change, kind, status, words)
 
 
 def test_spec_changes_count_generations_and_nothing_else_does(server: Any) -> None:
@@ -192,7 +183,7 @@ def test_several_conflicts_are_listed_by_manager(server: Any) -> None:
 def test_items_of_keyed_lists_are_owned_one_by_one(server: Any) -> None:
     path = f"{PODS}/lists"
     identity = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lists"}}
-    apply(server, path, "one", {**identity, "spec": pod("lists")["spec"]})
+    apply(server, path, "one", {**identity, "spec": unscheduled("lists")["spec"]})
     owned = {"status": {"conditions": [{"type": "A", "status": "True"}]}}
     apply(server, f"{path}/status", "one", {**identity, **owned})
     other = {"status": {"conditions": [{"type": "B", "status": "True"}]}}
@@ -264,7 +255,7 @@ def test_a_label_selector_that_is_none_is_refused(server: Any, selector: str) ->
 
 def test_field_selectors_of_pods_and_events_select(server: Any) -> None:
     for name in ("f1", "f2"):
-        server.create(PODS, pod(name))
+        server.create(PODS, unscheduled(name))
     server.create(f"{PODS}/f1/binding", {"target": {"name": "here"}})
     server.patch(f"{PODS}/f1/status", {"status": {"phase": "Running"}})
 

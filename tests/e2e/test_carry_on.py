@@ -16,7 +16,8 @@ import pytest
 from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
-from plane import Plane, needs_kubectl, units_done, until
+from kubectls import needs_kubectl
+from plane import Plane, units_done, until
 from reels import begun_units, contents_hold, film, finished, held_from, reel, scenes, stage, versions
 
 

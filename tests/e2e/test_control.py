@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carryon_core import names
-from plane import JOBS, ApiError, Plane, claim, condition, failed, needs_kubectl, succeeded, units_done, until
+from kubectls import needs_kubectl
+from plane import JOBS, ApiError, Plane, claim, condition, failed, succeeded, units_done, until
 from reels import begun_units, film, reel, scenes, stage, versions
 
 CLIP = 'head -c 64 /dev/urandom > "$CARRYON_OUTPUT/clip.bin"'

@@ -17,7 +17,8 @@ import yaml
 
 from carryon_core import names
 from documents import ROOT, Block, blocks, commands_of
-from plane import Plane, needs_kubectl, succeeded
+from kubectls import needs_kubectl
+from plane import Plane, succeeded
 from reels import versions
 
 TUTORIAL = ROOT / "docs/tutorial.md"

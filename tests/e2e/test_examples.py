@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from carryon_standalone.cli.errors import FAILED
-from plane import Plane, condition, needs_kubectl, succeeded, units_done
+from kubectls import needs_kubectl
+from plane import Plane, condition, succeeded, units_done
 from reels import versions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from carryon_core import names
-from plane import Plane, claim, condition, failed, needs_kubectl, succeeded, until
+from kubectls import needs_kubectl
+from plane import Plane, claim, condition, failed, succeeded, until
 from reels import begun_units, film, reel, scenes, stage, versions
 
 CLIP = 'head -c 64 /dev/urandom > "$CARRYON_OUTPUT/clip.bin"'

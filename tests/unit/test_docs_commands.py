@@ -14,7 +14,7 @@ from carryon_core.done import Outcome
 from carryon_worker.generators import outcome_file
 from command_rules import PLAIN, check, named_in_passing
 from documents import ROOT, Block, Command, Unreadable, Wrong, blocks, commands, commands_of, pages, prose
-from plane import needs_kubectl
+from kubectls import needs_kubectl
 
 SHELL = [pytest.param(block, id=block.name) for block in blocks() if block.language in ("sh", "console")]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apiservers import MEDIA_CRD, Server, until
+from apiservers import MEDIA_CRD, Server, serving, until
 
 
 @pytest.fixture
@@ -24,12 +24,8 @@ def media_crd() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for a module, with the MediaJob kind."""
-    made = Server(tmp_path_factory.mktemp("apiserver")).start()
-    try:
-        made.define()
+    with serving(tmp_path_factory.mktemp("apiserver")) as made:
         yield made
-    finally:
-        made.kill()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from apiservers import is_refused_and_changes_nothing
+
 PODS = "/api/v1/namespaces/default/pods"
 JOBS = "/apis/media.example.com/v1alpha1/namespaces/default/mediajobs"
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -65,9 +67,4 @@ def test_metadata_that_can_not_be_read_is_refused(server: Any, value: Any, statu
 def test_a_patch_that_can_not_be_read_changes_nothing(
     server: Any, change: str, kind: str, status: int, words: str
 ) -> None:
-    if server.request("GET", f"{JOBS}/fixed").status == 404:
-        server.create(JOBS, {"metadata": {"name": "fixed"}, "spec": {"prompt": "p"}})
-    before = server.get(f"{JOBS}/fixed")
-    answer = server.request("PATCH", f"{JOBS}/fixed", change, Content_Type=f"application/{kind}")
-    assert (answer.status, words in answer.message) == (status, True), answer.message
-    assert server.get(f"{JOBS}/fixed") == before
+    is_refused_and_changes_nothing(server, change, kind, status, words)
