@@ -75,8 +75,8 @@ class FakeKubelet:
 
     @asynccontextmanager
     async def playing(self) -> AsyncIterator[FakeKubelet]:
-        """Play while the context lasts."""
-        follow = asyncio.create_task(self._follow())
+        """Play, while the context lasts, pods that are created in it."""
+        follow = asyncio.create_task(self._follow(await changes(self._client, PODS, label_selector=self._selector)))
         try:
             yield self
         finally:
@@ -108,8 +108,8 @@ class FakeKubelet:
         chosen = random.Random(0).sample(sorted(self._working), min(count, len(self._working)))
         await asyncio.gather(*(do(self._working.pop(uid)) for uid in chosen))
 
-    async def _follow(self) -> None:
-        async for event in changes(self._client, PODS, label_selector=self._selector):
+    async def _follow(self, events: AsyncIterator[WatchEvent]) -> None:
+        async for event in events:
             self._take(event)
 
     def _take(self, event: WatchEvent) -> None:

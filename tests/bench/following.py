@@ -13,10 +13,16 @@ from carryon_kube.resources import Resource
 async def changes(
     client: Client, resource: Resource, *, namespace: str | None = None, label_selector: str = ""
 ) -> AsyncIterator[WatchEvent]:
-    """What changes from now on; of what there is already nothing is told."""
+    """Every change since this returned; of what there was before nothing is told."""
     version = ""
     async for page in client.list_pages(resource, namespace=namespace, label_selector=label_selector):
         version = page.version
+    return _since(version, client, resource, namespace, label_selector)
+
+
+async def _since(
+    version: str, client: Client, resource: Resource, namespace: str | None, label_selector: str
+) -> AsyncIterator[WatchEvent]:
     while True:
         with suppress(ApiError):
             async with client.watch(

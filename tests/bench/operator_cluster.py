@@ -25,7 +25,7 @@ from bench.fake_kubelet import SCHEDULER, FakeKubelet
 from bench.following import changes
 from carryon_core import names
 from carryon_kube import connection
-from carryon_kube.client import Client
+from carryon_kube.client import Client, WatchEvent
 from carryon_kube.errors import AlreadyExists, ApiError, NotFound
 from carryon_kube.resources import GENERATION_JOBS, NAMESPACES, Resource
 from processes import free_port, kubeconfig
@@ -162,11 +162,12 @@ class Bench:
 
     async def follow(self) -> None:
         """Begin to watch the jobs."""
-        task = asyncio.create_task(self._follow())
+        events = await changes(self.client, GENERATION_JOBS, namespace=self.namespace)
+        task = asyncio.create_task(self._follow(events))
         self.stack.callback(task.cancel)
 
-    async def _follow(self) -> None:
-        async for event in changes(self.client, GENERATION_JOBS, namespace=self.namespace):
+    async def _follow(self, events: AsyncIterator[WatchEvent]) -> None:
+        async for event in events:
             if event.type in ("ADDED", "MODIFIED"):
                 self._see(event.object, event.type)
 
