@@ -13,7 +13,8 @@ from typing import Any
 from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome
 from carryon_core.messages import ModelPin, StoreConfig
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_jobs.archive import exporting
 from carryon_jobs.job import Job

@@ -12,7 +12,7 @@ from carryon_core import layout
 from carryon_core.done import Done, Outcome
 from carryon_core.messages import StoreConfig
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.standing import UnitKey, stand
 from carryon_kube.client import Client
 from carryon_kube.connection import Connection

@@ -10,7 +10,8 @@ from typing import Any
 from carryon_core import layout, names
 from carryon_core.attempts import AttemptRecord
 from carryon_core.done import Artifact, Done, Outcome, Timings
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_store import Store
 from carryon_store.records import put_attempt, put_log

@@ -10,7 +10,8 @@ from typing import Any
 
 from carryon_core import layout
 from carryon_core.done import Done
-from carryon_core.resolve import Unit, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import Unit
 from carryon_core.spec import JobSpec
 from carryon_store import Store
 from carryon_store.units import read_done

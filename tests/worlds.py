@@ -12,7 +12,8 @@ from itertools import count
 from typing import Any
 
 from carryon_core.done import Outcome
-from carryon_core.resolve import ResolvedJob, parse_items, resolve
+from carryon_core.resolve import parse_items, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
 from carryon_core.status import Condition, ConditionType, JobStatus

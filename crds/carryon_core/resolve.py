@@ -13,21 +13,9 @@ from carryon_core.fingerprint import OpenFingerprint, canonical, digest, unit_se
 from carryon_core.names import GATHERED, PREVIOUS
 from carryon_core.overrides import check_reserved, seed_of
 from carryon_core.pod_template import check_templates
-from carryon_core.recipe import UNIT_LONGEST, Recipe, check_text, counting, recipes_of, too_deep
+from carryon_core.recipe import Recipe, check_text, counting, recipes_of, too_deep
 from carryon_core.resolved import ResolvedJob, ResolvedStage, Unit
 from carryon_core.spec import JobSpec, Stage
-
-__all__ = [
-    "ITEMS_MOST",
-    "UNITS_MOST",
-    "UNIT_LONGEST",
-    "ResolvedJob",
-    "ResolvedStage",
-    "Unit",
-    "file_uris",
-    "parse_items",
-    "resolve",
-]
 
 ITEMS_MOST: Final = 100_000
 """Items of one job."""

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from carryon_core import findings as blank
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.rows import parse_rows
 from carryon_core.spec import ItemsFrom, JobSpec
 

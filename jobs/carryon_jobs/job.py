@@ -15,7 +15,8 @@ from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
+from carryon_core.resolve import file_uris, parse_items, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus

@@ -23,7 +23,8 @@ from carryon_core import layout
 from carryon_core.attempts import AttemptRecord
 from carryon_core.done import Done
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, file_uris, resolve
+from carryon_core.resolve import file_uris, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_jobs.errors import NotPossible, OutOfReach, Unknown
 from carryon_jobs.job import Job, standing_of
 from carryon_store import NotFound, Store, StoreError, TooLarge

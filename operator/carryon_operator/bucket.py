@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from carryon_core import layout
 from carryon_core.done import Outcome
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
+from carryon_core.resolved import ResolvedJob, ResolvedStage, Unit
 from carryon_core.standing import DoneUnit, stand
 from carryon_core.status import JobStatus
 from carryon_operator.plan.made import made_of

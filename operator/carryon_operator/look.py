@@ -14,7 +14,8 @@ from typing import Any, Final, TypeAlias
 from carryon_core import layout, names
 from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob, file_uris, items_digest, items_text, parse_items, resolve
+from carryon_core.resolve import file_uris, items_digest, items_text, parse_items, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
 from carryon_jobs.destinations import data_place

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
 from carryon_operator.bucket import BucketMemory

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.status import JobStatus
 from carryon_jobs.destinations import check_token, credentials, destination, secret_of

@@ -11,7 +11,7 @@ from carryon_core.compatibility import ASSIGNMENT
 from carryon_core.fingerprint import CONTRACT, digest
 from carryon_core.gpus import PRODUCT_LABEL, gpu_product
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
-from carryon_core.resolve import Unit
+from carryon_core.resolved import Unit
 from carryon_core.spec import JobSpec, RoundOverride, Stage
 from carryon_core.standing import Standing
 from carryon_jobs.destinations import secret_of

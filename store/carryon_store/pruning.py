@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 
 from carryon_core import layout
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolved import ResolvedJob, ResolvedStage
 from carryon_store.deleting import delete_each
 from carryon_store.protocol import ObjectInfo, Store
 

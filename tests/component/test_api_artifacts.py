@@ -16,7 +16,7 @@ import making
 from carryon_api.routes import artifacts
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_store import Store, open_store
 from carryon_store.files import FileStore
 from conftest import S3_BUCKET

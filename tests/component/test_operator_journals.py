@@ -13,7 +13,8 @@ import pytest
 from carryon_core import layout, names
 from carryon_core.done import Artifact, Done
 from carryon_core.messages import StoreConfig, Termination, UnitOutcome, UnitReport
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_operator.bucket import BucketMemory
 from carryon_operator.plan.model import Kept, PodRecord

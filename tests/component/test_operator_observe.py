@@ -16,7 +16,7 @@ import pytest
 from carryon_core import layout
 from carryon_core.done import Outcome
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_operator.config import Config
 from carryon_operator.plan.model import Observation

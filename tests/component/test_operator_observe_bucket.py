@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from carryon_core import layout
 from carryon_core.done import Done, Outcome
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, UnitKey, stand
 from carryon_operator.bucket import BucketMemory

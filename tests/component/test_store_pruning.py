@@ -13,7 +13,8 @@ import pytest
 from carryon_core import layout
 from carryon_core.done import Artifact, Done, Outcome
 from carryon_core.messages import StoreConfig
-from carryon_core.resolve import ResolvedJob, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
 from carryon_store import NotFound, Store, StoreError, open_store, place_of

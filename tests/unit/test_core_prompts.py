@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, file_uris, resolve
+from carryon_core.resolve import file_uris, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 
 NOTES = "file:///notes.txt"

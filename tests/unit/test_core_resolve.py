@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from carryon_core.errors import SpecError
 from carryon_core.fingerprint import unit_fingerprint, unit_seed
-from carryon_core.resolve import ITEMS_MOST, UNIT_LONGEST, ResolvedJob, file_uris, parse_items, resolve
+from carryon_core.recipe import UNIT_LONGEST
+from carryon_core.resolve import ITEMS_MOST, file_uris, parse_items, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from carryon_core.done import Outcome
 from carryon_core.messages import InputRef
-from carryon_core.resolve import ResolvedJob, Unit, resolve
+from carryon_core.resolve import resolve
+from carryon_core.resolved import ResolvedJob, Unit
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, UnitKey, stand
 

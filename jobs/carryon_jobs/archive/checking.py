@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from carryon_core import layout
 from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ITEMS_MOST, ResolvedJob, resolve
+from carryon_core.resolve import ITEMS_MOST, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_jobs.archive import claims, documents, members
 from carryon_jobs.archive.claims import UnitClaims

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from carryon_core import layout
 from carryon_core.done import Outcome
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, file_uris, resolve
+from carryon_core.resolve import file_uris, resolve
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JOB_NAME_LONGEST, JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_jobs.archive import members, moving

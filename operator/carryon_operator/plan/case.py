@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import Standing, UnitKey, stand
 from carryon_operator.plan.model import Observation, PodRecord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolved import ResolvedJob, ResolvedStage
 from carryon_core.spec import JobSpec, Stage
 from carryon_core.standing import UnitKey
 from carryon_operator.plan.case import Case

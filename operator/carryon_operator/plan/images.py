@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import Unit
+from carryon_core.resolved import Unit
 from carryon_core.standing import UnitKey
 from carryon_core.status import IMAGES_SHOWN
 from carryon_operator.plan.case import Case

@@ -10,7 +10,7 @@ from typing import Final
 
 from carryon_core import durations
 from carryon_core.requests import ALL
-from carryon_core.resolve import ResolvedStage, Unit
+from carryon_core.resolved import ResolvedStage, Unit
 from carryon_core.spec import Backoff
 from carryon_core.standing import UnitKey
 from carryon_operator.plan.case import Case

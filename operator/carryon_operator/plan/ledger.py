@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolved import ResolvedJob, ResolvedStage
 from carryon_core.spec import Retry
 from carryon_core.standing import UnitKey
 from carryon_core.status import MARK, MARKED_MOST, StageStatus

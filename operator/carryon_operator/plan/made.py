@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Final
 
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolved import ResolvedJob, ResolvedStage
 from carryon_core.standing import UnitKey
 from carryon_core.status import MADE_BLOCKS, MARK, StageStatus
 from carryon_operator.plan.case import Case

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from carryon_core import names
 from carryon_core.done import Misfit
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing
 from carryon_core.status import JobStatus

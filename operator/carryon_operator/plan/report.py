@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from carryon_core.done import Outcome
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedStage
+from carryon_core.resolved import ResolvedStage
 from carryon_core.status import (
     ACTIVE_SHOWN,
     FAILURES_SHOWN,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from carryon_core.actions import VANISHED
 from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_core.standing import UnitKey
 from carryon_core.status import ConditionType, Handled, JobStatus
 from carryon_core.subject import echo

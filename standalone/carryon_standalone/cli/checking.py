@@ -17,7 +17,8 @@ from typing import Any, Final, TypeAlias
 
 from carryon_core import crd
 from carryon_core.errors import SpecError
-from carryon_core.resolve import ResolvedJob, file_uris
+from carryon_core.resolve import file_uris
+from carryon_core.resolved import ResolvedJob
 from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
 from carryon_jobs import checking
