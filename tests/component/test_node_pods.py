@@ -237,6 +237,63 @@ def test_a_pod_that_ignores_sigterm_is_killed_with_everything_it_started(machine
     machine.gone("deaf")
 
 
+def shell(script: str) -> dict[str, Any]:
+    return {"exec": {"command": ["/bin/sh", "-c", script]}}
+
+
+TELLS = "trap 'cat {0} > \"$CARRYON_TERMINATION_LOG\"; exit 11' TERM; echo up; while :; do sleep 0.05; done"
+"""A container that answers SIGTERM with what stands in a file."""
+
+
+def ended_by_deletion(machine: Machine, name: str) -> Any:
+    """Delete a pod that has come up; its container's verdict."""
+    pod = machine.when(name, running)
+    until(lambda: machine.log(pod) == ["up"], what="the trap")
+    machine.delete(name)
+    ended = machine.when(name, lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"])
+    machine.request("PATCH", f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"finalizers": None}})
+    return terminated(ended)
+
+
+def test_hooks_run_after_the_start_and_before_the_signal(machine: Machine, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    lifecycle = {"postStart": shell(f"echo begun >> {order}"), "preStop": shell(f"sleep 0.3; echo told >> {order}")}
+    machine.create(
+        "hooked",
+        TELLS.format(order),
+        container={"lifecycle": lifecycle},
+        metadata={"finalizers": ["test.carryon.dev/look"]},
+    )
+    until(order.exists, what="the hook after the start")
+    state = ended_by_deletion(machine, "hooked")
+    assert (state["exitCode"], state["message"]) == (11, "begun\ntold\n")
+
+
+def test_a_hook_that_does_not_end_takes_the_grace_period_and_no_more(machine: Machine, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    machine.create(
+        "endless",
+        TELLS.format(order),
+        container={"lifecycle": {"preStop": shell(f"echo $$$$ > {order}; exec sleep 600")}},
+        terminationGracePeriodSeconds=1,
+        metadata={"finalizers": ["test.carryon.dev/look"]},
+    )
+    state = ended_by_deletion(machine, "endless")
+    assert state["exitCode"] == 11  # it was asked to end before it was made to
+    assert not alive(int(state["message"]))
+
+
+def test_a_container_whose_hook_fails_is_ended_and_its_event_says_why(machine: Machine) -> None:
+    machine.create("unhooked", "exec sleep 600", container={"lifecycle": {"postStart": shell("exit 3")}})
+    assert machine.finished("unhooked")["status"]["phase"] == "Failed"
+
+    def told() -> list[str]:
+        events = machine.request("GET", "/api/v1/namespaces/default/events")["items"]
+        return [event["message"] for event in events if event["reason"] == "FailedPostStartHook"]
+
+    assert until(told, what="the event") == ["PostStartHook failed: command ended with exit code 3"]
+
+
 def test_a_container_is_started_again_as_its_restart_policy_says(machine: Machine, tmp_path: Path) -> None:
     script = f"echo attempt >> {tmp_path}/tries; wc -l < {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"
     pod = machine.create("stubborn", script, restartPolicy="OnFailure")
