@@ -129,6 +129,11 @@ class Kubelet:
         elif pod is not None:
             PodFolder(self._data, PodRef.of(pod)).remove()
 
+    def evict(self, message: str) -> None:
+        """End every pod, each in its own grace period: the node runs out of something."""
+        for worker in self._workers.values():
+            worker.stop(status.evicted(message), grace_seconds(worker.pod))
+
     async def shutdown(self) -> None:
         """The node goes down: end every pod within a bounded time, and report as far as the API server is there."""
         self._leaving = True
