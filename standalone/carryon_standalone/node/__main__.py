@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shlex
 import signal
 import socket
@@ -43,7 +44,8 @@ def _parse(arguments: list[str]) -> NodeConfig:
         "--disk-reserve",
         type=int,
         metavar="BYTES",
-        help="free space below which pods end (default: 1 GiB or 5 percent)",
+        default=os.environ.get("CARRYON_DISK_RESERVE") or None,
+        help="free space below which pods end (default: $CARRYON_DISK_RESERVE, else 1 GiB, or 5 %% of the disk)",
     )
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
