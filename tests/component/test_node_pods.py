@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from carryon_standalone.node.memory import MemoryLimits
+from carryon_standalone.node.limits import Limits
 from nodes import Machine, alive, conditions, running, terminated, waiting
 from processes import until
 
@@ -375,7 +375,7 @@ def test_gpus_are_never_shared_and_pods_wait_for_them(machine: Machine) -> None:
 
 
 def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(machine: Machine) -> None:
-    limits = MemoryLimits.find("test")
+    limits = Limits.find("test")
     if limits is None:
         pytest.skip("this machine lets us set no memory limits")
     limits.close()
@@ -388,6 +388,26 @@ def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(ma
     )
     state = terminated(machine.finished("hungry"))
     assert (state["exitCode"], state["reason"]) == (137, "OOMKilled")
+
+
+def test_a_container_gets_no_more_of_the_processors_than_its_limit(machine: Machine) -> None:
+    limits = Limits.find("test")
+    if limits is None or not limits.cpu:
+        pytest.skip("this machine lets us set no CPU limits")
+    limits.close()
+    limited = {"resources": {"limits": {"cpu": "100m"}}}
+    pod = machine.create("busy", "while :; do :; done", container=limited, terminationGracePeriodSeconds=0)
+    machine.when("busy", running)
+    group = f"carryon-*/{pod['metadata']['uid']}-main/cpu.stat"
+
+    def is_held_back() -> bool:
+        tree = Path("/sys/fs/cgroup")
+        (found,) = [*tree.glob(group), *tree.glob(f"cpu/{group}")]
+        return int(dict(line.split() for line in found.read_text().splitlines())["nr_throttled"]) > 2
+
+    until(is_held_back, what="the kernel to hold it back")
+    machine.delete("busy")
+    machine.gone("busy")
 
 
 def test_a_message_may_go_where_kubernetes_would_look_for_it(machine: Machine) -> None:

@@ -18,7 +18,7 @@ from carryon_standalone.node.client import Refused
 from carryon_standalone.node.environment import ConfigError
 from carryon_standalone.node.events import Kind
 from carryon_standalone.node.pods import Object, grace_seconds, references
-from carryon_standalone.node.quantity import whole
+from carryon_standalone.node.quantity import thousandths, whole
 from carryon_standalone.node.sandbox import Sandbox
 from carryon_standalone.node.status import ContainerStatus, Running, Terminated, Waiting
 
@@ -170,13 +170,13 @@ class Container:
         if file.exists():
             file.replace(folder.log_file(self._name, previous=True))
         started = datetime.now(UTC)
-        group = self._limit_memory()
+        group = self._limit()
         pipe = logs.LogPipe(logs.LogFile(file))
         try:
             process = await self._start(launch, pipe, group)
         except (OSError, ValueError) as error:
             await pipe.drain()
-            self._forget_memory(group)
+            self._forget_limits(group)
             return self._start_error(str(error), started)
         self._process, self._launched = process, launch
         waiting = asyncio.ensure_future(process.wait())
@@ -200,7 +200,7 @@ class Container:
         await pipe.drain()
         if error_text is not None:
             return self._start_error(error_text, started)
-        return self._terminated(code, started, self._forget_memory(group), self._container_id(process))
+        return self._terminated(code, started, self._forget_limits(group), self._container_id(process))
 
     async def _start(self, launch: Launch, pipe: logs.LogPipe, group: str | None) -> processes.Process:
         """A process at its gate that is on disk already."""
@@ -209,8 +209,8 @@ class Container:
         finally:
             pipe.started()
         try:
-            if group is not None and self._sandbox.services.memory is not None:
-                self._sandbox.services.memory.join(group, process.identity.pid)
+            if group is not None and self._sandbox.services.limits is not None:
+                self._sandbox.services.limits.join(group, process.identity.pid)
             self._sandbox.folder.save_process(self._name, process.identity)
         except OSError:
             process.signal(signal.SIGKILL)
@@ -218,22 +218,23 @@ class Container:
             raise
         return process
 
-    def _limit_memory(self) -> str | None:
-        limit = ((self._spec.get("resources") or {}).get("limits") or {}).get("memory")
-        memory = self._sandbox.services.memory
-        if limit is None or memory is None:
+    def _limit(self) -> str | None:
+        wanted = (self._spec.get("resources") or {}).get("limits") or {}
+        memory, cpu = wanted.get("memory"), wanted.get("cpu")
+        limits = self._sandbox.services.limits
+        if limits is None or (memory is None and cpu is None):
             return None
         group = f"{self._sandbox.ref.uid}-{self._name}"
-        memory.limit(group, whole(limit))
+        limits.limit(group, None if memory is None else whole(memory), None if cpu is None else thousandths(cpu))
         return group
 
-    def _forget_memory(self, group: str | None) -> bool:
+    def _forget_limits(self, group: str | None) -> bool:
         """Whether the container ran out of memory."""
-        memory = self._sandbox.services.memory
-        if group is None or memory is None:
+        limits = self._sandbox.services.limits
+        if group is None or limits is None:
             return False
-        exceeded = memory.was_exceeded(group)
-        memory.remove(group)
+        exceeded = limits.was_exceeded(group)
+        limits.remove(group)
         return exceeded
 
     def _container_id(self, process: processes.Process) -> str:

@@ -48,8 +48,8 @@ class Kubelet:
             for container, identity in folder.processes().items():
                 await end_all(identity, folder.marker(container))
         await end_all(None, str(self._data / "pods"))
-        if self._services.memory is not None:
-            self._services.memory.clear()
+        if self._services.limits is not None:
+            self._services.limits.clear()
         for folder in folders:
             kept = folder.load_status()
             if kept is None or not folder.processes():

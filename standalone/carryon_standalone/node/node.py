@@ -17,8 +17,8 @@ from carryon_standalone.node.client import ApiClient, Changed, Listed, Refused, 
 from carryon_standalone.node.config import NodeConfig
 from carryon_standalone.node.events import Recorder
 from carryon_standalone.node.kubelet import Kubelet
+from carryon_standalone.node.limits import Limits
 from carryon_standalone.node.machine import DiskState
-from carryon_standalone.node.memory import MemoryLimits
 from carryon_standalone.node.pods import Object, micro_timestamp, timestamp
 from carryon_standalone.node.sandbox import Devices, Services
 from carryon_standalone.node.scheduler import Scheduler
@@ -77,15 +77,14 @@ class _Node:
         self._disks = DiskState(self._since)
         self._news = asyncio.Event()
         # Named by the data folder: a restarted node finds the groups of the one before.
-        memory = MemoryLimits.find(hashlib.sha256(str(config.data).encode()).hexdigest()[:12])
-        self._memory = memory
+        self._limits = Limits.find(hashlib.sha256(str(config.data).encode()).hexdigest()[:12])
         self._kubelet = Kubelet(
             Services(
                 config=config,
                 client=client,
                 recorder=self._recorder,
                 devices=Devices(self._machine.gpus),
-                memory=memory,
+                limits=self._limits,
                 inherited=dict(os.environ),
             )
         )
@@ -104,8 +103,8 @@ class _Node:
             await self._say_goodbye()
             await self._kubelet.shutdown()
             await _cancel([*serving, stopping])
-            if self._memory is not None:
-                self._memory.close()
+            if self._limits is not None:
+                self._limits.close()
 
     async def _follow_pods(self) -> None:
         async for event in self._client.follow("/api/v1/pods"):
