@@ -102,7 +102,9 @@ class Home:
         return self.root / "output"
 
     def create(self) -> None:
-        """Make the folder, readable by its owner only: it holds a token that may run programs.
+        """Make the folder, and what lies in it readable by its owner only: it holds a token that may run programs.
+
+        A folder that was there before keeps its own rights: it may hold other things.
 
         Raises:
             StartFailed: It can't be made.
@@ -110,7 +112,9 @@ class Home:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.logs, self.apiserver, self.node):
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(0o700)
+            self.output.mkdir(mode=0o700, exist_ok=True)  # once made, whom it is shown to is its owner's affair
         except OSError as error:
             raise StartFailed(
                 f"the data folder {self.root} can't be used: {error.strerror}: {error.filename};"

@@ -251,7 +251,7 @@ async def _live(
         else:
             tell(f"there is no page, because {missing} is not installed: install Carryon with its extra `api`")
         try:
-            await keep(_node(home, server, settings.gpus, api), 1).start()
+            await keep(_node(home, server, output, settings.gpus, api), 1).start()
             await keep(_operator(home, output, settings.page, missing is None, await api.has_gpus()), 2).start()
             for each in starting:
                 await each
@@ -290,7 +290,7 @@ def _apiserver(home: Home, port: int, api: Api) -> Component:
     )
 
 
-def _node(home: Home, server: str, gpus: int | None, api: Api) -> Component:
+def _node(home: Home, server: str, output: Path, gpus: int | None, api: Api) -> Component:
     started = time.time()
     return Component(
         name="node",
@@ -299,6 +299,7 @@ def _node(home: Home, server: str, gpus: int | None, api: Api) -> Component:
             *("--data", str(home.node), "--server", server),
             *("--token-file", str(home.token), "--ca-file", str(home.authority)),
             *("--image", f"{WORKER_IMAGE}={sys.executable} -m carryon_worker"),
+            *("--watch-disk", str(output)),
             *(("--gpus", str(gpus)) if gpus is not None else ()),
         ),
         log=home.logs / "node.log",

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from carryon_standalone.node import logs, quantity, status
+from carryon_standalone.node import disk, logs, quantity, status
 from carryon_standalone.node.environment import expand
+from carryon_standalone.node.machine import taints
 from carryon_standalone.node.pods import pod_requests
 from carryon_standalone.node.sandbox import pod_ip
 from carryon_standalone.node.scheduler import NodeView, misfits, unschedulable_message, used, waits_for_a_node
@@ -64,6 +65,68 @@ def test_a_pod_fits_when_what_it_asks_for_is_free(
 def test_a_cordoned_node_takes_nothing() -> None:
     cordoned = NodeView(NODE.labels, NODE.allocatable, cordoned=True)
     assert misfits(pod({}), cordoned, {}) == ("node(s) were unschedulable",)
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "fits"),
+    [
+        ([], False),
+        ([{"key": "gpu", "operator": "Equal", "value": "broken", "effect": "NoSchedule"}], True),
+        ([{"key": "gpu", "value": "broken"}], True),
+        ([{"key": "gpu", "operator": "Exists"}], True),
+        ([{"operator": "Exists"}], True),
+        ([{"key": "gpu", "value": "other"}], False),
+        ([{"key": "gpu", "operator": "Exists", "effect": "NoExecute"}], False),
+        ([{"key": "disk", "operator": "Exists"}], False),
+    ],
+)
+def test_a_taint_keeps_those_away_that_do_not_tolerate_it(tolerations: list[dict[str, Any]], fits: bool) -> None:
+    tainted = NodeView(NODE.labels, NODE.allocatable, taints=(("gpu", "broken", "NoSchedule"),))
+    pod = {"spec": {"containers": [], "tolerations": tolerations}}
+    assert misfits(pod, tainted, {}) == (() if fits else ("node(s) had untolerated taint {gpu: broken}",))
+
+
+def test_a_taint_that_only_prefers_keeps_nobody_away() -> None:
+    given = [{"key": "a", "effect": "PreferNoSchedule"}, {"key": "b", "value": "c", "effect": "NoExecute"}]
+    assert NodeView.of({"metadata": {}, "spec": {"taints": given}}).taints == (("b", "c", "NoExecute"),)
+
+
+BIG, SMALL = 100 * GIB, 10 * GIB
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "reserve", "was_short", "short"),
+    [
+        (BIG, GIB, None, False, False),
+        (BIG, GIB - 1, None, False, True),
+        (SMALL, SMALL // 20, None, False, False),
+        (SMALL, SMALL // 20 - 1, None, False, True),
+        (BIG, 5 * GIB, 6 * GIB, False, True),
+        # Once short, it takes a little more: else pods would come and go.
+        (BIG, GIB, None, True, True),
+        (BIG, GIB + 64 * 1024**2, None, True, False),
+        (BIG, 0, 0, True, False),
+    ],
+)
+def test_when_a_disk_is_short(size: int, free: int, reserve: int | None, was_short: bool, short: bool) -> None:
+    here = Path("/data")
+    before = disk.Shortage(here, 0, 1) if was_short else None
+    found = disk.shortage([disk.Disk(Path("/wide"), BIG, BIG), disk.Disk(here, size, free)], reserve, before)
+    assert (found is not None and found.folder == here) is short
+
+
+def test_a_folder_that_is_not_there_yet_counts_as_the_one_it_will_lie_in(tmp_path: Path) -> None:
+    (here, later) = disk.look([tmp_path, tmp_path / "later" / "still"])
+    assert later.size == here.size
+
+
+def test_pressure_adds_its_taint_and_takes_no_other_away() -> None:
+    other = {"key": "gpu", "value": "broken", "effect": "NoSchedule"}
+    pressed = taints({"spec": {"taints": [other]}}, pressed=True)
+    assert pressed == [other, {"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}]
+    assert taints({"spec": {"taints": pressed}}, pressed=True) == pressed
+    assert taints({"spec": {"taints": pressed}}, pressed=False) == [other]
+    assert taints({"spec": {}}, pressed=False) == []
 
 
 def test_an_unschedulable_pod_is_told_in_the_words_of_kubernetes() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from carryon_standalone.node.memory import MemoryLimits
+from carryon_standalone.node.limits import Limits
 from nodes import Machine, alive, conditions, running, terminated, waiting
 from processes import until
 
@@ -237,6 +237,63 @@ def test_a_pod_that_ignores_sigterm_is_killed_with_everything_it_started(machine
     machine.gone("deaf")
 
 
+def shell(script: str) -> dict[str, Any]:
+    return {"exec": {"command": ["/bin/sh", "-c", script]}}
+
+
+TELLS = "trap 'cat {0} > \"$CARRYON_TERMINATION_LOG\"; exit 11' TERM; echo up; while :; do sleep 0.05; done"
+"""A container that answers SIGTERM with what stands in a file."""
+
+
+def ended_by_deletion(machine: Machine, name: str) -> Any:
+    """Delete a pod that has come up; its container's verdict."""
+    pod = machine.when(name, running)
+    until(lambda: machine.log(pod) == ["up"], what="the trap")
+    machine.delete(name)
+    ended = machine.when(name, lambda pod: "terminated" in pod["status"]["containerStatuses"][0]["state"])
+    machine.request("PATCH", f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"finalizers": None}})
+    return terminated(ended)
+
+
+def test_hooks_run_after_the_start_and_before_the_signal(machine: Machine, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    lifecycle = {"postStart": shell(f"echo begun >> {order}"), "preStop": shell(f"sleep 0.3; echo told >> {order}")}
+    machine.create(
+        "hooked",
+        TELLS.format(order),
+        container={"lifecycle": lifecycle},
+        metadata={"finalizers": ["test.carryon.dev/look"]},
+    )
+    until(order.exists, what="the hook after the start")
+    state = ended_by_deletion(machine, "hooked")
+    assert (state["exitCode"], state["message"]) == (11, "begun\ntold\n")
+
+
+def test_a_hook_that_does_not_end_takes_the_grace_period_and_no_more(machine: Machine, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    machine.create(
+        "endless",
+        TELLS.format(order),
+        container={"lifecycle": {"preStop": shell(f"echo $$$$ > {order}; exec sleep 600")}},
+        terminationGracePeriodSeconds=1,
+        metadata={"finalizers": ["test.carryon.dev/look"]},
+    )
+    state = ended_by_deletion(machine, "endless")
+    assert state["exitCode"] == 11  # it was asked to end before it was made to
+    assert not alive(int(state["message"]))
+
+
+def test_a_container_whose_hook_fails_is_ended_and_its_event_says_why(machine: Machine) -> None:
+    machine.create("unhooked", "exec sleep 600", container={"lifecycle": {"postStart": shell("exit 3")}})
+    assert machine.finished("unhooked")["status"]["phase"] == "Failed"
+
+    def told() -> list[str]:
+        events = machine.request("GET", "/api/v1/namespaces/default/events")["items"]
+        return [event["message"] for event in events if event["reason"] == "FailedPostStartHook"]
+
+    assert until(told, what="the event") == ["PostStartHook failed: command ended with exit code 3"]
+
+
 def test_a_container_is_started_again_as_its_restart_policy_says(machine: Machine, tmp_path: Path) -> None:
     script = f"echo attempt >> {tmp_path}/tries; wc -l < {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) -ge 3"
     pod = machine.create("stubborn", script, restartPolicy="OnFailure")
@@ -318,7 +375,7 @@ def test_gpus_are_never_shared_and_pods_wait_for_them(machine: Machine) -> None:
 
 
 def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(machine: Machine) -> None:
-    limits = MemoryLimits.find("test")
+    limits = Limits.find("test")
     if limits is None:
         pytest.skip("this machine lets us set no memory limits")
     limits.close()
@@ -331,6 +388,26 @@ def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(ma
     )
     state = terminated(machine.finished("hungry"))
     assert (state["exitCode"], state["reason"]) == (137, "OOMKilled")
+
+
+def test_a_container_gets_no_more_of_the_processors_than_its_limit(machine: Machine) -> None:
+    limits = Limits.find("test")
+    if limits is None or not limits.cpu:
+        pytest.skip("this machine lets us set no CPU limits")
+    limits.close()
+    limited = {"resources": {"limits": {"cpu": "100m"}}}
+    pod = machine.create("busy", "while :; do :; done", container=limited, terminationGracePeriodSeconds=0)
+    machine.when("busy", running)
+    group = f"carryon-*/{pod['metadata']['uid']}-main/cpu.stat"
+
+    def is_held_back() -> bool:
+        tree = Path("/sys/fs/cgroup")
+        (found,) = [*tree.glob(group), *tree.glob(f"cpu/{group}")]
+        return int(dict(line.split() for line in found.read_text().splitlines())["nr_throttled"]) > 2
+
+    until(is_held_back, what="the kernel to hold it back")
+    machine.delete("busy")
+    machine.gone("busy")
 
 
 def test_a_message_may_go_where_kubernetes_would_look_for_it(machine: Machine) -> None:

@@ -81,6 +81,27 @@ def test_what_gives_power_over_the_machine_is_for_its_owner_only(home: Home) -> 
     assert stat.S_IMODE(home.root.stat().st_mode) == 0o700
 
 
+def test_a_folder_that_was_there_before_shows_others_nothing_of_what_is_put_into_it(tmp_path: Path) -> None:
+    home = Home(tmp_path / "shared")
+    home.root.mkdir()
+    home.root.chmod(0o755)
+    home.logs.mkdir()
+    home.logs.chmod(0o755)  # of an earlier version
+    before = os.umask(0)
+    try:
+        home.create()
+        with hold(home):
+            credentials.ensure(home)
+            credentials.write_kubeconfig(home, 7001)
+            Settings(port=7001).save(home)
+            Running.this_process(ready=True).save(home)
+    finally:
+        os.umask(before)
+    open_to_others = [path.name for path in home.root.iterdir() if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert open_to_others == []
+    assert stat.S_IMODE(home.root.stat().st_mode) == 0o755
+
+
 def test_credentials_that_were_handed_out_stay_valid(home: Home) -> None:
     credentials.ensure(home)
     before = home.token.read_text(), home.authority.read_text(), home.certificate.read_text()

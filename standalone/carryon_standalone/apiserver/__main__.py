@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import logging
 import signal
 import sys
 from pathlib import Path
 
+from carryon_standalone.apiserver.layout import CannotOpen
 from carryon_standalone.apiserver.server import Config, running
 from carryon_standalone.apiserver.storage import AlreadyServed
 
@@ -24,20 +26,32 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="write what controllers do to stderr")
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not is_loopback(host):
+        # Whoever has the token may run programs here; the network is not to get a try at it.
+        parser.error(f"--listen {given.listen}: only loopback addresses are served, such as 127.0.0.1 or [::1]")
     logging.basicConfig(level=logging.INFO if given.verbose else logging.ERROR)
     try:
         token = given.token_file.read_text(encoding="utf-8").strip()
         if not token:
             parser.error(f"{given.token_file} is empty: put a token into it")
-        config = Config(given.data, token, given.logs_dir, host.strip("[]") or "127.0.0.1", int(port), given.tls_file)
+        config = Config(given.data, token, given.logs_dir, host, int(port), given.tls_file)
         asyncio.run(_run(config))
-    except AlreadyServed as error:
+    except (AlreadyServed, CannotOpen) as error:
         print(error, file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:
         print(f"the API server can't start: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 async def _run(config: Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from carryon_standalone.apiserver import definitions, kinds, strategies, tables
+from carryon_standalone.apiserver import budgets, definitions, kinds, strategies, tables
 from carryon_standalone.apiserver.resources import Resource
 from carryon_standalone.apiserver.schema import Structural
 
@@ -16,6 +16,7 @@ CRD_KIND: Final = f"{CRD_GROUP}/customresourcedefinitions"
 NAMESPACES: Final = "/namespaces"
 PODS: Final = "/pods"
 EVENTS: Final = "/events"
+BUDGETS: Final = "policy/poddisruptionbudgets"
 SERVICE_ACCOUNTS: Final = "/serviceaccounts"
 
 
@@ -110,6 +111,16 @@ BUILTINS: Final = (
         kind="Lease",
         strategy=strategies.LEASE,
         columns=tables.LEASE_COLUMNS,
+    ),
+    _built_in(
+        group="policy",
+        plural="poddisruptionbudgets",
+        kind="PodDisruptionBudget",
+        short_names=("pdb",),
+        subresources=_STATUS,
+        strategy=budgets.BUDGET,
+        columns=tables.BUDGET_COLUMNS,
+        counts_generation=True,
     ),
     _built_in(
         group=CRD_GROUP,

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from carryon_standalone.apiserver import definitions
+import orjson
+
+from carryon_standalone.apiserver import budgets, definitions
 from carryon_standalone.apiserver import metadata as meta
-from carryon_standalone.apiserver.catalog import CRD_KIND, EVENTS, NAMESPACES, SERVICE_ACCOUNTS
+from carryon_standalone.apiserver.catalog import BUDGETS, CRD_KIND, EVENTS, NAMESPACES, PODS, SERVICE_ACCOUNTS
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import ApiError
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -277,6 +279,41 @@ class DefinitionController(_Controller):
             await self.drop_finalizer(key, definitions.CLEANUP)
             return
         await asyncio.gather(*(self.delete(each.key) for each in objects if not each.deleting))
+
+
+class BudgetController(_Controller):
+    """Keeps the status of PodDisruptionBudgets: how many of the pods they select may be evicted."""
+
+    def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
+        super().__init__(store, registry, writes, deletion)
+        self.queue = Queue(self._look)
+        for stored in store.objects(BUDGETS):
+            self.queue.add(stored.key)
+        store.listeners.append(self._observe)
+
+    def _observe(self, event: Event) -> None:
+        key = event.new.key
+        if key.kind == BUDGETS:
+            self.queue.add(key)
+        elif key.kind == PODS:
+            for stored in self.store.objects(BUDGETS, key.namespace):
+                self.queue.add(stored.key)
+
+    async def _look(self, key: Key) -> None:
+        def judge(budget: Object) -> Object:
+            selector = (budget.get("spec") or {}).get("selector")
+            found = self.store.objects(PODS, key.namespace)
+            pods = [each.load() for each in found if budgets.selects(selector, each.labels)]
+            budget["status"] = budgets.status_of(budget, pods, datetime.now(UTC))
+            return budget
+
+        if self.store.current(key) is None:
+            return
+        options = WriteOptions(manager="kube-controller-manager", subresource="status")
+        written = await self.writes.update(self.resource(key), key.namespace, key.name, judge, options, "patch")
+        if (orjson.loads(written.raw).get("status") or {}).get("disruptedPods"):
+            seconds = budgets.DISRUPTION_TIMEOUT.total_seconds() + 1
+            asyncio.get_running_loop().call_later(seconds, self.queue.add, key)
 
 
 class EventExpiry(_Controller):

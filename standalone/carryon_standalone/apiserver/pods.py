@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+from carryon_standalone.apiserver import budgets, ownership
 from carryon_standalone.apiserver import metadata as meta
-from carryon_standalone.apiserver import ownership
+from carryon_standalone.apiserver.catalog import BUDGETS
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.errors import bad_request, conflict, not_found
 from carryon_standalone.apiserver.resources import Resource
-from carryon_standalone.apiserver.storage import Key, Object, Store
+from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 from carryon_standalone.apiserver.writes import WriteOptions, author
 
 
@@ -36,7 +38,7 @@ class PodActions:
         await self._change(resource, key, change, options)
 
     async def evict(self, resource: Resource, key: Key, delete: DeleteOptions, options: WriteOptions) -> None:
-        """Delete a pod and say why: `pods/eviction`."""
+        """Delete a pod and say why, unless its disruption budget forbids it: `pods/eviction`."""
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -48,9 +50,23 @@ class PodActions:
             _set_condition(pod, condition)
             return pod
 
+        stored = self._store.current(key)
+        if stored is None:
+            raise not_found(resource.named(key.name))
+        guarding = self._budgets(key.namespace, stored)
+        taken = budgets.take(stored.load(), guarding, datetime.now(UTC))
         if not delete.dry_run:
+            if taken is not None:
+                # Staged before anything else is looked at: of two evictions at once the second sees the first.
+                await self._store.put(Key(BUDGETS, key.namespace, taken["metadata"]["name"]), taken)
             await self._change(resource, key, change, options)
         await self._deletion.delete(resource, key.namespace, key.name, delete)
+
+    def _budgets(self, namespace: str, pod: Stored) -> list[Object]:
+        """The budgets that select a pod, as the next write finds them."""
+        known = (self._store.current(each.key) for each in self._store.objects(BUDGETS, namespace))
+        found = (each.load() for each in known if each is not None)
+        return [each for each in found if budgets.selects((each.get("spec") or {}).get("selector"), pod.labels)]
 
     async def _change(
         self, resource: Resource, key: Key, change: Callable[[Object], Object], options: WriteOptions

@@ -21,6 +21,7 @@ from carryon_standalone.apiserver.access import Authority, OneToken
 from carryon_standalone.apiserver.app import Api
 from carryon_standalone.apiserver.catalog import BUILTINS
 from carryon_standalone.apiserver.controllers import (
+    BudgetController,
     DefinitionController,
     EventExpiry,
     GarbageCollector,
@@ -85,6 +86,7 @@ async def running(config: Config) -> AsyncIterator[str]:
     writes, deletion = Writes(store), Deletion(store)
     controllers = (
         DefinitionController(store, registry, writes, deletion),
+        BudgetController(store, registry, writes, deletion),
         GarbageCollector(store, registry, writes, deletion),
         namespaces := NamespaceController(store, registry, writes, deletion),
     )

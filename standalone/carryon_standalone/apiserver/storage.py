@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
+from carryon_standalone.apiserver.layout import EMPTY, open_database
+
 Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 FieldsOf = Callable[[str, Object], Mapping[str, str]]
@@ -29,23 +31,6 @@ EVENTS_KEPT: Final = 5_000
 BYTES_KEPT: Final = 64 * 1024 * 1024
 """Bytes of objects kept in one kind's log: statuses of very large jobs would fill the memory otherwise."""
 _TRIM_STEP: Final = 512
-_EMPTY: Final = 1
-"""The revision of an empty store. Nobody has seen one, so whoever asks for what came after it has it from elsewhere."""
-
-_SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS objects (
-    kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (kind, namespace, name)
-);
-CREATE TABLE IF NOT EXISTS events (
-    revision INTEGER PRIMARY KEY, type TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    value BLOB NOT NULL, previous BLOB
-);
-CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind, revision);
-CREATE TABLE IF NOT EXISTS trimmed (kind TEXT PRIMARY KEY, revision INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS revision (one INTEGER PRIMARY KEY CHECK (one = 1), value INTEGER NOT NULL);
-INSERT OR IGNORE INTO revision VALUES (1, {_EMPTY});
-"""
 
 
 class StorageError(Exception):
@@ -101,7 +86,7 @@ class Event:
 class EventLog:
     """The changes of one kind in order. Watchers hold a revision, never a queue, so a slow one loses nothing."""
 
-    def __init__(self, trimmed_through: int = _EMPTY + 1) -> None:
+    def __init__(self, trimmed_through: int = EMPTY + 1) -> None:
         self.trimmed_through = trimmed_through
         self._events: list[Event] = []
         self._bytes = 0
@@ -178,8 +163,9 @@ class Store:
 
         Raises:
             AlreadyServed: Another process holds the folder.
+            CannotOpen: What lies there is of a newer version, or no database.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,12 +174,11 @@ class Store:
             raise AlreadyServed(
                 f"another API server already serves {folder}: stop it, or choose another --data"
             ) from None
-        database = sqlite3.connect(folder / "state.db", isolation_level=None, check_same_thread=False)
-        os.chmod(folder / "state.db", 0o600)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.executescript(_SCHEMA)
-        return cls(database, lock, fields_of)
+        try:
+            return cls(open_database(folder / "state.db"), lock, fields_of)
+        except BaseException:
+            os.close(lock)
+            raise
 
     async def close(self) -> None:
         """Commit what is staged and let the folder go."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -240,12 +240,7 @@ def _entries(value: Object) -> int:
 
 CONFIG_MAP_COLUMNS: Final = (
     NAME,
-    Column(
-        "Data",
-        "string",
-        "Number of entries.",
-        lambda each: len(each.get("data") or {}) + len(each.get("binaryData") or {}),
-    ),
+    Column("Data", "string", "Number of entries.", _entries),
     AGE,
 )
 SECRET_COLUMNS: Final = (
@@ -262,6 +257,28 @@ SERVICE_ACCOUNT_COLUMNS: Final = (
 LEASE_COLUMNS: Final = (
     NAME,
     Column("Holder", "string", "Who holds it.", lambda each: (each.get("spec") or {}).get("holderIdentity") or ""),
+    AGE,
+)
+
+
+def _amount(name: str) -> Callable[[Object], Any]:
+    def cell(value: Object) -> str:
+        given = value["spec"].get(name)
+        return "N/A" if given is None else str(given)
+
+    return cell
+
+
+BUDGET_COLUMNS: Final = (
+    NAME,
+    Column("Min Available", "string", "Pods that have to stay.", _amount("minAvailable")),
+    Column("Max Unavailable", "string", "Pods that may be missing.", _amount("maxUnavailable")),
+    Column(
+        "Allowed Disruptions",
+        "integer",
+        "Pods that may be evicted now.",
+        lambda each: (each.get("status") or {}).get("disruptionsAllowed", 0),
+    ),
     AGE,
 )
 DEFINITION_COLUMNS: Final = (NAME, CREATED_AT)

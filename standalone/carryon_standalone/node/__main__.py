@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import shlex
 import signal
 import socket
@@ -36,6 +37,16 @@ def _parse(arguments: list[str]) -> NodeConfig:
     parser.add_argument("--max-pods", type=int, default=110)
     parser.add_argument("--shutdown-grace", type=float, default=10.0, help="longest grace period at shutdown, seconds")
     parser.add_argument("--crash-backoff", type=float, default=10.0, help="first delay before a restart, seconds")
+    parser.add_argument(
+        "--watch-disk", action="append", default=[], type=Path, metavar="DIR", help="further folder that pods write to"
+    )
+    parser.add_argument(
+        "--disk-reserve",
+        type=int,
+        metavar="BYTES",
+        default=os.environ.get("CARRYON_DISK_RESERVE") or None,
+        help="free space below which pods end (default: $CARRYON_DISK_RESERVE, else 1 GiB, or 5 %% of the disk)",
+    )
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
     logging.basicConfig(
@@ -52,6 +63,8 @@ def _parse(arguments: list[str]) -> NodeConfig:
         max_pods=given.max_pods,
         shutdown_grace=given.shutdown_grace,
         crash_backoff=given.crash_backoff,
+        disks=tuple(folder.absolute() for folder in given.watch_disk),
+        disk_reserve=given.disk_reserve,
     )
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import subprocess
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from carryon_standalone.node import environment, logs, probes, processes, status, volumes
+from carryon_standalone.node.actions import Launch, perform
 from carryon_standalone.node.client import Refused
 from carryon_standalone.node.environment import ConfigError
 from carryon_standalone.node.events import Kind
 from carryon_standalone.node.pods import Object, grace_seconds, references
-from carryon_standalone.node.quantity import whole
+from carryon_standalone.node.quantity import thousandths, whole
 from carryon_standalone.node.sandbox import Sandbox
 from carryon_standalone.node.status import ContainerStatus, Running, Terminated, Waiting
 
@@ -29,15 +30,8 @@ _HEALTHY_AFTER: Final = 600.0
 """Seconds that a container must have run for its backoff to start anew."""
 _START_ERROR: Final = 128
 _CONFIG_RETRY: Final = 2.0
-
-
-@dataclass(frozen=True)
-class _Launch:
-    """Everything one attempt needs."""
-
-    command: list[str]
-    environment: dict[str, str]
-    folder: Path
+_AFTER_HOOK: Final = 2.0
+"""Seconds that a container has after its preStop hook, however long that took."""
 
 
 class Container:
@@ -55,6 +49,8 @@ class Container:
         self._changed = changed
         self._stopping = asyncio.Event()
         self._process: processes.Process | None = None
+        self._launched: Launch | None = None
+        self._ending: asyncio.Future[None] | None = None
         self._backoff = 0.0
 
     @property
@@ -79,8 +75,7 @@ class Container:
         if self._process is not None:
             if first:
                 self._event("Normal", "Killing", f"Stopping container {self._name}")
-                self._process.signal(signal.SIGTERM)
-            _kill_later(self._process, grace)
+            self._end(self._process, grace)
 
     def _update(self, new: ContainerStatus) -> None:
         if new != self.status:
@@ -100,7 +95,7 @@ class Container:
         except TimeoutError:
             return
 
-    async def _unless_stopped(self, work: Coroutine[None, None, _Launch | None]) -> _Launch | None:
+    async def _unless_stopped(self, work: Coroutine[None, None, Launch | None]) -> Launch | None:
         """The result of something that may wait for an API server that is away; None when the stop comes first."""
         working = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stopping.wait())
@@ -111,7 +106,7 @@ class Container:
             working.cancel()
             stopped.cancel()
 
-    async def _prepare(self) -> _Launch | None:
+    async def _prepare(self) -> Launch | None:
         """What to start; waits while the container can't be started as it is. None: it is not wanted any more."""
         pull_delay = self._sandbox.services.config.crash_backoff
         reason = "ErrImagePull"
@@ -141,7 +136,7 @@ class Container:
             reason, pull_delay = "ImagePullBackOff", min(pull_delay * 2, _LONGEST_BACKOFF)
         return None
 
-    async def _launch(self) -> _Launch | None:
+    async def _launch(self) -> Launch | None:
         sandbox, spec = self._sandbox, self._spec
         folder = sandbox.folder
         if spec.get("restartPolicy") == "Always":
@@ -162,27 +157,28 @@ class Container:
         services = sandbox.services
         inherited = environment.base(services.inherited, folder.home, folder.temporary, services.config.data / "models")
         working = volumes.rewrite(spec.get("workingDir") or str(folder.home), mounts)
-        return _Launch(
+        return Launch(
             command=[volumes.rewrite(part, mounts) for part in command],
             environment=inherited | rewritten | own,
             folder=Path(working),
+            marker=folder.marker(self._name),
         )
 
-    async def _attempt(self, launch: _Launch) -> Terminated:
+    async def _attempt(self, launch: Launch) -> Terminated:
         folder = self._sandbox.folder
         file = folder.log_file(self._name)
         if file.exists():
             file.replace(folder.log_file(self._name, previous=True))
         started = datetime.now(UTC)
-        group = self._limit_memory()
+        group = self._limit()
         pipe = logs.LogPipe(logs.LogFile(file))
         try:
             process = await self._start(launch, pipe, group)
         except (OSError, ValueError) as error:
             await pipe.drain()
-            self._forget_memory(group)
+            self._forget_limits(group)
             return self._start_error(str(error), started)
-        self._process = process
+        self._process, self._launched = process, launch
         waiting = asyncio.ensure_future(process.wait())
         error_text = await process.release()
         watching = None
@@ -190,6 +186,10 @@ class Container:
             watching = asyncio.ensure_future(self._watch(process, launch, started))
         code = await waiting
         self._process = None
+        if self._ending is not None:
+            self._ending.cancel()  # a hook may still be at work
+            await asyncio.wait([self._ending])
+            self._ending = None
         if watching is not None:
             watching.cancel()
             (problem,) = await asyncio.gather(watching, return_exceptions=True)
@@ -200,17 +200,17 @@ class Container:
         await pipe.drain()
         if error_text is not None:
             return self._start_error(error_text, started)
-        return self._terminated(code, started, self._forget_memory(group), self._container_id(process))
+        return self._terminated(code, started, self._forget_limits(group), self._container_id(process))
 
-    async def _start(self, launch: _Launch, pipe: logs.LogPipe, group: str | None) -> processes.Process:
+    async def _start(self, launch: Launch, pipe: logs.LogPipe, group: str | None) -> processes.Process:
         """A process at its gate that is on disk already."""
         try:
             process = processes.start(launch.command, launch.environment, launch.folder, pipe.writer)
         finally:
             pipe.started()
         try:
-            if group is not None and self._sandbox.services.memory is not None:
-                self._sandbox.services.memory.join(group, process.identity.pid)
+            if group is not None and self._sandbox.services.limits is not None:
+                self._sandbox.services.limits.join(group, process.identity.pid)
             self._sandbox.folder.save_process(self._name, process.identity)
         except OSError:
             process.signal(signal.SIGKILL)
@@ -218,28 +218,29 @@ class Container:
             raise
         return process
 
-    def _limit_memory(self) -> str | None:
-        limit = ((self._spec.get("resources") or {}).get("limits") or {}).get("memory")
-        memory = self._sandbox.services.memory
-        if limit is None or memory is None:
+    def _limit(self) -> str | None:
+        wanted = (self._spec.get("resources") or {}).get("limits") or {}
+        memory, cpu = wanted.get("memory"), wanted.get("cpu")
+        limits = self._sandbox.services.limits
+        if limits is None or (memory is None and cpu is None):
             return None
         group = f"{self._sandbox.ref.uid}-{self._name}"
-        memory.limit(group, whole(limit))
+        limits.limit(group, None if memory is None else whole(memory), None if cpu is None else thousandths(cpu))
         return group
 
-    def _forget_memory(self, group: str | None) -> bool:
+    def _forget_limits(self, group: str | None) -> bool:
         """Whether the container ran out of memory."""
-        memory = self._sandbox.services.memory
-        if group is None or memory is None:
+        limits = self._sandbox.services.limits
+        if group is None or limits is None:
             return False
-        exceeded = memory.was_exceeded(group)
-        memory.remove(group)
+        exceeded = limits.was_exceeded(group)
+        limits.remove(group)
         return exceeded
 
     def _container_id(self, process: processes.Process) -> str:
         return f"process://{self._sandbox.ref.uid}-{self._name}-{process.identity.pid}-{process.identity.ticks}"
 
-    async def _watch(self, process: processes.Process, launch: _Launch, started: datetime) -> None:
+    async def _watch(self, process: processes.Process, launch: Launch, started: datetime) -> None:
         """Say that it runs, and what its probes find."""
         before = self.status
         begun = before.last is not None or isinstance(before.state, Terminated)
@@ -256,6 +257,9 @@ class Container:
             )
         )
         self._event("Normal", "Started", f"Started container {self._name}")
+        if not await self._hook("postStart", launch):
+            self._end(process, grace_seconds(self._sandbox.pod))
+            return
         if "startupProbe" in self._spec:
             async for verdict in probes.follow(self._spec["startupProbe"], self._check("startupProbe", launch)):
                 if not verdict.healthy:
@@ -269,13 +273,13 @@ class Container:
             if "readinessProbe" in self._spec:
                 tasks.create_task(self._watch_readiness(launch))
 
-    async def _watch_liveness(self, process: processes.Process, launch: _Launch) -> None:
+    async def _watch_liveness(self, process: processes.Process, launch: Launch) -> None:
         async for verdict in probes.follow(self._spec["livenessProbe"], self._check("livenessProbe", launch)):
             if not verdict.healthy:
                 self._fail_probe(process, "livenessProbe", verdict.message)
                 return
 
-    async def _watch_readiness(self, launch: _Launch) -> None:
+    async def _watch_readiness(self, launch: Launch) -> None:
         async for verdict in probes.follow(self._spec["readinessProbe"], self._check("readinessProbe", launch)):
             self._update(replace(self.status, ready=verdict.healthy))
             if not verdict.healthy:
@@ -286,38 +290,39 @@ class Container:
         self._event("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {message}")
         self._event("Normal", "Killing", f"Container {self._name} failed {kind} probe, will be restarted")
         grace = self._spec[key].get("terminationGracePeriodSeconds")
+        self._end(process, grace_seconds(self._sandbox.pod) if grace is None else float(grace))
+
+    def _check(self, key: str, launch: Launch) -> probes.Check:
+        return partial(perform, self._spec[key], self._spec, self._sandbox.ip, launch)
+
+    async def _hook(self, name: str, launch: Launch) -> bool:
+        """Do what a lifecycle hook says, where there is one; whether that went well."""
+        hook = (self._spec.get("lifecycle") or {}).get(name)
+        problem = None if hook is None else await perform(hook, self._spec, self._sandbox.ip, launch)
+        if problem is not None:
+            title = f"{name[0].upper()}{name[1:]}Hook"
+            self._event("Warning", f"Failed{title}", f"{title} failed: {problem}")
+        return problem is None
+
+    def _end(self, process: processes.Process, grace: float) -> None:
+        """Its preStop hook, then SIGTERM, and SIGKILL when the grace period is over."""
+        if self._ending is not None or self._launched is None:  # asked already: it may only have less time
+            _kill_later(process, grace)
+        else:
+            self._ending = asyncio.ensure_future(self._end_gently(process, grace, self._launched))
+
+    async def _end_gently(self, process: processes.Process, grace: float, launch: Launch) -> None:
+        loop = asyncio.get_running_loop()
+        kill_at = loop.time() + grace
+        if grace > 0 and "preStop" in (self._spec.get("lifecycle") or {}):
+            try:
+                async with asyncio.timeout(grace):
+                    await self._hook("preStop", launch)
+            except TimeoutError:
+                self._event("Warning", "FailedPreStopHook", f"PreStopHook did not end within {grace:g} s")
+            kill_at = max(kill_at, loop.time() + _AFTER_HOOK)
         process.signal(signal.SIGTERM)
-        _kill_later(process, grace_seconds(self._sandbox.pod) if grace is None else float(grace))
-
-    def _check(self, key: str, launch: _Launch) -> probes.Check:
-        probe = self._spec[key]
-
-        async def check() -> str | None:
-            if "httpGet" in probe:
-                return await probes.check_http(probe["httpGet"], self._spec, self._sandbox.ip)
-            if "tcpSocket" in probe:
-                return await probes.check_tcp(probe["tcpSocket"], self._spec, self._sandbox.ip)
-            if "exec" in probe:
-                return await self._check_exec(probe["exec"]["command"], launch)
-            return f"probes of kind {', '.join(probe)} are not offered: use httpGet, tcpSocket or exec"
-
-        return check
-
-    async def _check_exec(self, command: list[str], launch: _Launch) -> str | None:
-        marker = f"{self._sandbox.folder.marker(self._name)}/probe"
-        environment = launch.environment | {processes.ENV_MARKER: marker}
-        try:
-            process = processes.start(command, environment, launch.folder, subprocess.DEVNULL)
-        except (OSError, ValueError) as error:
-            return str(error)
-        try:
-            problem = await process.release()
-            code = await process.wait()
-        except asyncio.CancelledError:
-            process.signal(signal.SIGKILL)
-            await process.wait()
-            raise
-        return problem or (None if code == 0 else f"command ended with exit code {code}")
+        _kill_later(process, kill_at - loop.time())
 
     def _start_error(self, message: str, started: datetime) -> Terminated:
         self._event("Warning", "Failed", f"Error: {message}")

@@ -48,8 +48,8 @@ class Kubelet:
             for container, identity in folder.processes().items():
                 await end_all(identity, folder.marker(container))
         await end_all(None, str(self._data / "pods"))
-        if self._services.memory is not None:
-            self._services.memory.clear()
+        if self._services.limits is not None:
+            self._services.limits.clear()
         for folder in folders:
             kept = folder.load_status()
             if kept is None or not folder.processes():
@@ -128,6 +128,11 @@ class Kubelet:
             self._workers[uid].forget()
         elif pod is not None:
             PodFolder(self._data, PodRef.of(pod)).remove()
+
+    def evict(self, message: str) -> None:
+        """End every pod, each in its own grace period: the node runs out of something."""
+        for worker in self._workers.values():
+            worker.stop(status.evicted(message), grace_seconds(worker.pod))
 
     async def shutdown(self) -> None:
         """The node goes down: end every pod within a bounded time, and report as far as the API server is there."""

@@ -19,6 +19,7 @@ from carryon_standalone.node.sandbox import HOST_IP
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 NODES: Final = "/api/v1/nodes"
 LEASE_SECONDS: Final = 40
+DISK_PRESSURE: Final = "node.kubernetes.io/disk-pressure"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,15 @@ def node_object(name: str, machine: Machine) -> Object:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {}}
 
 
-def node_status(name: str, machine: Machine, max_pods: int, since: str, ready: bool = True) -> Object:
+@dataclass(frozen=True)
+class DiskState:
+    """Whether disks are short, since when, and of what; nothing is the matter where `message` is empty."""
+
+    since: str
+    message: str = ""
+
+
+def node_status(name: str, machine: Machine, max_pods: int, since: str, disks: DiskState, ready: bool = True) -> Object:
     """The Node's status.
 
     Args:
@@ -101,6 +110,7 @@ def node_status(name: str, machine: Machine, max_pods: int, since: str, ready: b
         machine: What it has.
         max_pods: Pods it takes.
         since: When it became ready, or stopped to be.
+        disks: How its disks are.
         ready: Whether it takes pods.
     """
     capacity = machine.capacity(max_pods)
@@ -117,7 +127,17 @@ def node_status(name: str, machine: Machine, max_pods: int, since: str, ready: b
     return {
         "capacity": capacity,
         "allocatable": capacity,
-        "conditions": [condition],
+        "conditions": [
+            condition,
+            {
+                "type": "DiskPressure",
+                "status": "True" if disks.message else "False",
+                "reason": "KubeletHasDiskPressure" if disks.message else "KubeletHasNoDiskPressure",
+                "message": disks.message or "kubelet has no disk pressure",
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": disks.since,
+            },
+        ],
         "addresses": [{"type": "InternalIP", "address": HOST_IP}, {"type": "Hostname", "address": name}],
         "nodeInfo": {
             "architecture": architecture,
@@ -132,6 +152,13 @@ def node_status(name: str, machine: Machine, max_pods: int, since: str, ready: b
             "systemUUID": "",
         },
     }
+
+
+def taints(node: Object, pressed: bool) -> list[Object]:
+    """The taints that a Node should have: those it was given, and the one of disk pressure while there is such."""
+    given = (node.get("spec") or {}).get("taints") or []
+    others = [taint for taint in given if taint.get("key") != DISK_PRESSURE]
+    return [*others, {"key": DISK_PRESSURE, "effect": "NoSchedule"}] if pressed else others
 
 
 def lease_object(name: str, renewed: str) -> Object:

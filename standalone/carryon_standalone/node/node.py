@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from carryon_standalone.node import machine
+from carryon_standalone.node import disk, machine
 from carryon_standalone.node.client import ApiClient, Changed, Listed, Refused, Unreachable
 from carryon_standalone.node.config import NodeConfig
 from carryon_standalone.node.events import Recorder
 from carryon_standalone.node.kubelet import Kubelet
-from carryon_standalone.node.memory import MemoryLimits
+from carryon_standalone.node.limits import Limits
+from carryon_standalone.node.machine import DiskState
 from carryon_standalone.node.pods import Object, micro_timestamp, timestamp
 from carryon_standalone.node.sandbox import Devices, Services
 from carryon_standalone.node.scheduler import Scheduler
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _HEARTBEAT: Final = 10.0
 _RETRY: Final = 0.2
+_DISK_LOOK: Final = 2.0
 _GOODBYE: Final = 2.0
 
 
@@ -71,23 +73,25 @@ class _Node:
         self._recorder = Recorder(client, config.name)
         self._scheduler = Scheduler(client, self._recorder, config.name)
         self._since = timestamp()
+        self._short: disk.Shortage | None = None
+        self._disks = DiskState(self._since)
+        self._news = asyncio.Event()
         # Named by the data folder: a restarted node finds the groups of the one before.
-        memory = MemoryLimits.find(hashlib.sha256(str(config.data).encode()).hexdigest()[:12])
-        self._memory = memory
+        self._limits = Limits.find(hashlib.sha256(str(config.data).encode()).hexdigest()[:12])
         self._kubelet = Kubelet(
             Services(
                 config=config,
                 client=client,
                 recorder=self._recorder,
                 devices=Devices(self._machine.gpus),
-                memory=memory,
+                limits=self._limits,
                 inherited=dict(os.environ),
             )
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._kubelet.recover()
-        taking = [asyncio.create_task(loop) for loop in (self._scheduler.run(), self._beat())]
+        taking = [asyncio.create_task(loop) for loop in (self._scheduler.run(), self._beat(), self._watch_disks())]
         serving = [asyncio.create_task(loop) for loop in (self._follow_pods(), self._recorder.run())]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -99,8 +103,8 @@ class _Node:
             await self._say_goodbye()
             await self._kubelet.shutdown()
             await _cancel([*serving, stopping])
-            if self._memory is not None:
-                self._memory.close()
+            if self._limits is not None:
+                self._limits.close()
 
     async def _follow_pods(self) -> None:
         async for event in self._client.follow("/api/v1/pods"):
@@ -128,19 +132,42 @@ class _Node:
                 log.debug("heartbeat not sent: %s", error)
                 await asyncio.sleep(_RETRY)
             else:
-                await asyncio.sleep(_HEARTBEAT)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_HEARTBEAT):
+                        await self._news.wait()
+                self._news.clear()
+
+    async def _watch_disks(self) -> None:
+        """End the pods before a disk is full, and keep others away until there is room again."""
+        folders = (self._config.data, *self._config.disks)
+        while True:
+            disks = await asyncio.to_thread(disk.look, folders)
+            short = disk.shortage(disks, self._config.disk_reserve, self._short)
+            if (short is None) != (self._short is None):
+                log.warning("%s", short or "there is room on the disks again")
+                self._disks = DiskState(timestamp(), "" if short is None else str(short))
+                self._news.set()
+            self._short = short
+            if short is not None:
+                self._kubelet.evict(str(short))
+            await asyncio.sleep(_DISK_LOOK)
 
     async def _write_node(self, ready: bool) -> Object:
         config = self._config
-        status = machine.node_status(config.name, self._machine, config.max_pods, self._since, ready)
-        path = f"{machine.NODES}/{config.name}/status"
+        status = machine.node_status(config.name, self._machine, config.max_pods, self._since, self._disks, ready)
+        path = f"{machine.NODES}/{config.name}"
         try:
-            return await self._client.request("PATCH", path, {"status": status})
+            node = await self._client.request("PATCH", f"{path}/status", {"status": status})
         except Refused as error:
             if error.status != 404:
                 raise
-        await self._client.request("POST", machine.NODES, machine.node_object(config.name, self._machine))
-        return await self._client.request("PATCH", path, {"status": status})
+            await self._client.request("POST", machine.NODES, machine.node_object(config.name, self._machine))
+            node = await self._client.request("PATCH", f"{path}/status", {"status": status})
+        taints = machine.taints(node, bool(self._disks.message))
+        if taints == (node["spec"].get("taints") or []):
+            return node
+        version = {"resourceVersion": node["metadata"]["resourceVersion"]}
+        return await self._client.request("PATCH", path, {"metadata": version, "spec": {"taints": taints or None}})
 
     async def _renew_lease(self) -> None:
         lease = machine.lease_object(self._config.name, micro_timestamp())

@@ -13,7 +13,7 @@ from carryon_standalone.node.client import ApiClient, Refused
 from carryon_standalone.node.config import NodeConfig
 from carryon_standalone.node.environment import Placement, Sources
 from carryon_standalone.node.events import Recorder
-from carryon_standalone.node.memory import MemoryLimits
+from carryon_standalone.node.limits import Limits
 from carryon_standalone.node.pods import Object, PodRef
 from carryon_standalone.node.records import PodFolder
 
@@ -61,7 +61,7 @@ class Services:
     client: ApiClient
     recorder: Recorder
     devices: Devices
-    memory: MemoryLimits | None
+    limits: Limits | None
     inherited: Mapping[str, str]
 
 

@@ -25,11 +25,13 @@ class NodeView:
         labels: For nodeSelector.
         allocatable: cpu in thousandths, everything else in whole units; "pods" among it.
         cordoned: Takes no new pods (`kubectl cordon`).
+        taints: Key, value and effect of those that keep pods away which do not tolerate them.
     """
 
     labels: Mapping[str, str]
     allocatable: Mapping[str, int]
     cordoned: bool = False
+    taints: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def of(cls, node: Object) -> NodeView:
@@ -41,6 +43,11 @@ class NodeView:
                 for name, amount in (node.get("status", {}).get("allocatable") or {}).items()
             },
             cordoned=bool(node.get("spec", {}).get("unschedulable")),
+            taints=tuple(
+                (taint["key"], taint.get("value", ""), taint["effect"])
+                for taint in node.get("spec", {}).get("taints") or ()
+                if taint["effect"] in ("NoSchedule", "NoExecute")
+            ),
         )
 
 
@@ -65,6 +72,10 @@ def misfits(pod: Object, node: NodeView, taken: Mapping[str, int]) -> tuple[str,
     reasons = []
     if node.cordoned:
         reasons.append("node(s) were unschedulable")
+    tolerations = pod["spec"].get("tolerations") or ()
+    for key, value, effect in node.taints:
+        if not any(_tolerates(each, key, value, effect) for each in tolerations):
+            reasons.append(f"node(s) had untolerated taint {{{key}: {value}}}")
     selector = pod["spec"].get("nodeSelector") or {}
     if any(node.labels.get(name) != value for name, value in selector.items()):
         reasons.append("node(s) didn't match Pod's node affinity/selector")
@@ -74,6 +85,14 @@ def misfits(pod: Object, node: NodeView, taken: Mapping[str, int]) -> tuple[str,
         if amount > 0 and taken.get(name, 0) + amount > node.allocatable.get(name, 0):
             reasons.append(f"Insufficient {name}")
     return tuple(sorted(reasons))
+
+
+def _tolerates(toleration: Object, key: str, value: str, effect: str) -> bool:
+    if toleration.get("effect") not in (None, "", effect) or toleration.get("key") not in (None, "", key):
+        return False
+    return toleration.get("operator") == "Exists" or (
+        toleration.get("key") == key and toleration.get("value", "") == value
+    )
 
 
 def unschedulable_message(reasons: Iterable[str]) -> str:

@@ -86,6 +86,11 @@ RESTARTED: Final = Ending("NodeRestarted", RESTART_MESSAGE, disruption=True)
 DEADLINE: Final = Ending("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 
 
+def evicted(message: str) -> Ending:
+    """The end of a pod on a node that runs out of something."""
+    return Ending("Evicted", message, disruption=True)
+
+
 @dataclass(frozen=True)
 class PodState:
     """What the node knows of one pod.
