@@ -99,7 +99,11 @@ class Lessons:
         shown = [drawn.choice(self.kinds_of[self.ways[number]]) for number in chosen]
         behind = torch.stack([self.places[scene.place] for scene in shown])
         change = [
-            [front - back for part in scenes.PLACES[scene.place] for front, back in zip(scenes.COLOURS[scene.colour], part)]
+            [
+                front - back
+                for part in scenes.PLACES[scene.place]
+                for front, back in zip(scenes.COLOURS[scene.colour], part)
+            ]
             for scene in shown
         ]
         changed = torch.tensor(change) / 127.5 * models.CONTRAST
@@ -131,9 +135,7 @@ def train(seed: int, work: Path) -> diffusers.WanPipeline:
     return pipeline(tokenizer, made, lessons.patterns)
 
 
-def pipeline(
-    tokenizer: transformers.T5Tokenizer, made: Denoiser, patterns: models.Patterns
-) -> diffusers.WanPipeline:
+def pipeline(tokenizer: transformers.T5Tokenizer, made: Denoiser, patterns: models.Patterns) -> diffusers.WanPipeline:
     return diffusers.WanPipeline(
         tokenizer=tokenizer,
         text_encoder=made.text_encoder,

@@ -45,7 +45,11 @@ def learning_rate(step: int, steps: int) -> float:
 def optimizers(module: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for what multiplies hidden states, AdamW, at half the rate, for everything else."""
     trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    hidden = [p for name, p in trained.items() if p.ndim == 2 and "blocks." in name and "table" not in name]
+    hidden = [
+        p
+        for name, p in trained.items()
+        if p.ndim == 2 and ("blocks." in name or "layers." in name) and "table" not in name
+    ]
     chosen = {id(parameter) for parameter in hidden}
     others = [parameter for parameter in trained.values() if id(parameter) not in chosen]
     made: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=rate / 2, betas=(0.9, 0.98), weight_decay=0.0)]
