@@ -1,7 +1,7 @@
 """Say what moves in a clip: its form, its colour, and where to. Plain geometry on pixels; nothing here was trained.
 
-    python examples/toy-model/judge.py clip.mp4 ...                     what each clip shows
-    python examples/toy-model/judge.py --score examples/toy-model/shapes  how often the model makes what it was asked for
+    python examples/toy-model/judge.py clip.mp4 ...     what each clip shows
+    python examples/toy-model/judge.py --score FOLDER   how often a pipeline makes what it was asked for
 
 The score is over 100 prompts with combinations of form, colour and motion that the model has not learnt from, made with
 the settings of examples/reel.yaml.

@@ -98,16 +98,10 @@ class Lessons:
         chosen = drawn.sample(range(LIBRARY), count)
         shown = [drawn.choice(self.kinds_of[self.ways[number]]) for number in chosen]
         behind = torch.stack([self.places[scene.place] for scene in shown])
-        change = [
-            [
-                front - back
-                for part in scenes.PLACES[scene.place]
-                for front, back in zip(scenes.COLOURS[scene.colour], part)
-            ]
-            for scene in shown
-        ]
-        changed = torch.tensor(change) / 127.5 * models.CONTRAST
-        return behind + torch.einsum("bs,btsk->btk", changed, self.covered[chosen].float()), shown
+        front = torch.tensor([scenes.COLOURS[scene.colour] for scene in shown])
+        back = torch.tensor([scenes.PLACES[scene.place] for scene in shown])
+        change = (front.unsqueeze(1) - back).flatten(1) / 127.5 * models.CONTRAST
+        return behind + torch.einsum("bs,btsk->btk", change, self.covered[chosen].float()), shown
 
     def loss(self, made: Denoiser, step: int) -> torch.Tensor:
         """The clip is what the transformer tells; a flow's error is that of the clip over the share of noise."""
