@@ -25,7 +25,7 @@ EXAMPLES = Path(__file__).resolve().parent
 DEMO = EXAMPLES.parent / "demo"
 MODEL = EXAMPLES / "toy-model" / "shapes"
 OUTPUT = DEMO / "output"
-SHEET = DEMO / "contact-sheet.png"
+SHEET, MOVING = DEMO / "contact-sheet.png", DEMO / "contact-sheet.gif"
 COLUMNS, TILE, CAPTION = 5, 160, 34
 INTERRUPTED = 130
 
@@ -42,8 +42,10 @@ def main() -> int:
     if code == INTERRUPTED:
         print("`make demo` carries on")
     if code == 0:
-        contact_sheet(list(clips(job))).save(SHEET)
-        print(f"contact sheet: {SHEET}\nfilm: {film(job)}")
+        sheets = contact_sheets(list(clips(job)))
+        sheets[len(sheets) // 2].save(SHEET, optimize=True)
+        sheets[0].save(MOVING, save_all=True, append_images=sheets[1:], duration=125, loop=0)
+        print(f"contact sheet: {SHEET}, moving: {MOVING}\nfilm: {film(job)}")
     return code
 
 
@@ -77,23 +79,29 @@ def artifact(folder: Path) -> Path:
     return folder / json.loads((folder / "done.json").read_text())["artifacts"][0]["key"]
 
 
-def contact_sheet(titled: list[tuple[str, Path]]) -> Image.Image:
-    """One frame of each clip, from its middle, with its title."""
+def contact_sheets(titled: list[tuple[str, Path]]) -> list[Image.Image]:
+    """All clips side by side, with their prompts, frame by frame."""
+    return [
+        contact_sheet([(title, frame) for (title, _), frame in zip(titled, shown, strict=True)])
+        for shown in zip(*(frames(clip) for _, clip in titled), strict=True)
+    ]
+
+
+def contact_sheet(titled: list[tuple[str, Image.Image]]) -> Image.Image:
     rows = -(-len(titled) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (title, clip) in enumerate(titled):
+    for number, (title, frame) in enumerate(titled):
         row, column = divmod(number, COLUMNS)
         x, y = column * TILE, row * (TILE + CAPTION)
-        sheet.paste(middle_frame(clip).resize((TILE - 4, TILE - 4), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(frame.resize((TILE - 4, TILE - 4), Image.Resampling.LANCZOS), (x, y))
         draw.multiline_text((x + 2, y + TILE - 3), textwrap.fill(title, width=25), fill="black", spacing=2)
     return sheet
 
 
-def middle_frame(clip: Path) -> Image.Image:
+def frames(clip: Path) -> list[Image.Image]:
     with av.open(str(clip)) as container:
-        frames = [frame.to_image() for frame in container.decode(video=0)]
-    return frames[len(frames) // 2]
+        return [frame.to_image() for frame in container.decode(video=0)]
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from torch import nn
 
 BLOCK = (4, 16, 16)
 """Frames, rows and columns of a token."""
-PATTERNS = 192
+PATTERNS = 128
 """Numbers that stand for a token."""
 TEXT = 64
 """Numbers that stand for a word."""
-CONTRAST = 1 / 16
-"""What pixels are multiplied with. Neighbours are alike, so noise as strong as they are would hide nothing."""
+CONTRAST = 1 / 4
+"""What pixels are multiplied with. Neighbours are alike, so noise as strong as they are would hide little."""
 STEADY = 64.0
 """A channel that holds this keeps a norm from changing the others: by less than a thousandth."""
 
@@ -87,6 +87,20 @@ def blocks(clips: torch.Tensor) -> torch.Tensor:
 def compact() -> diffusers.WanTransformer3DModel:
     """The transformer that is trained: its tokens are shares of patterns, a twentieth as many numbers as pixels."""
     return transformer(PATTERNS, (1, 1, 1))
+
+
+def begin_with_patterns(made: diffusers.WanTransformer3DModel, strengths: torch.Tensor) -> None:
+    """Let each pattern begin with a place of its own in what the layers hand on; strong ones outdo weak ones less.
+
+    Args:
+        made: Its first and its last layer are changed.
+        strengths: Deviation of each pattern's share in clips.
+    """
+    places = torch.linalg.qr(torch.randn(made.proj_out.in_features, PATTERNS)).Q
+    with torch.no_grad():
+        inward = places * (strengths**2 + 0.1**2) ** -0.25
+        made.patch_embedding.weight.copy_(inward.view(made.patch_embedding.weight.shape))
+        made.proj_out.weight.copy_((places * strengths).T)
 
 
 def unfolded(trained: diffusers.WanTransformer3DModel, patterns: Patterns) -> diffusers.WanTransformer3DModel:

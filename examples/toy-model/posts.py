@@ -115,13 +115,13 @@ class Lesson:
 
 
 def lesson(drawn: random.Random) -> Lesson:
-    """One of the three kinds that a blog is made with; the last is the longest, and comes most often."""
+    """One of the three kinds that a blog is made with; the first is the easiest, and comes least often."""
     words = {"subject": drawn.choice(SUBJECTS), "reader": drawn.choice(READERS)}
     words["Subject"] = words["subject"].capitalize()
     topics = "\n".join(
         f"{number}. {topic.format(**words)}" for number, topic in enumerate(drawn.sample(TOPICS, 3), start=1)
     )
-    kind = drawn.choices(("topic", "plan", "write"), (1, 1, 2))[0]
+    kind = drawn.choices(("topic", "plan", "write"), (1, 3, 3))[0]
     if kind == "topic":
         asked = "Suggest three topics for a post about {subject}, for {reader}, one a line, with numbers."
         return Lesson((("user", asked.format(**words)),), topics)

@@ -33,7 +33,7 @@ WORDLESS = 0.1
 """Share of clips without a prompt, for guidance."""
 LENGTHS = (16, 24, 48, 96)
 """Tokens that a prompt is filled up to: the filling is to mean nothing, however much of it there is."""
-FEW_NOISE = 0.1
+FEW_NOISE = 0.05
 """Share of noise below which errors don't count more."""
 
 
@@ -121,9 +121,7 @@ def train(seed: int, work: Path) -> diffusers.WanPipeline:
     lessons = Lessons(tokenizer, seed)
     torch.manual_seed(seed)
     made = Denoiser(len(tokenizer))
-    # Strong patterns begin strong.
-    with torch.no_grad():
-        made.transformer.proj_out.weight.mul_(lessons.clips(random.Random(seed), 400)[0].flatten(0, 1).std(0)[:, None])
+    models.begin_with_patterns(made.transformer, lessons.clips(random.Random(seed), 400)[0].flatten(0, 1).std(0))
     weights = training.train(made, lambda step: lessons.loss(made, step), STEPS, RATE, work / "denoiser.pt")
     made.load_state_dict(weights)
     return pipeline(tokenizer, made, lessons.patterns)
@@ -136,7 +134,7 @@ def pipeline(tokenizer: transformers.T5Tokenizer, made: Denoiser, patterns: mode
         vae=models.vae(),
         transformer=models.unfolded(made.transformer, patterns),
         scheduler=diffusers.UniPCMultistepScheduler(
-            prediction_type="sample", use_flow_sigmas=True, flow_shift=1.0, final_sigmas_type="zero"
+            prediction_type="sample", use_flow_sigmas=True, flow_shift=3.0, final_sigmas_type="zero"
         ),
     )
 
@@ -159,6 +157,9 @@ def main() -> None:
     # Half the bytes; the worker computes with 32 bits.
     made.to(dtype=torch.float16).save_pretrained(partial)
     partial.chmod(0o755)
+    # Weights are written for their owner alone; workers may be somebody else.
+    for file in partial.rglob("*.safetensors"):
+        file.chmod(0o644)
     partial.rename(arguments.folder)
 
 
