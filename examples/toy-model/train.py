@@ -104,16 +104,16 @@ class Lessons:
         return behind + torch.einsum("bs,btsk->btk", change, self.covered[chosen].float()), shown
 
     def loss(self, made: Denoiser, step: int) -> torch.Tensor:
-        """The clip is what the transformer tells; a flow's error is that of the clip over the share of noise."""
+        """Errors count as much where noise leaves a prompt to be followed as where it leaves edges to be drawn."""
         drawn = random.Random(f"{self.seed}/{step}")
         source = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         clean, shown = self.clips(drawn, BATCH)
         ids = [self.wordless if drawn.random() < WORDLESS else self.ids[scene] for scene in shown]
-        share = torch.sigmoid(torch.randn(BATCH, generator=source) * 1.4 + 0.4)
+        share = torch.sigmoid(torch.randn(BATCH, generator=source) * 1.7 + 1.0)
         much = share.view(-1, 1, 1)
         noisy = torch.lerp(clean, torch.randn(clean.shape, generator=source), much)
         told = made(noisy, share, torch.stack(ids), drawn.choice(LENGTHS))
-        return ((told - clean) / much.clamp(min=FEW_NOISE)).square().mean()
+        return ((told - clean).square() / much.clamp(min=FEW_NOISE)).mean()
 
 
 def train(seed: int, work: Path) -> diffusers.WanPipeline:
