@@ -44,7 +44,9 @@ def main() -> int:
     if code == 0:
         sheets = contact_sheets(list(clips(job)))
         sheets[len(sheets) // 2].save(SHEET, optimize=True)
-        sheets[0].save(MOVING, save_all=True, append_images=sheets[1:], duration=125, loop=0)
+        # Without dots between colours, which would be most of the file.
+        moving = [sheet.quantize(64, dither=Image.Dither.NONE) for sheet in sheets]
+        moving[0].save(MOVING, save_all=True, append_images=moving[1:], duration=125, loop=0)
         print(f"contact sheet: {SHEET}, moving: {MOVING}\nfilm: {film(job)}")
     return code
 
