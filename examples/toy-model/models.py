@@ -25,6 +25,9 @@ CONTRAST = 1 / 4
 STEADY = 64.0
 """A channel that holds this keeps a norm from changing the others: by less than a thousandth."""
 
+STEADY_TOKENS = 12.0
+"""What the transformer's tokens hold in a direction of their own, so that its norms change them less."""
+
 
 def tokenizer(words: list[str]) -> transformers.T5Tokenizer:
     """A token for each word; other words are unknown to it."""
@@ -44,13 +47,13 @@ def text_encoder(vocabulary: int) -> transformers.UMT5EncoderModel:
 def transformer(channels: int, patch: tuple[int, int, int]) -> diffusers.WanTransformer3DModel:
     return diffusers.WanTransformer3DModel(
         patch_size=patch,
-        num_attention_heads=5,
+        num_attention_heads=6,
         attention_head_dim=32,
         in_channels=channels,
         out_channels=channels,
         text_dim=TEXT,
         freq_dim=64,
-        ffn_dim=448,
+        ffn_dim=512,
         num_layers=4,
         rope_max_seq_len=32,
     )
@@ -92,14 +95,18 @@ def compact() -> diffusers.WanTransformer3DModel:
 def begin_with_patterns(made: diffusers.WanTransformer3DModel, strengths: torch.Tensor) -> None:
     """Let each pattern begin with a place of its own in what the layers hand on; strong ones outdo weak ones less.
 
+    One more place holds the same for all tokens: a norm would otherwise take their strength from them.
+
     Args:
         made: Its first and its last layer are changed.
         strengths: Deviation of each pattern's share in clips.
     """
-    places = torch.linalg.qr(torch.randn(made.proj_out.in_features, PATTERNS)).Q
+    directions = torch.linalg.qr(torch.randn(made.proj_out.in_features, PATTERNS + 1)).Q
+    places, steady = directions[:, :-1], directions[:, -1]
     with torch.no_grad():
         inward = places * (strengths**2 + 0.1**2) ** -0.25
         made.patch_embedding.weight.copy_(inward.view(made.patch_embedding.weight.shape))
+        made.patch_embedding.bias.copy_(STEADY_TOKENS * steady)
         made.proj_out.weight.copy_((places * strengths).T)
 
 

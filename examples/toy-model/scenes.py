@@ -49,7 +49,7 @@ MOTIONS = {
     "bounces": "up and down",
 }
 """How it moves -> where to."""
-PART_UNSEEN = 6
+PART_UNSEEN = 7
 """One in so many combinations of form, colour and motion is kept out of what the model learns from."""
 
 
@@ -74,7 +74,7 @@ class Scene:
         """Whether the model has never seen this form in this colour move like this, in any place."""
         numbers = FORMS.index(self.form), list(COLOURS).index(self.colour), list(MOTIONS).index(self.motion)
         form, colour, motion = numbers
-        return (form * 5 + colour * 3 + motion) % PART_UNSEEN == 0
+        return (form * 2 + colour * 3 + motion) % PART_UNSEEN == 0
 
 
 def scenes() -> Iterator[Scene]:
@@ -118,19 +118,19 @@ class Path:
 
 
 def path(motion: str, drawn: random.Random) -> Path:
-    radius = drawn.uniform(10.5, 12.0)
+    radius = 14.0
     times = [frame / (FRAMES - 1) for frame in range(FRAMES)]
     on_ground = GROUND - radius
-    x, y, angle = drawn.uniform(22, 42), drawn.uniform(18, 34), 0.0
+    x, y, angle = drawn.uniform(30.5, 33.5), drawn.uniform(24.5, 27.5), 0.0
     if motion.endswith(("left", "right")):
         sign = -1 if motion.endswith("left") else 1
-        travel = drawn.uniform(28, 34)
-        middle = SIZE / 2 + drawn.uniform(-3, 3)
+        travel = 30.0
+        middle = SIZE / 2 + drawn.uniform(-1.5, 1.5)
         xs = [middle + sign * travel * (time - 0.5) for time in times]
         if motion.startswith("rolls"):
             return Path(xs, [on_ground] * FRAMES, [(at - xs[0]) / radius for at in xs], radius)
         return Path(xs, [y] * FRAMES, [angle] * FRAMES, radius)
-    top = radius + drawn.uniform(2, 5)
+    top = radius + drawn.uniform(1, 3)
     if motion == "rises":
         ys = [on_ground + (top - on_ground) * time for time in times]
     elif motion == "falls":
