@@ -18,7 +18,9 @@ from carryon_kube.client import Client
 from carryon_kube.connection import Connection
 from carryon_operator.config import Config
 from carryon_operator.looks import Looks
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.memory import JobMemory
+from carryon_operator.metrics import Metrics
+from carryon_operator.observe import Observer
 from carryon_operator.plan.model import Observation, PodRecord
 from carryon_store import Store, Stores, place_of
 from carryon_store.units import encode_done
@@ -55,7 +57,7 @@ class Desk:
 
     def restart(self) -> None:
         """The operator forgets all it knew."""
-        self.observer = Observer(self.config, self.client, Looks(longest=self.longest), lambda: self.ticks)
+        self.observer = Observer(self.config, self.client, Looks(longest=self.longest), lambda: self.ticks, Metrics())
         self.memory = JobMemory("uid-1")
 
     def write(self, *, annotations: dict[str, str] | None = None, **spec: Any) -> None:

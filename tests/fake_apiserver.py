@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ from typing import Any
 from aiohttp import web
 
 Object = dict[str, Any]
+
+BOOKMARK_SECONDS = 60.0
+"""Of silence, after which a watch says that it is there."""
 
 
 @dataclass(frozen=True)
@@ -227,21 +231,32 @@ class FakeApiServer:
             )
             return response
         self._watching.add(response)
+        clock = asyncio.get_running_loop().time
+        ends, quiet_since = clock() + float(request.query.get("timeoutSeconds", "1800")), clock()
         try:
             while response not in self._ended:
                 changed = self._changed
-                for version, kind, where, what in list(self._history):
-                    if version > cursor and where == collection and namespace in (None, what["metadata"]["namespace"]):
-                        cursor = version
-                        if not self.silent and _matches(what, request.query.get("labelSelector")):
-                            await response.write(_line(kind, what))
-                await changed.wait()
-            cursor = self.version
-            await response.write(_line("BOOKMARK", {"metadata": {"resourceVersion": str(cursor)}}))
+                for version, kind, where, what in self._history[bisect_right(self._history, cursor, key=_version) :]:
+                    here = where == collection and namespace in (None, what["metadata"]["namespace"])
+                    if here and not self.silent and _matches(what, request.query.get("labelSelector")):
+                        await response.write(_line(kind, what))
+                        quiet_since = clock()
+                    cursor = version
+                try:
+                    async with asyncio.timeout_at(min(quiet_since + BOOKMARK_SECONDS, ends)):
+                        await changed.wait()
+                except TimeoutError:
+                    if clock() >= ends:
+                        break
+                    quiet_since = clock()
+                    if not self.silent:
+                        await response.write(_bookmark(cursor))
+            await response.write(_bookmark(self.version))
         except ConnectionResetError:
             pass
         finally:
             self._watching.discard(response)
+            self._ended.discard(response)
         return response
 
     async def _object(self, request: web.Request) -> web.Response:
@@ -324,6 +339,14 @@ def _merged(old: Object, patch: Object) -> Object:
 
 def _line(kind: str, what: Object) -> bytes:
     return json.dumps({"type": kind, "object": what}).encode() + b"\n"
+
+
+def _bookmark(version: int) -> bytes:
+    return _line("BOOKMARK", {"metadata": {"resourceVersion": str(version)}})
+
+
+def _version(change: tuple[int, str, str, Object]) -> int:
+    return change[0]
 
 
 def _status(code: int, reason: str, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -5,37 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from processes import free_port, until
 
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-T = TypeVar("T")
-
-
-def until(look: Callable[[], T | None], seconds: float = 20.0, what: str = "it") -> T:
-    """What a look finds, as soon as it finds something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.03)
-    raise AssertionError(f"waited {seconds:g} s in vain for {what}")
 
 
 class Machine:
@@ -110,6 +91,12 @@ class Machine:
         with urllib.request.urlopen(asked, timeout=10) as answer:
             result: Object = json.load(answer)
         return result
+
+    def watched(self, path: str) -> list[Object]:
+        """What a watch tells within a second."""
+        asked = urllib.request.Request(self.server + path, headers={"Authorization": "Bearer secret"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return [json.loads(line) for line in answer]
 
     def create(self, name: str, script: str = "", **spec: Any) -> Object:
         """A pod whose container runs a shell script; `container` adds to the container, the rest to the spec."""

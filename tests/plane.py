@@ -66,11 +66,13 @@ class Plane:
         data: The data folder.
         gpus: GPUs to offer.
         environment: Added to that of all processes.
+        bucket: Where artifacts of jobs go that name no output; None: a folder of its own.
     """
 
     data: Path
     gpus: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    bucket: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -80,7 +82,7 @@ class Plane:
     @property
     def output(self) -> Path:
         """Where artifacts of jobs go that name no output."""
-        return self.data / "output"
+        return self.bucket or self.data / "output"
 
     def job_folder(self, name: str) -> Path:
         """Where a job's artifacts lie."""
@@ -91,9 +93,10 @@ class Plane:
     def start(self, timeout: float = 60.0) -> Plane:
         """Return when everything answers."""
         self.data.mkdir(parents=True, exist_ok=True)
+        chosen = ("--gpus", str(self.gpus), *(("--output", str(self.bucket)) if self.bucket else ()))
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "carryon_standalone", "up", "--data", str(self.data), "--gpus", str(self.gpus)],
+                [sys.executable, "-m", "carryon_standalone", "up", "--data", str(self.data), *chosen],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -188,6 +191,10 @@ class Plane:
             ApiError: The server said no.
             OSError: It does not answer.
         """
+        content = self._answer(method, path, body, content_type)
+        return json.loads(content) if content else None
+
+    def _answer(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> bytes:
         config = yaml.safe_load(self.kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
@@ -200,10 +207,10 @@ class Plane:
         context = ssl.create_default_context(cadata=authority)
         try:
             with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-                content = answer.read()
+                content: bytes = answer.read()
         except urllib.error.HTTPError as error:
             raise ApiError(error.code, json.loads(error.read())) from None
-        return json.loads(content) if content else None
+        return content
 
     def apply(self, job: Job | str) -> Job:
         """Server-side apply of a job, given as a dict or as YAML."""
@@ -257,6 +264,12 @@ class Plane:
         query = f"?labelSelector=carryon.dev/job%3D{job}" if job else ""
         pods: list[Job] = self.request("GET", PODS + query)["items"]
         return pods
+
+    def pods_since(self, revision: str) -> list[Job]:
+        """Pods that were created since, gone or not."""
+        told = self._answer("GET", f"{PODS}?watch=true&timeoutSeconds=1&resourceVersion={revision}")
+        events = [json.loads(line) for line in told.splitlines()]
+        return [event["object"] for event in events if event["type"] == "ADDED"]
 
     def wait_for(self, name: str, promise: Callable[[Job], bool], timeout: float = 60.0) -> Job:
         """The job as soon as the promise holds; a job, or an API server, that is not there yet is waited for."""

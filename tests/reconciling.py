@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,17 +17,23 @@ from carryon_core.messages import StoreConfig
 from carryon_kube.client import Client
 from carryon_kube.connection import Connection
 from carryon_kube.informer import Informer
+from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import PODS
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
+from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.looks import Looks
+from carryon_operator.metrics import Metrics
+from carryon_operator.metrics.gauges import Parts, readings
 from carryon_operator.notify.notifier import Notifier
 from carryon_operator.notify.sending import Sender
 from carryon_operator.plan.model import PodRecord
 from carryon_operator.podstatus import owner_key, project
 from carryon_operator.reconcile import Reconciler
+from carryon_operator.replica import pod_changed
+from carryon_operator.slots import Slots
 from fake_apiserver import FakeApiServer, eventually
 
 KEY = "default/reel"
@@ -53,9 +60,11 @@ class World:
     pods: Informer[PodRecord]
     expectations: Expectations
     recorder: EventRecorder
-    longest: float = 0.2
+    metrics: Metrics
+    longest: float = 20.0
     now: float = field(default_factory=time.time)
     ticks: float = 0.0
+    rung: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.start()
@@ -71,6 +80,10 @@ class World:
             threads=4,
         )
         self.notifier = Notifier(self.sender, self.jobs, ring=lambda key: None, clock=lambda: self.now)
+        self.looks = Looks(longest=self.longest)
+        self.slots = Slots(
+            self.config.caps, self.pods, self.expectations, ring=self.rung.append, clock=lambda: self.now
+        )
         self.reconciler = Reconciler(
             config=self.config,
             client=self.client,
@@ -78,10 +91,29 @@ class World:
             pods=self.pods,
             expectations=self.expectations,
             recorder=self.recorder,
-            looks=Looks(longest=self.longest),
+            looks=self.looks,
             notifier=self.notifier,
+            slots=self.slots,
             clock=lambda: self.now,
             monotonic=lambda: self.ticks,
+            metrics=self.metrics,
+        )
+        self.metrics.ask(partial(readings, self.parts()))
+
+    def parts(self) -> Parts:
+        """What is asked at a scrape."""
+        return Parts(
+            client=self.client,
+            jobs=self.jobs,
+            pods=self.pods,
+            queue=WorkQueue(Backoff(1, 1)),
+            recorder=self.recorder,
+            looks=self.looks,
+            notifier=self.notifier,
+            slots=self.slots,
+            workers=1,
+            journal_bytes=self.reconciler.journal_bytes,
+            leading=lambda: True,
         )
 
     def write(self, **fields: Any) -> None:
@@ -161,7 +193,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIterator[World]:
+async def world(folder: Path, longest: float = 20.0, **settings: Any) -> AsyncIterator[World]:
     """A world whose artifacts go into a folder.
 
     Args:
@@ -170,7 +202,11 @@ async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIte
         settings: Further ones of the operator.
     """
     config = Config(default_store=StoreConfig(uri=folder.as_uri()), file_root=PurePosixPath(folder.parent), **settings)
-    async with FakeApiServer().serving() as server, Client(Connection(server.url)) as client:
+    metrics = Metrics()
+    async with (
+        FakeApiServer().serving() as server,
+        Client(Connection(server.url), observe=metrics.exchanged) as client,
+    ):
         expectations = Expectations(time.monotonic)
         pods = Informer(
             client,
@@ -180,19 +216,13 @@ async def world(folder: Path, longest: float = 0.2, **settings: Any) -> AsyncIte
             label_selector=f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}",
         )
 
-        def seen(old: PodRecord | None, new: PodRecord | None) -> None:
-            pod = new or old
-            assert pod is not None
-            if new is not None:
-                expectations.observed_create(pod.job_uid, pod.name)
-            if new is None or new.gone_by is not None:
-                expectations.observed_delete(pod.job_uid, pod.uid)
-
-        pods.subscribe(seen)
         recorder = EventRecorder(client, clock=time.time)
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
-        made = World(server, client, config, JobCache(), pods, expectations, recorder, longest)
+        made = World(server, client, config, JobCache(), pods, expectations, recorder, metrics, longest)
+        pods.subscribe(
+            lambda old, new: pod_changed(made.jobs, expectations, lambda key, wait: None, made.slots, old, new)
+        )
         try:
             yield made
         finally:

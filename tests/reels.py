@@ -37,6 +37,11 @@ def reel(name: str, *, clips: int = 15, seconds: float = 0.5, script: str = RAND
     }
 
 
+def held_from(index: int, gate: Path, script: str = RANDOM_CLIP) -> str:
+    """A program that makes the units before an index at once, and those from it on when the gate is there."""
+    return f'[ "$CARRYON_INDEX" -lt {index} ] || while [ ! -e {gate} ]; do sleep 0.25; done; {script}'
+
+
 def stage(
     name: str, begun: Path, script: str, *arguments: str, after: str | None = None, **more: Any
 ) -> dict[str, Any]:
@@ -66,6 +71,26 @@ def film(name: str, begun: Path, *, items: dict[str, Any] | None = None, **spec:
         ),
         stage("reel", begun, 'cat "$@" > "$CARRYON_OUTPUT/reel.txt"', "{{ inputs.clip }}", after="clip", each="job"),
     ]
+    return made
+
+
+BEGUN = ("3", "8", "13")
+"""Items of `clips` that are in the middle when nine of the fifteen are done."""
+NOT_BEGUN = ("4", "9", "14")
+
+
+def clips(name: str, model: Path, *, steps: int = 400, **spec: Any) -> dict[str, Any]:
+    """Fifteen clips of a tiny model in pods of five: three short ones, one of so many steps, and a short one.
+
+    So three pods that run side by side come to a point where nine clips are done, three are in the middle, and three
+    are not begun. Every few steps are kept at once.
+    """
+    items = [{"id": str(number), "params": {"steps": steps if str(number) in BEGUN else 2}} for number in range(15)]
+    shape = {"num_frames": 9, "height": 64, "width": 64}
+    params = {"prompt": "kite {{ item.id }}", "num_inference_steps": "{{ item.steps }}", **shape}
+    stage = {"name": "clip", "generate": {"diffusers": {"model": str(model), "dtype": "float32", "params": params}}}
+    made = reel(name, items={"list": items}, unitsPerPod=5, **spec)
+    made["spec"] |= {"stages": [stage], "seed": 7, "checkpoint": {"everySeconds": 1, "everyBytes": "200k"}}
     return made
 
 

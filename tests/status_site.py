@@ -25,7 +25,7 @@ from carryon_api import app as application
 from carryon_api.config import Config
 from carryon_core import crd
 from carryon_core.messages import StoreConfig
-from carryon_standalone.apiserver.access import AUTHENTICATED, MASTERS, Attributes, User
+from carryon_standalone.apiserver.access import AUTHENTICATED, MASTERS, Attributes, Authority, User
 from carryon_standalone.apiserver.server import Config as ServerConfig
 from carryon_standalone.apiserver.server import running
 
@@ -107,9 +107,10 @@ def job(name: str = "reel", **spec: Any) -> dict[str, Any]:
 class Site:
     """An API server and one or several replicas of the API."""
 
-    def __init__(self, folder: Path, replicas: int = 1, **settings: Any) -> None:
+    def __init__(self, folder: Path, replicas: int = 1, authority: Authority | None = None, **settings: Any) -> None:
         self.folder = folder
         self.rbac = Rbac()
+        self._authority = authority or self.rbac
         self.settings = settings
         self.server = ""
         self.urls: list[str] = []
@@ -198,7 +199,7 @@ class Site:
             self._ready.set()
 
     async def _serve(self) -> None:
-        config = ServerConfig(self.folder / "data", ADMIN, self.folder / "logs", authority=self.rbac)
+        config = ServerConfig(self.folder / "data", ADMIN, self.folder / "logs", authority=self._authority)
         async with running(config) as self.server:
             await asyncio.to_thread(self._install)
             listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(self._replicas)]

@@ -20,6 +20,7 @@ from carryon_operator.plan import conditions
 from carryon_operator.plan.counting import DEAD_AFTER
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import InvalidDone, Kept, Observation, Plan, PodRecord, Stopped, Waiting
+from carryon_operator.plan.shares import Room
 
 
 def job_spec(**fields: Any) -> JobSpec:
@@ -92,6 +93,7 @@ class World:
     digests: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     stopped: tuple[Stopped, ...] = ()
+    room: Room = field(default_factory=Room)
     _uids: Any = field(default_factory=lambda: count(1))
 
     @property
@@ -145,6 +147,7 @@ class World:
                 if each in by_fingerprint
             },
             outage=self.outage,
+            room=self.room,
             lost=self.lost,
             stale=self.stale,
             warnings=self.warnings,

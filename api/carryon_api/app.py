@@ -39,6 +39,7 @@ from carryon_api.routes import (
     validating,
 )
 from carryon_api.spooling import Spool
+from carryon_jobs.made import Made
 from carryon_kube import connection
 from carryon_kube.client import Client
 
@@ -125,9 +126,11 @@ def _lifespan(config: Config) -> Callable[[FastAPI], AbstractAsyncContextManager
             Cluster(config, own, public) as cluster,
         ):
             app.state.cluster = cluster
-            app.state.measurements = Measurements(cluster)
+            made = Made()
+            app.state.measurements = Measurements(cluster, made)
             app.state.metrics.watch_jobs(lambda: float(sum(1 for _ in cluster.jobs())))
-            async with Live(cluster, partial(_status_json, cluster, app.state.measurements)) as app.state.live:
+            describe = partial(_status_json, cluster, app.state.measurements)
+            async with Live(cluster, describe, made) as app.state.live:
                 app.state.metrics.watch_pages(partial(_pages, app))
                 yield
 

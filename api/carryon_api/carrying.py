@@ -53,8 +53,9 @@ async def carry_out(cluster: Cluster, caller: Caller, namespace: str, name: str,
         job = await cluster.outside(record)
         found = verdict_on(job, order.action)
         try:
-            # Most look at nothing but the job; making a unit anew may read its bucket.
-            made = await cluster.in_thread(partial(order.make, job, found))
+            make = partial(order.make, job, found)
+            # A bucket that does not answer keeps nobody from pausing the jobs that wait for it.
+            made = await (cluster.in_thread(namespace, make) if order.reads_bucket else cluster.compute(make))
         except NotPossible as error:
             # What would help is known where the verdict itself says no, not where the details of a wish do.
             helps = found.action if not found.possible and found.reason in str(error) else ""

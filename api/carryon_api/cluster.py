@@ -16,6 +16,7 @@ from carryon_api.config import Config
 from carryon_api.records import JobRecord, PodSummary
 from carryon_api.reviews import AUTHENTICATED, Caller, Remembered, Reviews, by_own_right
 from carryon_api.summaries import Summaries
+from carryon_api.threads import Threads
 from carryon_core import names
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import Job
@@ -26,16 +27,20 @@ from carryon_kube.informer import Informer
 from carryon_kube.resources import GENERATION_JOBS, PODS, SECRETS
 from carryon_store import Stores
 
-__all__ = ["Cluster", "JobRecord", "OnJob", "OnPod", "PodSummary"]
+__all__ = ["Cluster", "JobRecord", "OnJob", "PodSummary"]
 
 OnJob = Callable[[JobRecord | None, JobRecord | None], None]
 """Called with a job before and after: (None, new), (old, new) or (old, None)."""
-OnPod = Callable[[PodSummary | None, PodSummary | None], None]
 
 LONGEST_SILENCE: Final = 120.0
 """Seconds without a word from the API server: it sends a bookmark every minute."""
-THREADS: Final = 8
-"""Requests that may wait for a bucket at the same time."""
+NOBODY_ASKS: Final = 300.0
+"""Seconds without a word from it, and without a question: a watch that is silent is given up after 70 s."""
+THREADS: Final = 32
+"""Requests that may wait for buckets at the same time; `THREADS_OF_ONE` of them for jobs of one namespace."""
+THREADS_OF_ONE: Final = 8
+COMPUTING: Final = 4
+"""Calls at the same time that only compute."""
 _SELECTOR: Final = f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}"
 _CALLERS: Final = 256
 _CLOSE_AFTER: Final = 300.0
@@ -61,7 +66,8 @@ class Cluster:
         self.own: Final = own
         self.reviews: Final = Reviews(own, loop.time)
         self.summaries: Final = Summaries()
-        self.threads: Final = anyio.CapacityLimiter(THREADS)
+        self.threads: Final = Threads(THREADS, THREADS_OF_ONE)
+        self._computing: Final = anyio.CapacityLimiter(COMPUTING)
         self._stores = Stores()
         self._public = public
         self._connector: aiohttp.TCPConnector = connector_of(public)
@@ -119,10 +125,6 @@ class Cluster:
         """Have every change of a job reported, for ever."""
         self._jobs.subscribe(on_job)
 
-    def subscribe_pods(self, on_pod: OnPod) -> None:
-        """Have every change of a pod reported, for ever."""
-        self._pods.subscribe(on_pod)
-
     def shown(self, namespace: str) -> bool:
         """Whether jobs of a namespace are shown at all."""
         return not self.config.namespaces or namespace in self.config.namespaces
@@ -137,9 +139,18 @@ class Cluster:
                 found[part] = f"nothing heard from the API server for {informer.silence:.0f} s"
         return found
 
-    def broken(self) -> bool:
-        """Whether nothing is followed any more, which a restart cures."""
-        return self._following is not None and self._following.done()
+    def broken(self) -> Mapping[str, str]:
+        """What is not followed any more, by part, which a restart cures; an API server that is away is no such thing.
+
+        Whoever follows it asks again and again while it is away.
+        """
+        if self._following is not None and self._following.done():
+            return {"watches": "nothing is followed any more"}
+        return {
+            part: f"has neither heard the API server nor asked it for {informer.stuck:.0f} s"
+            for part, informer in (("jobs", self._jobs), ("pods", self._pods))
+            if informer.stuck > NOBODY_ASKS
+        }
 
     async def synced(self) -> None:
         """Return once all jobs and pods are known."""
@@ -208,8 +219,8 @@ class Cluster:
         Its methods block: call them by `in_thread`. Where its Secret can't be read, all that needs its bucket raises
         `OutOfReach`; what does not, such as most orders, is possible all the same.
         """
-        output = (record.raw.get("spec") or {}).get("output") or {}
-        wanted = (output.get("credentialsSecret") or {}).get("name")
+        output = (record.raw.get("spec") or {}).get("output")
+        wanted = (output.get("credentialsSecret") or {}).get("name") if output else self.config.default_store_secret
         keys: Mapping[str, str] | OutOfReach = {}
         if wanted:
             try:
@@ -229,9 +240,17 @@ class Cluster:
             self._outside.popitem(last=False)
         return made
 
-    async def in_thread(self, call: Callable[[], T]) -> T:
-        """What a call that blocks returns; at most a few of them at the same time."""
-        return await anyio.to_thread.run_sync(call, limiter=self.threads, abandon_on_cancel=True)
+    async def in_thread(self, namespace: str, call: Callable[[], T]) -> T:
+        """What a call returns that may wait for a bucket of a namespace: at most a few of them at the same time.
+
+        Raises:
+            Busy: So many wait for buckets of this namespace that this one's turn did not come.
+        """
+        return await self.threads.run(namespace, call)
+
+    async def compute(self, call: Callable[[], T]) -> T:
+        """What a call returns that takes long, and waits for nobody."""
+        return await anyio.to_thread.run_sync(call, limiter=self._computing)
 
     def _forget(self, old: JobRecord | None, new: JobRecord | None) -> None:
         if new is None and old is not None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, TypeAlias
 
 from carryon_core.messages import StoreConfig
+from carryon_core.settings import Settings, count, default_store, folder, listed, rate, true_or_false
 
 MEBIBYTE: Final = 2**20
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -30,7 +30,8 @@ class Config:
         kubeconfig: Path of the kubeconfig; None: the pod's service account, or else ~/.kube/config.
         standalone: Whether this is one machine's own control plane: only names of this machine are answered to.
         namespaces: Whose jobs are shown; empty means all.
-        default_store: Where artifacts of jobs lie that name no output: as the operator has it, like the next two.
+        default_store: Where artifacts of jobs lie that name no output: as the operator has it, like the next three.
+        default_store_secret: Name of the Secret with its keys, in each namespace of jobs; None: the environment's.
         file_root: Folder that file:// outputs must lie in; None refuses them.
         ambient_credentials: Whether jobs that name no Secret may name any bucket.
         public_url: Origin under which browsers see the API; None: whatever they ask for.
@@ -53,6 +54,7 @@ class Config:
     standalone: bool = False
     namespaces: tuple[str, ...] = ()
     default_store: StoreConfig | None = None
+    default_store_secret: str | None = None
     file_root: PurePosixPath | None = None
     ambient_credentials: bool = False
     public_url: str | None = None
@@ -81,67 +83,42 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     Raises:
         SystemExit: Status 2, after a sentence that says which setting is wrong and what it should be.
     """
-    parser = _Parser(
-        prog="carryon-api",
-        description="Serves the API and the page. Each flag can also be set by the environment variable in brackets.",
-    )
-    for flag, variable, meaning in SETTINGS:
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if meaning.startswith("true: ") else {}
-        parser.add_argument(
-            flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]", **switch
-        )
-    given = parser.parse_args(arguments)
-
-    def setting(flag: str, read: Callable[[str], Any], default: Any) -> Any:
-        text = getattr(given, flag.removeprefix("--").replace("-", "_"))
-        if not text:
-            return default
-        try:
-            return read(text)
-        except ValueError as error:
-            variable = next(variable for known, variable, _ in SETTINGS if known == flag)
-            parser.error(f'{flag} ({variable}) is "{text}": {error}')
-
+    settings = Settings("carryon-api", "Serves the API and the page.", SETTINGS, arguments, environ)
     default = Config()
-    store = setting("--default-store", _uri, None)
     config = Config(
-        listen=setting("--listen", str, default.listen),
-        port=setting("--port", _port, default.port),
-        kubeconfig=setting("--kubeconfig", str, None),
-        standalone=setting("--standalone", _flag, default.standalone),
-        namespaces=setting("--namespaces", _names, default.namespaces),
-        default_store=store
-        and StoreConfig(
-            uri=store,
-            endpoint=setting("--default-store-endpoint", str, None),
-            region=setting("--default-store-region", str, None),
-        ),
-        file_root=setting("--file-root", _folder, None),
-        ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
-        public_url=setting("--public-url", _origin, None),
-        cors_origins=setting("--cors-origins", _origins, default.cors_origins),
-        artifact_origins=setting("--artifact-origins", _origins, default.artifact_origins),
-        presign=setting("--presign", _flag, default.presign),
-        proxies=setting("--trusted-proxies", _networks, default.proxies),
-        user_header=setting("--user-header", _header, None),
-        groups_header=setting("--groups-header", _header, None),
-        request_bytes=setting("--request-mebibytes", _mebibytes, default.request_bytes),
-        upload_bytes=setting("--upload-mebibytes", _mebibytes, default.upload_bytes),
-        spool=setting("--spool", _existing, None),
-        requests_per_second=setting("--requests-per-second", _rate, default.requests_per_second),
-        burst=setting("--burst", _count, default.burst),
+        listen=settings.get("--listen", str, default.listen),
+        port=settings.get("--port", _port, default.port),
+        kubeconfig=settings.get("--kubeconfig", str, None),
+        standalone=settings.get("--standalone", true_or_false, default.standalone),
+        namespaces=settings.get("--namespaces", listed, default.namespaces),
+        default_store=default_store(settings),
+        default_store_secret=settings.get("--default-store-secret", str, None),
+        file_root=settings.get("--file-root", folder, None),
+        ambient_credentials=settings.get("--ambient-credentials", true_or_false, default.ambient_credentials),
+        public_url=settings.get("--public-url", _origin, None),
+        cors_origins=settings.get("--cors-origins", _origins, default.cors_origins),
+        artifact_origins=settings.get("--artifact-origins", _origins, default.artifact_origins),
+        presign=settings.get("--presign", true_or_false, default.presign),
+        proxies=settings.get("--trusted-proxies", _networks, default.proxies),
+        user_header=settings.get("--user-header", _header, None),
+        groups_header=settings.get("--groups-header", _header, None),
+        request_bytes=settings.get("--request-mebibytes", _mebibytes, default.request_bytes),
+        upload_bytes=settings.get("--upload-mebibytes", _mebibytes, default.upload_bytes),
+        spool=settings.get("--spool", _existing, None),
+        requests_per_second=settings.get("--requests-per-second", rate, default.requests_per_second),
+        burst=settings.get("--burst", count, default.burst),
     )
     if config.user_header is not None and not config.proxies:
-        parser.error(
+        settings.refuse(
             "--user-header is set without --trusted-proxies: name the addresses of the proxies, or anybody could sign"
             " in as anybody"
         )
     if config.groups_header is not None and config.user_header is None:
-        parser.error("--groups-header is set without --user-header: name the header with the user too")
+        settings.refuse("--groups-header is set without --user-header: name the header with the user too")
     return config
 
 
-SETTINGS = (
+SETTINGS: Final = (
     ("--listen", "CARRYON_API_LISTEN", "address to listen on; 127.0.0.1"),
     ("--port", "CARRYON_API_PORT", "port to listen on, 0 picks a free one; 8090"),
     ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),
@@ -154,6 +131,7 @@ SETTINGS = (
     ),
     ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
     ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
+    ("--default-store-secret", "CARRYON_DEFAULT_STORE_SECRET", "Secret with its keys, as for the operator"),
     ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs lie in, as the operator has it; none if empty"),
     ("--ambient-credentials", "CARRYON_AMBIENT_CREDENTIALS", "true: jobs without a Secret may name any bucket; false"),
     ("--public-url", "CARRYON_API_PUBLIC_URL", "origin that browsers see, such as https://carryon.example.com"),
@@ -175,70 +153,21 @@ SETTINGS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the list of all flags around it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(_listed(text))
-
-
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise ValueError("it must be a port, 0 to 65535")
     return int(text)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError("it must be a whole number of 1 or more")
-    return int(text)
-
-
 def _mebibytes(text: str) -> int:
-    return _count(text) * MEBIBYTE
-
-
-def _rate(text: str) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise ValueError("it must be a number above 0")
-    return rate
-
-
-def _flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("it must be true or false")
-    return text == "true"
-
-
-def _uri(text: str) -> str:
-    if not text.startswith(("s3://", "file:///")):
-        raise ValueError("it must begin with s3:// or file:///")
-    return text.rstrip("/")
+    return count(text) * MEBIBYTE
 
 
 def _existing(text: str) -> Path:
-    folder = Path(text)
-    if not folder.is_dir():
+    found = Path(text)
+    if not found.is_dir():
         raise ValueError("there is no such folder: make it, or name another")
-    return folder
-
-
-def _folder(text: str) -> PurePosixPath:
-    if not text.startswith("/"):
-        raise ValueError("it must be an absolute path")
-    return PurePosixPath(text)
+    return found
 
 
 def _origin(text: str) -> str:
@@ -248,12 +177,12 @@ def _origin(text: str) -> str:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    return tuple(map(_origin, _listed(text)))
+    return tuple(map(_origin, listed(text)))
 
 
 def _networks(text: str) -> tuple[Network, ...]:
     try:
-        return tuple(ipaddress.ip_network(part) for part in _listed(text))
+        return tuple(ipaddress.ip_network(part) for part in listed(text))
     except ValueError as error:
         raise ValueError(f"{error}: write addresses or networks such as 10.0.0.0/8") from None
 

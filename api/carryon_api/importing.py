@@ -75,22 +75,35 @@ async def place_for(
         Problem: There is no such store, or it is not allowed here.
     """
     rules = cluster.config
-    if output is None:
-        if rules.default_store is None:
-            raise Problem("invalid", "there is no default store here: name an output")
-        return Place(namespace, name, rules.default_store, default=True), Stores().open(rules.default_store)
-    given = {key: value for key, value in output.items() if value is not None}
-    if secret is not None:
-        given["credentialsSecret"] = {"name": secret}  # type: ignore[assignment]
     try:
-        wanted = Output.model_validate(given)
-        store = output_store(namespace, wanted, rules)
-        keys: Credentials | None = None
-        if secret is not None:
-            data = await cluster.secret(namespace, secret)
-            keys = keys_of({key: base64.b64decode(value) for key, value in data.items()}, secret)
-    except ValidationError as error:
-        raise Problem("invalid", f"output: {error.errors()[0]['msg']}") from None
+        if output is not None:
+            place = Place(namespace, name, output_store(namespace, _output(output, secret), rules), secret)
+        elif rules.default_store is not None:
+            place = Place(namespace, name, rules.default_store, default=True)
+        else:
+            raise Problem("invalid", "there is no default store here: name an output")
+        keys = await _keys(cluster, namespace, rules.default_store_secret if place.default else secret)
     except SpecError as error:
         raise Problem("invalid", error.message) from None
-    return Place(namespace, name, store, secret), Stores().open(store, keys)
+    return place, Stores().open(place.config, keys)
+
+
+def _output(given: Mapping[str, str | None], secret: str | None) -> Output:
+    keys = {} if secret is None else {"credentialsSecret": {"name": secret}}
+    try:
+        return Output.model_validate({**{key: value for key, value in given.items() if value is not None}, **keys})
+    except ValidationError as error:
+        raise Problem("invalid", f"output: {error.errors()[0]['msg']}") from None
+
+
+async def _keys(cluster: Cluster, namespace: str, secret: str | None) -> Credentials | None:
+    """Keys in a Secret, None without one.
+
+    Raises:
+        SpecError: They are incomplete.
+        OutOfReach: It can't be read.
+    """
+    if secret is None:
+        return None
+    data = await cluster.secret(namespace, secret)
+    return keys_of({key: base64.b64decode(value) for key, value in data.items()}, secret)

@@ -20,6 +20,7 @@ _EQUAL: Final = re.compile(rf"({_KEY})\s*(=|==|!=)\s*({_VALUE})")
 _SET: Final = re.compile(rf"({_KEY})\s+(in|notin)\s*\(([^()]*)\)")
 _ONE: Final = re.compile(_VALUE)
 _EXISTS: Final = re.compile(rf"(!?)\s*({_KEY})")
+_NO_DIGITS: Final = re.compile(r"[^0-9]+")
 _COMMAS: Final = re.compile(r",(?![^(]*\))")
 
 
@@ -82,24 +83,24 @@ def page(jobs: Iterable[JobRecord], wanted: Filter, limit: int, continue_: str |
     return Page(tuple(shown), _continue(place(shown[-1])) if more else None, len(found))
 
 
-Place: TypeAlias = tuple[int, tuple[int, ...], str, str]
+Place: TypeAlias = tuple[int, int, str, str]
 
 
 def place(job: JobRecord) -> Place:
     """Where a job stands in lists: at work before ended, young before old, then by name."""
-    created = str(job.raw["metadata"].get("creationTimestamp") or "")
-    return int(job.ended), tuple(-ord(letter) for letter in created), job.namespace, job.name
+    # RFC 3339 with seconds, UTC: as a number of its digits it grows with the time.
+    created = _NO_DIGITS.sub("", str(job.raw["metadata"].get("creationTimestamp") or ""))
+    return int(job.ended), -int(created or 0), job.namespace, job.name
 
 
 def _continue(at: Place) -> str:
-    created = "".join(chr(-code) for code in at[1])
-    return base64.urlsafe_b64encode("\n".join((str(at[0]), created, at[2], at[3])).encode()).decode()
+    return base64.urlsafe_b64encode("\n".join(map(str, at)).encode()).decode()
 
 
 def _place_of(text: str) -> Place:
     try:
         ended, created, namespace, name = base64.urlsafe_b64decode(text.encode()).decode().split("\n")
-        return int(ended), tuple(-ord(letter) for letter in created), namespace, name
+        return int(ended), int(created), namespace, name
     except (binascii.Error, UnicodeError, ValueError):
         raise Problem("bad-request", "continue is none that a list gave: begin without it") from None
 

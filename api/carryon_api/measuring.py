@@ -6,15 +6,19 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from carryon_api.cluster import Cluster
 from carryon_api.records import JobRecord
+from carryon_api.threads import Busy
 from carryon_core.ranges import IndexSet
-from carryon_jobs import timing, units
+from carryon_jobs import timing
 from carryon_jobs.errors import JobError
 from carryon_jobs.job import Job
+from carryon_jobs.made import Made
+from carryon_jobs.states import Known, stage_sets
 
 PATIENCE: Final = 2.0
 """Seconds that an answer waits for what is looked up: it goes on and is there for the next one."""
@@ -35,6 +39,7 @@ class Measured:
         means: Stage -> seconds that one of its units takes.
         counts: Stage -> units that were done at that time.
         approvals: Stage -> units that wait for a person's word.
+        not_before: When the bucket is asked again that could not be read.
     """
 
     generation: int = 0
@@ -42,47 +47,55 @@ class Measured:
     means: Mapping[str, float] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     approvals: Mapping[str, IndexSet] = field(default_factory=dict)
+    not_before: float = 0.0
 
 
 class Measurements:
     """Measurements of jobs, one at a time for each."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        """Start with none, inside a running event loop."""
+    def __init__(self, cluster: Cluster, made: Made) -> None:
+        """Start with none, inside a running event loop.
+
+        Args:
+            cluster: Whose jobs they are of.
+            made: What is known of their units.
+        """
         self._cluster = cluster
+        self._of_units = made
         self._kept: OrderedDict[str, Measured] = OrderedDict()
-        self._running: dict[str, asyncio.Task[Measured]] = {}
-        self._not_before: dict[str, float] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._clock = asyncio.get_running_loop().time
 
     async def of(self, record: JobRecord) -> Measured:
         """What is known of a job, at most `PATIENCE` seconds after it was asked for."""
         known = self._kept.get(record.uid, Measured())
-        if not _due(record, known) or self._not_before.get(record.uid, 0.0) > self._clock():
+        if not _due(record, known) or known.not_before > self._clock():
             return known
         task = self._running.get(record.uid)
         if task is None:
             task = self._running[record.uid] = asyncio.create_task(self._measure(record, known))
             task.add_done_callback(lambda _: self._running.pop(record.uid, None))
-        done, _ = await asyncio.wait([task], timeout=PATIENCE)
-        return task.result() if done else known
+        await asyncio.wait([task], timeout=PATIENCE)
+        return self._kept.get(record.uid, known)
 
-    async def _measure(self, record: JobRecord, known: Measured) -> Measured:
+    async def _measure(self, record: JobRecord, known: Measured) -> None:
         try:
             job = await self._cluster.outside(record)
-            made = await self._cluster.in_thread(lambda: measure(job, known))
-        except JobError as error:
+            # Most need no bucket for it, so that a bucket which can't be read, or hangs, takes nothing from them.
+            waiting = await self._cluster.in_thread(record.namespace, partial(awaiting_approval, job, self._of_units))
+            known = replace(known, approvals=waiting)
+            self._keep(record, known)
+            self._keep(record, await self._cluster.in_thread(record.namespace, partial(measure, job, known)))
+        except (JobError, Busy) as error:
             # The status is told all the same: without an estimate.
             log.info("%s can't be measured: %s", record.key, error)
-            self._not_before[record.uid] = self._clock() + _AGAIN_AFTER
-            return known
-        self._not_before.pop(record.uid, None)
+            self._keep(record, replace(known, not_before=self._clock() + _AGAIN_AFTER))
+
+    def _keep(self, record: JobRecord, made: Measured) -> None:
         self._kept[record.uid] = made
         self._kept.move_to_end(record.uid)
         while len(self._kept) > _KEPT:
-            gone, _ = self._kept.popitem(last=False)
-            self._not_before.pop(gone, None)
-        return made
+            self._kept.popitem(last=False)
 
 
 def _done(record: JobRecord) -> dict[str, int]:
@@ -118,4 +131,18 @@ def measure(job: Job, known: Measured) -> Measured:
             if mean is not None:
                 means[stage.name] = mean
     version = job.raw["metadata"]["resourceVersion"]
-    return Measured(generation, version, means, counts, units.awaiting_approval(job))
+    return Measured(generation, version, means, counts, known.approvals)
+
+
+def awaiting_approval(job: Job, made: Made) -> dict[str, IndexSet]:
+    """Stage -> units that have all they need but a person's word, as status has them: no object is looked at.
+
+    Raises:
+        JobError: The items can't be told, or not now.
+    """
+    if all(stage.approval is None for stage in job.spec.stages):
+        return {}
+    resolved = made.resolved(job)
+    chained = frozenset(stage.index for stage in resolved.stages if stage.chained)
+    sets = stage_sets(job.spec, job.status, Known(resolved.ids, resolved.index_of, chained=chained))
+    return {stage.name: stage.unapproved for stage in sets if job.spec.stages[stage.index].approval is not None}

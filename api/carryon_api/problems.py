@@ -62,6 +62,7 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
     "internal": (500, "The API has made a mistake"),
     "out-of-reach": (502, "The bucket gives no answer that helps"),
     "unavailable": (503, "Kubernetes does not answer"),
+    "busy": (503, "Too much waits for this"),
 }
 """Every problem type, its status and its title."""
 _BY_STATUS: Final = {

@@ -36,7 +36,7 @@ JSON is camelCase. Manifests go in as JSON or YAML (`Content-Type: application/y
 
 Every request carries a Kubernetes token:
 
-```
+```sh
 curl -H "Authorization: Bearer $TOKEN" https://carryon.example.com/api/v1/jobs
 ```
 

@@ -6,18 +6,17 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from carryon_api.threads import Busy, Pieces, Threads
 from carryon_jobs.errors import JobError
 
 log = logging.getLogger(__name__)
 
 
 def attachment(
-    pieces: Iterator[bytes], file_name: str, media_type: str, threads: anyio.CapacityLimiter
+    pieces: Iterator[bytes], file_name: str, media_type: str, threads: Threads, owner: str
 ) -> StreamingResponse:
     """An answer that browsers save as a file.
 
@@ -25,11 +24,12 @@ def attachment(
         pieces: The content; blocks.
         file_name: What to call it.
         media_type: Of the content.
-        threads: How many threads may wait for buckets.
+        threads: That wait for buckets.
+        owner: Whose share of them it takes.
     """
     disposition = f"attachment; filename*=UTF-8''{quote(file_name, safe='')}"
     headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
-    return _Attachment(_sent(pieces, threads), media_type=media_type, headers=headers)
+    return _Attachment(_sent(Pieces(pieces, threads, owner)), media_type=media_type, headers=headers)
 
 
 class _Attachment(StreamingResponse):
@@ -39,16 +39,13 @@ class _Attachment(StreamingResponse):
         """Answer."""
         try:
             await super().__call__(scope, receive, send)
-        except JobError as error:
+        except (JobError, Busy) as error:
             log.warning("%s breaks off: %s", scope["path"], error)
 
 
-async def _sent(pieces: Iterator[bytes], threads: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
+async def _sent(pieces: Pieces) -> AsyncIterator[bytes]:
     try:
-        while (piece := await anyio.to_thread.run_sync(next, pieces, None, limiter=threads)) is not None:
+        while (piece := await pieces.next()) is not None:
             yield piece
     finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(close)
+        await pieces.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from carryon_core.fingerprint import CONTRACT
-from carryon_core.schema import Loose
+from carryon_core.schema import Loose, or_else
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -58,6 +58,9 @@ class Misfit(StrEnum):
     """The pipeline did not do again what it had done."""
 
 
+KnownMisfit = Annotated[Misfit | None, or_else(Misfit, None)]
+
+
 class Resume(Loose):
     """What a unit's journal was good for, in one attempt."""
 
@@ -67,7 +70,7 @@ class Resume(Loose):
     saved: float = Field(default=0.0, description="Seconds that the replayed calls had taken.")
     waited: float = Field(default=0.0, description="Seconds that steps waited for the journal.")
     refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
-    misfit: Misfit | None = Field(default=None, description="The same in one word.")
+    misfit: KnownMisfit = Field(default=None, description="The same in one word.")
     ended: str = Field(default="", description="Why calls were not kept any more from some point on, if so.")
 
 
@@ -84,7 +87,7 @@ class UsedModel(Loose):
 class Done(Loose):
     """What done.json says; written last, and only by the first who gets there."""
 
-    contract: int = CONTRACT
+    contract: int = Field(default=CONTRACT, description="Version of what goes into the fingerprint.")
     fingerprint: Sha256
     stage: str
     item: str
@@ -105,3 +108,11 @@ class Done(Loose):
     )
     models: list[UsedModel] = Field(default_factory=list, description="Models and adapters that were loaded.")
     versions: dict[str, str] = Field(default_factory=dict, description="Of worker and libraries.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_the_outcome(cls, told: Any) -> Any:
+        """An outcome that only a newer worker knows is done all the same: never is that removed and made again."""
+        if isinstance(told, dict) and isinstance(told.get("outcome"), str) and told["outcome"] not in set(Outcome):
+            return {**told, "outcome": Outcome.GENERATED if told.get("artifacts") else Outcome.SKIPPED}
+        return told

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from carryon_core import templates
-from carryon_core.resolve import ResolvedJob, ResolvedStage
+from carryon_core.resolved import ResolvedJob, ResolvedStage
 
 _SHOWN: Final = 5
 _Path: TypeAlias = tuple[str | int, ...]

@@ -73,6 +73,16 @@ def inputs_prefix(namespace: str, job: str) -> str:
     return f"{job_prefix(namespace, job)}_inputs/"
 
 
+def import_claims_prefix(namespace: str, job: str) -> str:
+    """Prefix of what says which import is at a job that is not there yet."""
+    return f"{job_prefix(namespace, job)}_import/"
+
+
+def import_claim_key(namespace: str, job: str, number: int) -> str:
+    """Key of one import's claim; the highest number holds."""
+    return f"{import_claims_prefix(namespace, job)}{number:06}"
+
+
 def stage_prefix(namespace: str, job: str, stage: str) -> str:
     """Prefix of all units of a stage."""
     return f"{job_prefix(namespace, job)}{stage}/"

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, JsonValue
 
-from carryon_core.done import Misfit, Sha256
-from carryon_core.schema import Loose
+from carryon_core.done import KnownMisfit, Sha256
+from carryon_core.schema import Loose, or_else
 
 ASSIGNMENT_INLINE: Final = 16 * 1024
 """Bytes of an assignment that still go into the environment: Linux refuses a variable of 128 KiB."""
@@ -78,6 +78,8 @@ class Cadence(Loose):
 class Assignment(Loose):
     """Everything a worker needs to know."""
 
+    version: int = Field(default=1, description="That workers have to know to carry it out: see `compatibility`.")
+    contract: int = Field(default=1, description="Of the units' fingerprints.")
     namespace: str
     job: str
     stage: str
@@ -121,7 +123,7 @@ class UnitReport(Loose):
     """One unit's part of a termination message."""
 
     index: int = Field(description="Position in the assignment, not the item's index: items may move meanwhile.")
-    outcome: UnitOutcome
+    outcome: Annotated[UnitOutcome, or_else(UnitOutcome, UnitOutcome.NOT_STARTED)]
     reason: str = ""
     message: str = ""
     permanent: bool = Field(default=False, description="true: another attempt would end the same.")
@@ -132,7 +134,7 @@ class UnitReport(Loose):
     saved: float = Field(default=0.0, description="Seconds that calls answered from a journal had taken.")
     waited: float = Field(default=0.0, description="Seconds that steps waited for the journal.")
     refused: str = Field(default="", description="Why what earlier attempts left was of no use, if it was not.")
-    misfit: Misfit | None = Field(default=None, description="The same in one word.")
+    misfit: KnownMisfit = Field(default=None, description="The same in one word.")
     ended: str = Field(default="", description="Why calls were not kept any more from some point on, if so.")
 
     def shortened(self, longest: int) -> UnitReport:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Schema = dict[str, Any]
@@ -20,6 +21,15 @@ class Loose(BaseModel):
     """A message that a newer writer may have given more fields: what is unknown is ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+def or_else(kind: type[StrEnum], instead: StrEnum | None) -> BeforeValidator:
+    """Reads a word that only a newer writer knows as another one, so that the rest of its message is understood."""
+
+    def known(value: Any) -> Any:
+        return instead if isinstance(value, str) and value not in set(kind) else value
+
+    return BeforeValidator(known)
 
 
 def rule(cel: str, message: str, *, field: str | None = None) -> Schema:

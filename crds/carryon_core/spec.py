@@ -481,6 +481,12 @@ class JobSpec(Model):
         description="true: stop at once, without waiting for checkpoints; the job is Finished until it is false again.",
     )
     seed: int = Field(default=0, ge=0, le=2**53 - 1, description="Units draw their seeds from this, stage and item id.")
+    priority: int = Field(
+        default=0,
+        ge=-1000,
+        le=1000,
+        description="Where the operator has caps of its own: jobs of a higher one launch first, those of one share.",
+    )
     items: Items = Field(
         json_schema_extra=rules(
             rule(

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from carryon_core.done import Misfit, Outcome
 from carryon_core.messages import InputRef
 from carryon_core.names import PREVIOUS
-from carryon_core.resolve import ResolvedJob, ResolvedStage, Unit
+from carryon_core.resolved import ResolvedJob, ResolvedStage, Unit
 
 UnitKey: TypeAlias = tuple[int, int]
 """Index of the stage, index of the item (0 where the stage gathers)."""

@@ -42,6 +42,10 @@ class Rules(Protocol):
         """Where artifacts of jobs go that name no output; None refuses such jobs."""
 
     @property
+    def default_store_secret(self) -> str | None:
+        """Name of the Secret with the default store's keys, in each namespace; None: operator and workers need none."""
+
+    @property
     def file_root(self) -> PurePosixPath | None:
         """Folder that file:// uris must lie in; None refuses them."""
 
@@ -76,6 +80,18 @@ def destination(namespace: str, spec: JobSpec, resolved_uri: str | None, rules: 
     store = default.model_copy(update={"uri": resolved_uri})
     _check("status.resolved.output", store, rules, namespace, has_keys=False)
     return store
+
+
+def secret_of(spec: JobSpec, rules: Rules | None) -> str | None:
+    """Name of the Secret with the keys of a job's store: its own, or the default store's where it names no output.
+
+    Args:
+        spec: Of the job.
+        rules: Of the installation; None where they are not known.
+    """
+    if spec.output is None:
+        return rules.default_store_secret if rules is not None else None
+    return spec.output.credentials_secret.name if spec.output.credentials_secret is not None else None
 
 
 def output_store(namespace: str, output: Output, rules: Rules) -> StoreConfig:

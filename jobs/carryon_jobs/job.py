@@ -19,7 +19,7 @@ from carryon_core.resolve import ResolvedJob, file_uris, parse_items, resolve
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_core.status import JobStatus
-from carryon_jobs.destinations import Rules, credentials, data_place, destination
+from carryon_jobs.destinations import Rules, credentials, data_place, destination, secret_of
 from carryon_jobs.errors import NotPossible, OutOfReach
 from carryon_jobs.view import JobView
 from carryon_store import Credentials, NotFound, Store, StoreError, Stores, place_of
@@ -89,7 +89,7 @@ class Job:
         """(id, params) of items that come from data, as the job's own copy in the bucket has them; else None.
 
         Raises:
-            CommandError: There is no copy yet, or it can't be read.
+            JobError: There is no copy yet, or it can't be read.
         """
         if self.spec.items.from_ is None:
             return None
@@ -104,10 +104,9 @@ class Job:
     @cached_property
     def keys(self) -> Credentials | None:
         """Keys of its bucket; None where the environment has them, or there is no Secret."""
-        output = self.spec.output
-        if output is None or output.credentials_secret is None:
+        name = secret_of(self.spec, self.rules)
+        if name is None:
             return None
-        name = output.credentials_secret.name
         data = {key: base64.b64decode(value) for key, value in self.secrets(name).items()}
         try:
             return credentials(data, name)
@@ -142,7 +141,7 @@ class Job:
         """Its units, by its own spec or by another.
 
         Raises:
-            CommandError: It can't be resolved.
+            JobError: It can't be resolved.
         """
         if spec is None:
             return self._own_units

@@ -34,11 +34,13 @@ class Order:
         action: Whose verdict decides.
         make: Makes the patch from the job as it is.
         told: Says what was done, once it was.
+        reads_bucket: Whether `make` may ask the job's bucket, for the ids of its items or its input files.
     """
 
     action: Action
     make: Make
     told: Told
+    reads_bucket: bool = False
 
 
 def resume(*, check_artifacts: bool = False) -> Order:
@@ -94,7 +96,7 @@ def retry(units: Sequence[str] = ()) -> Order:
         count = sum(len(indexes & failed.get(stage, IndexSet())) for stage, indexes in chosen.items())
         return f"Retrying {counted(count, 'failed unit')}, {_kept(job)} kept"
 
-    return Order(Action.RETRY, acting.retry(tuple(units)), told)
+    return Order(Action.RETRY, acting.retry(tuple(units)), told, reads_bucket=bool(units))
 
 
 def redo(unit: str, params: Mapping[str, Any] | None = None, seed: int | None = None) -> Order:
@@ -103,7 +105,12 @@ def redo(unit: str, params: Mapping[str, Any] | None = None, seed: int | None = 
     if seed is not None or not given:
         given["seed"] = secrets.randbelow(_SEEDS) if seed is None else seed
     how = ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
-    return Order(Action.REDO, acting.redo(unit, given), lambda *_: f"Redoing {unit} with {how}: the one before is kept")
+    return Order(
+        Action.REDO,
+        acting.redo(unit, given),
+        lambda *_: f"Redoing {unit} with {how}: the one before is kept",
+        reads_bucket=True,
+    )
 
 
 def approve(stage: str, items: Sequence[str] = (), *, everything: bool = False) -> Order:
@@ -113,6 +120,7 @@ def approve(stage: str, items: Sequence[str] = (), *, everything: bool = False) 
         Action.APPROVE,
         acting.approve(stage, tuple(items), everything=everything),
         lambda *_: f"Approved: {whom} may enter {stage}",
+        reads_bucket=not everything,
     )
 
 

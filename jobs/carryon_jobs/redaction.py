@@ -1,151 +1,43 @@
 """What of a job, its pods and its events may be passed on: the fields listed here, in the form listed here.
 
 An allow-list, because what nobody thought of must not get out. What it leaves out of a job is at the same time what
-must not stand in logs and messages either: `dropped` has these texts. Pure.
+must not stand in logs and messages either: `allowing.dropped` has these texts. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Final
 
 from carryon_core import names
 from carryon_core.spec import GENERATORS
-from carryon_jobs.scrubbing import texts_in
-
-Shape: TypeAlias = "Callable[[Any], Any] | Fields | Each | Free"
-"""What may be kept of a value: what a function makes of it, None for nothing; fields; or elements of one shape."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """An object, of which these fields are kept."""
-
-    shapes: Mapping[str, Shape]
-
-
-@dataclass(frozen=True, slots=True)
-class Each:
-    """A list, or with `keys` an object with keys of that form, whose values all have one shape."""
-
-    shape: Shape
-    keys: re.Pattern[str] | None = None
-    most: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Free:
-    """A text for people: it is scrubbed before it is passed on."""
-
-
-class Said(str):
-    """A text that was kept because it is for people, and may hold anything."""
-
-    __slots__ = ()
-
-
-def kept(value: Any, shape: Shape) -> Any:
-    """What may be passed on of a value; None where nothing may."""
-    match shape:
-        case Fields(shapes):
-            if not isinstance(value, Mapping):
-                return None
-            found = {name: kept(value[name], inner) for name, inner in shapes.items() if name in value}
-            return {name: each for name, each in found.items() if each is not None}
-        case Each(inner, keys, most):
-            if keys is not None:
-                if not isinstance(value, Mapping):
-                    return None
-                chosen = [(key, each) for key, each in value.items() if keys.fullmatch(key)][:most]
-                return {key: made for key, each in chosen if (made := kept(each, inner)) is not None}
-            return [kept(each, inner) for each in value[:most]] if isinstance(value, list) else None
-        case Free():
-            return Said(value) if isinstance(value, str) else None
-        case _:
-            return shape(value)
-
-
-def dropped(value: Any, shape: Shape) -> Iterator[str]:
-    """The texts in a value that may not be passed on, but for the names of fields."""
-    match shape:
-        case Fields(shapes) if isinstance(value, Mapping):
-            for name, each in value.items():
-                yield from dropped(each, shapes[name]) if name in shapes else texts_in(each)
-        case Each(inner, keys) if isinstance(value, Mapping if keys is not None else list):
-            pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-            for key, each in pairs:
-                if keys is not None and not keys.fullmatch(str(key)):
-                    yield from texts_in(each)
-                else:
-                    yield from dropped(each, inner)
-        case Fields() | Each():
-            yield from texts_in(value)
-        case Free():
-            return
-        case _:
-            if shape(value) != value:
-                yield from texts_in(value)
-
-
-def _form(pattern: str) -> Callable[[Any], Any]:
-    compiled = re.compile(pattern)
-    return lambda value: value if isinstance(value, str) and compiled.fullmatch(value) else None
-
-
-def number(value: Any) -> Any:
-    """A number."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def flag(value: Any) -> Any:
-    """True or false."""
-    return value if isinstance(value, bool) else None
-
-
-def count(value: Any) -> Any:
-    """How many there are, instead of what they are."""
-    return len(value) if isinstance(value, list | Mapping) else None
-
-
-def given(value: Any) -> Any:
-    """That there is something, instead of what it is."""
-    return value is not None
-
-
-def scheme(value: Any) -> Any:
-    """Of an address: s3, file, http or https."""
-    found = urlsplit(value).scheme if isinstance(value, str) else ""
-    return found if found in ("s3", "file", "http", "https") else None
-
-
-WORD: Final = _form(r"[A-Za-z][A-Za-z0-9]{0,62}")
-"""A reason, a phase, a type."""
-NAME: Final = _form(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-"""A name as Kubernetes takes it."""
-UID: Final = _form(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-TIME: Final = _form(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{5,18}(Z|[+-][0-9]{2}:[0-9]{2})")
-DURATION: Final = _form(r"([0-9]+(h|m|s|ms))+")
-SIZE: Final = _form(r"[0-9.]+[A-Za-z]{0,2}")
-RANGES: Final = _form(r"[0-9,-]*")
-"""Indexes of units."""
-DIGEST: Final = _form(r"(sha256:)?[0-9a-f]{4,64}")
-UNITS: Final = _form(r"[a-z0-9-]+/[0-9a-z,-]+(,[a-z0-9-]+/[0-9a-z,-]+)*(@[0-9TZ:.+-]+)?")
-"""Units as a request names them."""
-CLASS: Final = _form(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-IMAGE: Final = _form(r"[a-z0-9][a-z0-9._/:-]{0,255}(@sha256:[0-9a-f]{64})?")
-HUB_ID: Final = _form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-"""Of a model on a hub; folders and addresses have another form."""
-VERSION: Final = _form(r"[A-Za-z0-9][A-Za-z0-9.+_ ()/:-]{0,127}")
-TEXT: Final = Free()
-
-
-def quantity(value: Any) -> Any:
-    """An amount of CPU, memory or GPUs."""
-    return number(value) if not isinstance(value, str) else SIZE(value)
-
+from carryon_jobs.allowing import (
+    CLASS,
+    DIGEST,
+    DURATION,
+    HUB_ID,
+    IMAGE,
+    NAME,
+    RANGES,
+    SIZE,
+    TEXT,
+    TIME,
+    UID,
+    UNITS,
+    VERSION,
+    WORD,
+    Each,
+    Fields,
+    Shape,
+    count,
+    flag,
+    form,
+    given,
+    number,
+    quantity,
+    scheme,
+)
 
 _RESOURCE: Final = re.compile(r"[a-z0-9./-]{1,64}")
 _RESOURCES: Final = Fields({each: Each(quantity, _RESOURCE) for each in ("requests", "limits")})
@@ -246,7 +138,7 @@ _STATUS: Final = Fields(
     {
         "observedGeneration": number,
         "phase": WORD,
-        "progress": _form(r"[0-9]+/[0-9]+"),
+        "progress": form(r"[0-9]+/[0-9]+"),
         "message": TEXT,
         "units": Fields(
             {**dict.fromkeys(("total", "succeeded", "failed", "active", "remaining"), number), "outcomes": _COUNTS}
@@ -322,7 +214,7 @@ _METADATA: Final = Fields(
         "labels": LABELS,
     }
 )
-_NAMED: Final[Mapping[str, Shape]] = {"apiVersion": _form(r"[a-z0-9./]{1,64}"), "kind": WORD, "metadata": _METADATA}
+_NAMED: Final[Mapping[str, Shape]] = {"apiVersion": form(r"[a-z0-9./]{1,64}"), "kind": WORD, "metadata": _METADATA}
 JOB: Final = Fields({**_NAMED, "spec": _SPEC, "status": _STATUS})
 
 _REPORT: Final = Fields(

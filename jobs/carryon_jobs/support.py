@@ -11,30 +11,19 @@ import json
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from carryon_core import layout, names, requests
+from carryon_core import layout, requests
 from carryon_jobs import logs as saved_logs
+from carryon_jobs import withheld
+from carryon_jobs.allowing import Said, kept
 from carryon_jobs.errors import JobError
 from carryon_jobs.job import Job
-from carryon_jobs.redaction import (
-    ANNOTATIONS,
-    EVENT,
-    GENERATE,
-    JOB,
-    LABELS,
-    OPERATOR,
-    POD,
-    TERMINATION,
-    VERSIONS,
-    Said,
-    dropped,
-    kept,
-)
-from carryon_jobs.scrubbing import REMOVED, Scrubber, TooMany, texts_in
+from carryon_jobs.redaction import EVENT, JOB, OPERATOR, POD, TERMINATION, VERSIONS
+from carryon_jobs.scrubbing import REMOVED, Scrubber, TooMany
 from carryon_store import StoreError
 
 TAIL_LINES: Final = 500
@@ -48,9 +37,7 @@ EVENTS_MOST: Final = 500
 LISTED_MOST: Final = 200_000
 """Objects of the bucket that are looked at."""
 _LEFT_OUT: Final = "[left out: the texts of this job could not be read, so none could be taken out here]"
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_ID_DIGITS: Final = 5
-_OWN_FOLDERS: Final = ("_items", "_inputs", "_assignments", "_manifest", "_models", "_files.json")
+_OWN_FOLDERS: Final = ("_items", "_inputs", "_assignments", "_manifest", "_models", "_import", "_files.json")
 _UNIT_FOLDERS: Final = (layout.JOURNAL, layout.CHECKPOINT, layout.PREVIEWS, "attempts/")
 _STAMP: Final = (2000, 1, 1, 0, 0, 0)
 Raw: TypeAlias = Mapping[str, Any]
@@ -73,6 +60,12 @@ something looked like a key. Look through it before you pass it on all the same:
 """
 
 
+_UNREAD: Final = (
+    "{unread} of the {secrets} Secrets that the job names could not be read, so their values were not looked for in"
+    " logs and messages: only what looks like a key, a token, a password or the query of an address was taken out"
+)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was asked for a report.
@@ -84,7 +77,8 @@ class Evidence:
         operator: The CRD, and the operator's Deployment where it could be found.
         program_logs: Name of a program of the control plane -> lines of its log about this job.
         versions: Of programs and systems.
-        secrets: Texts that must not be passed on, besides those of the job: values of the Secrets that it names.
+        secrets: Texts that must not be passed on, besides those of the job: values in `secrets_of` it.
+        unread: Names of those of these Secrets that could not be read, so that nobody can look for their values.
         problems: What could not be had, a sentence each.
     """
 
@@ -95,11 +89,18 @@ class Evidence:
     program_logs: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     secrets: Collection[str] = ()
+    unread: Collection[str] = ()
     problems: Sequence[str] = ()
 
 
-def secrets_of(job: Raw) -> list[str]:
-    """Names of the Secrets that a job names."""
+def secrets_of(job: Raw, pods: Iterable[Raw] = (), default_store: str | None = None) -> list[str]:
+    """Names of the Secrets whose values a job's pods may have written down.
+
+    Args:
+        job: Names most of them.
+        pods: Of the job: they have the keys of the default store too, where the job names no output.
+        default_store: Name of the Secret with those keys, where the caller knows it: of pods that are gone.
+    """
     found: dict[str, None] = {}
 
     def look(value: Any, field_name: str) -> None:
@@ -115,7 +116,12 @@ def secrets_of(job: Raw) -> list[str]:
                 for each in value:
                     look(each, field_name)
 
-    look(job.get("spec"), "spec")
+    spec = job.get("spec") or {}
+    look(spec, "spec")
+    for pod in pods:
+        look((pod.get("spec") or {}).get("containers"), "containers")
+    if default_store is not None and spec.get("output") is None:
+        found[default_store] = None
     return list(found)
 
 
@@ -175,10 +181,16 @@ class Found:
 
 def files(found: Found) -> dict[str, str]:
     """The files of a report by name. Pure: nothing in them but what may be passed on."""
-    problems = list(found.problems)
-    scrub = _scrubber(found, problems)
     evidence = found.evidence
-    made: dict[str, str] = {"README.txt": _README.format(removed=REMOVED)}
+    problems = list(found.problems)
+    readme = _README.format(removed=REMOVED)
+    if evidence.unread:
+        known = {*secrets_of(found.job, evidence.pods), *evidence.unread}
+        blind = _UNREAD.format(unread=len(evidence.unread), secrets=len(known))
+        problems.append(blind)
+        readme += f"\nBefore you pass it on: {blind}.\n"
+    scrub = _scrubber(found, problems)
+    made: dict[str, str] = {"README.txt": readme}
     pods = []
     for number, pod in enumerate(evidence.pods):
         shown = kept(pod, POD)
@@ -202,60 +214,6 @@ def files(found: Found) -> dict[str, str]:
     }
     made |= {name: json.dumps(scrub.all_of(document), indent=2) + "\n" for name, document in documents.items()}
     return made
-
-
-def forbidden(found: Found) -> Iterator[str]:
-    """The texts that must not stand anywhere in a report."""
-    texts = (
-        *found.evidence.secrets,
-        *_of_job(found.job),
-        *(text for item, params in found.rows or () for text in (item, *texts_in(params))),
-        *(text for pod in found.evidence.pods for text in _of_pod(pod)),
-    )
-    # Ids such as 1000 are numbers that stand everywhere.
-    return (text for text in texts if not (text.isdecimal() and len(text) <= _ID_DIGITS))
-
-
-def _of_job(job: Raw) -> Iterator[str]:
-    yield from dropped(job.get("spec") or {}, JOB.shapes["spec"])
-    metadata = job.get("metadata") or {}
-    # Labels repeat names, as in app: carryon; without these no log would make sense.
-    known = {metadata.get("name"), metadata.get("namespace"), names.MANAGED_BY_CARRYON}
-    yield from (each for each in dropped(metadata.get("labels") or {}, LABELS) if each not in known)
-    for name, value in (metadata.get("annotations") or {}).items():
-        if name != _LAST_APPLIED:
-            yield from dropped({name: value}, ANNOTATIONS)
-            continue
-        try:
-            applied = json.loads(value)
-        except ValueError:
-            yield value
-        else:
-            yield from _of_job(applied if isinstance(applied, Mapping) else {})
-
-
-def _of_pod(pod: Raw) -> Iterator[str]:
-    yield from dropped((pod.get("metadata") or {}).get("annotations") or {}, ANNOTATIONS)
-    for container in (pod.get("spec") or {}).get("containers") or ():
-        for variable in container.get("env") or ():
-            value = variable.get("value") or ""
-            if variable.get("name") == names.ENV_ASSIGNMENT:
-                yield from _of_assignment(value)
-            elif not variable.get("name", "").startswith("CARRYON_"):
-                yield from texts_in(value)
-
-
-def _of_assignment(text: str) -> Iterator[str]:
-    """Texts of what a worker was told: parameters as they were rendered, ids, addresses."""
-    try:
-        told = json.loads(text)
-    except ValueError:
-        yield text
-        return
-    yield from texts_in(told.get("store"))
-    for unit in told.get("units") or ():
-        yield str(unit.get("item") or "")
-        yield from dropped(unit.get("generate"), GENERATE)
 
 
 @dataclass(frozen=True)
@@ -286,10 +244,11 @@ class _Blind:
 
 def _scrubber(found: Found, problems: list[str]) -> Scrubber | _Blind:
     try:
+        scrubber = Scrubber(withheld.texts(found.job, found.rows or (), found.evidence.pods, found.evidence.secrets))
         if found.rows is not None:
-            return Scrubber(forbidden(found))
+            return scrubber
         problems.append("logs and messages are left out: without the items, nothing can be taken out of them")
-        return _Blind(Scrubber(forbidden(found)))
+        return _Blind(scrubber)
     except TooMany:
         problems.append("logs and messages are left out: the job has more text than can be looked for in them")
         return _Blind(Scrubber(found.evidence.secrets))

@@ -9,9 +9,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from carryon_core.done import Done, Outcome
-from carryon_core.ranges import IndexSet
 from carryon_core.requests import ALL
-from carryon_core.resolve import Unit
+from carryon_core.resolved import Unit
 from carryon_core.standing import Standing
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import READERS, Job
@@ -52,27 +51,6 @@ def of_job(job: Job) -> list[UnitView]:
             return list(readers.map(view, standing.job.units()))
     except StoreError as error:
         raise OutOfReach(f"the artifacts of {job.view.name} can't be looked up: {error}") from None
-
-
-def awaiting_approval(job: Job) -> dict[str, IndexSet]:
-    """Stage -> indexes of the units that have all they need but a person's word.
-
-    Raises:
-        JobError: The spec can't be resolved.
-    """
-    asking = [(index, stage) for index, stage in enumerate(job.view.stages) if stage.approved is not None]
-    if not asking:
-        return {}
-    standing = job.standing
-    made: dict[str, IndexSet] = {}
-    for index, stage in asking:
-        states = stage.states()
-        made[stage.name] = IndexSet(
-            unit.item
-            for unit in standing.job.stages[index].units
-            if unit.item not in states and _needs_approval(job, standing, unit, standing.job.item_id(index, unit.item))
-        )
-    return made
 
 
 def location(store: Store, key: str) -> str:

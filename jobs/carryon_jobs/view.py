@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -14,9 +15,9 @@ from carryon_core.ranges import IndexSet
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageView:
-    """One stage; index sets in the text form of status.
+    """One stage; index sets in the text form of status, each of which is read once.
 
     Attributes:
         skipped: Those of `succeeded` that made nothing, on purpose.
@@ -34,12 +35,12 @@ class StageView:
     @property
     def done(self) -> int:
         """Units that are done."""
-        return len(IndexSet.parse(self.succeeded))
+        return len(self._succeeded)
 
     @property
     def failures(self) -> int:
         """Units that failed for good."""
-        return len(IndexSet.parse(self.failed))
+        return len(self._failed)
 
     @property
     def complete(self) -> bool:
@@ -52,7 +53,7 @@ class StageView:
         made = IndexSet()
         for pod in self.pods:
             made |= IndexSet.parse(pod.get("units", ""))
-        return made - IndexSet.parse(self.succeeded) - IndexSet.parse(self.failed)
+        return made - self._succeeded - self._failed if made else made
 
     def state(self, index: int) -> str:
         """How a unit stands: skipped, done, failed, active or waiting."""
@@ -60,9 +61,17 @@ class StageView:
 
     def states(self) -> dict[int, str]:
         """How the units stand that do not just wait."""
-        sets = {"active": self.active, "failed": IndexSet.parse(self.failed)}
-        sets |= {"done": IndexSet.parse(self.succeeded), "skipped": IndexSet.parse(self.skipped)}
+        sets = {"active": self.active, "failed": self._failed}
+        sets |= {"done": self._succeeded, "skipped": IndexSet.parse(self.skipped)}
         return {index: state for state, indexes in sets.items() for index in indexes}
+
+    @cached_property
+    def _succeeded(self) -> IndexSet:
+        return IndexSet.parse(self.succeeded)
+
+    @cached_property
+    def _failed(self) -> IndexSet:
+        return IndexSet.parse(self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,8 @@ class JobView:
             output=(spec.get("output") or {}).get("uri") or (status.get("resolved") or {}).get("output"),
             suspend_until=spec.get("suspendUntil"),
             counts={name: count for name, count in (status.get("counters") or {}).items() if count},
-            outcomes={name: count for name, count in (units.get("outcomes") or {}).items() if count},
+            # Patches leave them in the order in which they first came.
+            outcomes={name: count for name, count in sorted((units.get("outcomes") or {}).items()) if count},
             deletes_artifacts=(spec.get("output") or {}).get("onDelete") == "Delete",
             gpu_seconds={name: count for name, count in (status.get("gpuSeconds") or {}).items() if count},
         )

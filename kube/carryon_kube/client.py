@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -22,7 +23,9 @@ from multidict import CIMultiDict
 
 from carryon_kube.connection import Authorization, Connection
 from carryon_kube.errors import TooManyRequests, Unavailable, from_answer, from_status
-from carryon_kube.ratelimit import Backoff, TokenBucket
+from carryon_kube.fence import Fence, impatient_socket, request_class
+from carryon_kube.observing import Observe, Observing
+from carryon_kube.ratelimit import Backoff, FairTurns, TokenBucket
 from carryon_kube.resources import PODS, Resource
 
 Body = dict[str, Any]
@@ -34,7 +37,7 @@ WATCH_SECONDS: Final = 300
 SILENCE_SECONDS: Final = 70.0
 """A watch that brings nothing for so long is dead: servers send a bookmark every minute."""
 _CONNECT_SECONDS: Final = 5.0
-_REQUEST: Final = aiohttp.ClientTimeout(total=30.0, sock_connect=_CONNECT_SECONDS)
+_REQUEST_SECONDS: Final = 30.0
 _CONNECTIONS: Final = 64
 _READ_AHEAD: Final = 2**21
 _ATTEMPTS: Final = 4
@@ -43,7 +46,17 @@ _JSON: Final = "application/json"
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _APPLY_PATCH: Final = "application/apply-patch+yaml"
 
+flow: Final[ContextVar[str]] = ContextVar("flow", default="")
+"""What requests are made for, such as the key of a job: those that wait to write have a turn each."""
+
 log = logging.getLogger(__name__)
+
+
+def _limits(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=min(seconds, _REQUEST_SECONDS), sock_connect=_CONNECT_SECONDS)
+
+
+_REQUEST: Final = _limits(_REQUEST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,8 @@ class Client:
         agent: str = "carryon-operator",
         connector: aiohttp.TCPConnector | None = None,
         headers: Iterable[tuple[str, str]] = (),
+        fence: Fence | None = None,
+        observe: Observe | None = None,
     ) -> None:
         """Prepare a client, inside a running event loop; nothing is sent yet.
 
@@ -93,16 +108,20 @@ class Client:
             agent: Who we are, for the server's audit log.
             connector: Connections that clients with the same `connection.tls` share; whoever made it closes it.
             headers: Sent with every request, such as whom we act for.
+            fence: Asked before each write, and once more when its bytes are about to leave.
+            observe: Told of every request of this client and of its sessions.
         """
         self.server: Final = connection.server
         self._proxy = connection.proxy
         self._agent = agent
         self._headers = tuple(headers)
+        self._fence = fence
         self._own_connector = connector is None
-        self._connector = connector or connector_of(connection)
+        self._connector = connector or connector_of(connection, patient=fence is None)
         self._authorization = Authorization(connection, reload or (lambda: connection))
+        self._observing = () if observe is None else (Observing(connection.server, observe),)
         self._session = self.session()
-        self._writes = TokenBucket(qps, burst, asyncio.get_running_loop().time)
+        self._writes = FairTurns(TokenBucket(qps, burst, asyncio.get_running_loop().time))
         self._silence = silence
 
     def session(self) -> aiohttp.ClientSession:
@@ -110,10 +129,11 @@ class Client:
         return aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
-            middlewares=(self._authorization,),
+            middlewares=(self._authorization, *self._observing),
             headers=CIMultiDict([("User-Agent", self._agent), ("Accept", _JSON), *self._headers]),
             proxy=self._proxy,
             read_bufsize=_READ_AHEAD,
+            request_class=request_class(self._fence),
         )
 
     async def __aenter__(self) -> Self:
@@ -135,6 +155,11 @@ class Client:
         await self._session.close()
         if self._own_connector:
             await self._connector.close()
+
+    @property
+    def throttled(self) -> float:
+        """Seconds that writes have waited, all together, for their turn by `qps`."""
+        return self._writes.waited
 
     async def get(self, resource: Resource, name: str, *, namespace: str | None = None) -> Body:
         """An object."""
@@ -307,6 +332,14 @@ class Client:
         content = await self._bytes("GET", PODS.path(namespace, name, "log"), params=params)
         return content.decode(errors="replace")
 
+    async def openapi(self, api_version: str) -> Body:
+        """What the server says of the resources of a group's version: OpenAPI 3, which whoever is signed in may read.
+
+        Args:
+            api_version: Such as `carryon.dev/v1alpha1`.
+        """
+        return await self._json("GET", f"/openapi/v3/apis/{api_version}")
+
     async def _json(self, method: str, path: str, **request: Any) -> Body:
         content = await self._bytes(method, path, **request)
         try:
@@ -320,10 +353,13 @@ class Client:
         repeatable = repeatable or method in ("GET", "DELETE")
         backoff = Backoff(0.2, 5.0)
         while True:
+            limits = _REQUEST
             if method != "GET":
-                await asyncio.sleep(self._writes.reserve())
+                await self._writes.take(flow.get())
+                if self._fence is not None:
+                    limits = _limits(self._fence())
             try:
-                async with await self._open(method, path, **request) as response:
+                async with await self._open(method, path, limits=limits, **request) as response:
                     with _transport(method, path):
                         return await response.read()
             except (TooManyRequests, Unavailable) as error:
@@ -368,9 +404,16 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body).encode()
 
 
-def connector_of(connection: Connection) -> aiohttp.TCPConnector:
-    """Connections to a server, inside a running event loop."""
-    return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls)
+def connector_of(connection: Connection, *, patient: bool = True) -> aiohttp.TCPConnector:
+    """Connections to a server, inside a running event loop.
+
+    Args:
+        connection: Where to.
+        patient: Leave it to the kernel how long what was sent may stay unacknowledged: minutes, and even after the
+            process has ended. Otherwise a request that a broken network holds back soon arrives no more.
+    """
+    factory = None if patient else impatient_socket
+    return aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.tls, socket_factory=factory)
 
 
 def _write_params(*, strict: bool = False, dry_run: bool = False, manager: str = "") -> dict[str, str]:

@@ -67,6 +67,13 @@ class Unavailable(ApiError):
     """5xx, a broken connection or no answer in time: whether anything was done is not known."""
 
 
+class Fenced(ApiError):
+    """Nothing was sent: whoever asked may not write, or not any more. See `fence.Fence`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "Fenced", message)
+
+
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     403: Forbidden,
     404: NotFound,

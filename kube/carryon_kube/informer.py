@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from carryon_kube.client import Body, Client, WatchEvent
 from carryon_kube.errors import ApiError, Gone
@@ -18,21 +18,35 @@ from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import Resource
 
 R = TypeVar("R")
+T = TypeVar("T")
 OnChange = Callable[[R | None, R | None], None]
 """Called with the record before and after: (None, new), (old, new) or (old, None)."""
+
+_LONGEST_WAIT: Final = 60.0
+"""Seconds that the server may ask us to stay away."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Scope(Generic[R]):
-    """A namespace that is followed, or all of them; `version` is None when there is a gap."""
+    """A namespace that is followed, or all of them.
+
+    Attributes:
+        heard: When the server last said something, on the loop's clock; `tried`: when it was last asked.
+        version: To watch from; None: there is a gap.
+        asked: Who waits for a new list.
+        pause: What ends as soon as somebody does.
+    """
 
     namespace: str | None
     heard: float
+    tried: float
     version: str | None = None
     listed: bool = False
     records: dict[str, R] = field(default_factory=dict)
+    asked: list[asyncio.Future[None]] = field(default_factory=list)
+    pause: asyncio.Timeout | None = None
 
 
 class Informer(Generic[R]):
@@ -68,7 +82,8 @@ class Informer(Generic[R]):
         self._project = project
         self._owner = owner
         self._selector = label_selector
-        self._scopes = [_Scope[R](namespace, self._loop.time()) for namespace in tuple(namespaces) or (None,)]
+        now = self._loop.time()
+        self._scopes = [_Scope[R](namespace, now, now) for namespace in tuple(namespaces) or (None,)]
         self._by_owner: dict[str, dict[str, R]] = {}
         self._listeners: list[OnChange[R]] = []
         self.synced = asyncio.Event()
@@ -84,6 +99,14 @@ class Informer(Generic[R]):
         """Seconds since the server was last heard, on the watch that is quiet the longest."""
         return self._loop.time() - min(scope.heard for scope in self._scopes)
 
+    @property
+    def stuck(self) -> float:
+        """Seconds since the server was last heard or asked, on the watch where that is longest.
+
+        Followers that work ask again soon, whatever the server answers: this grows where one of them does not.
+        """
+        return self._loop.time() - min(max(scope.heard, scope.tried) for scope in self._scopes)
+
     def get_by_owner(self, key: str) -> tuple[R, ...]:
         """All records of an owner."""
         return tuple(self._by_owner.get(key, {}).values())
@@ -91,6 +114,22 @@ class Informer(Generic[R]):
     def subscribe(self, on_change: OnChange[R]) -> None:
         """Have every change reported, as it enters the cache."""
         self._listeners.append(on_change)
+
+    async def refresh(self) -> None:
+        """List everything anew, through whatever the server answers; only while `run` is at work.
+
+        On return the cache shows what the server had when this was called, or later: a watch may lag behind, or be
+        dead and not known to be.
+        """
+        asked = []
+        for scope in self._scopes:
+            done = self._loop.create_future()
+            asked.append(done)
+            scope.asked.append(done)
+            # One that has expired is on its way out already, and may not be set anew.
+            if scope.pause is not None and not scope.pause.expired():
+                scope.pause.reschedule(self._loop.time())
+        await asyncio.gather(*asked)
 
     async def run(self) -> NoReturn:
         """Follow the server for ever, through whatever it answers."""
@@ -103,20 +142,26 @@ class Informer(Generic[R]):
         backoff = Backoff(0.5, 30.0)
         where = f"{self._resource.plural} in {scope.namespace or 'all namespaces'}"
         while True:
+            scope.tried = self._loop.time()
+            told_to_wait = 0.0
             try:
-                if scope.version is None:
+                while scope.version is None or scope.asked:
+                    asked = tuple(scope.asked)
                     scope.version = await self._list(scope)
-                heard = await self._watch(scope, scope.version)
+                    _answer(scope, asked)
+                heard = await _unless_asked(scope, self._watch(scope, scope.version))
             except Gone as error:
                 log.info("%s: listing again: %s", where, error)
                 scope.version = None
             except ApiError as error:
                 log.warning("%s: %s; trying again", where, error)
+                told_to_wait = min(error.retry_after or 0.0, _LONGEST_WAIT)
             else:
                 if heard:
                     backoff.forget()
+                if heard or scope.asked:
                     continue
-            await asyncio.sleep(backoff.next())
+            await _unless_asked(scope, asyncio.sleep(max(backoff.next(), told_to_wait)))
 
     async def _list(self, scope: _Scope[R]) -> str:
         """Bring the cache to what the server has now; the version to watch from."""
@@ -193,3 +238,22 @@ class Informer(Generic[R]):
     def _report(self, old: R | None, new: R | None) -> None:
         for listener in self._listeners:
             listener(old, new)
+
+
+async def _unless_asked(scope: _Scope[R], work: Awaitable[T]) -> T | None:
+    """Do something that ends, with None, when somebody asks for a new list."""
+    try:
+        async with asyncio.timeout(None) as scope.pause:
+            return await work
+    except TimeoutError:
+        return None
+    finally:
+        scope.pause = None
+
+
+def _answer(scope: _Scope[R], asked: Iterable[asyncio.Future[None]]) -> None:
+    """Tell those that asked before a list that it is there."""
+    for each in asked:
+        scope.asked.remove(each)
+        if not each.done():
+            each.set_result(None)

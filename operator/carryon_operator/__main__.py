@@ -1,49 +1,29 @@
-"""Wiring: configuration, client, caches, queue and workers, and kopf that rings for them."""
+"""The process: its settings, its clients, and what ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final, NoReturn
 
-import kopf
-
-from carryon_core import names
 from carryon_kube import connection
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, NotFound
-from carryon_kube.informer import Informer
-from carryon_kube.ratelimit import Backoff
-from carryon_kube.resources import PODS
+from carryon_kube.fence import Fence
+from carryon_kube.observing import Exchange, Observe
 from carryon_operator import config as configuration
-from carryon_operator import handlers
 from carryon_operator.config import Config
-from carryon_operator.health import Health, ListenError, serve
-from carryon_operator.jobs import JobCache
-from carryon_operator.kube.events import EventRecorder
-from carryon_operator.kube.expectations import Expectations
-from carryon_operator.kube.workqueue import WorkQueue
-from carryon_operator.looks import Looks
-from carryon_operator.notify.notifier import AT_ONCE, Notifier
-from carryon_operator.notify.sending import Sender
-from carryon_operator.plan.model import PodRecord
-from carryon_operator.podstatus import owner_key, project
-from carryon_operator.reconcile import Reconciler
-from carryon_operator.workers import work
-
-RESYNC_SECONDS: Final = 600.0
-DRAIN_SECONDS: Final = 1.8
-"""Time for jobs in the middle of a reconcile to end it, and `REST_SECONDS` for all else: together under 3 s."""
-REST_SECONDS: Final = 1.0
-_SELECTOR: Final = f"{names.MANAGED_BY}={names.MANAGED_BY_CARRYON}"
-
-log = logging.getLogger("carryon_operator")
+from carryon_operator.health import Bell
+from carryon_operator.kube.elector import ApiLeases, Elector
+from carryon_operator.leading import identity
+from carryon_operator.metrics import Metrics
+from carryon_operator.probes import ListenError
+from carryon_operator.replica import Replica, on_signals
+from carryon_operator.steady import SteadyClock
 
 
 def main() -> None:
@@ -58,8 +38,18 @@ def main() -> None:
         sys.exit(f"carryon-operator: {error}")
 
 
-async def run(config: Config) -> None:
+async def run(
+    config: Config,
+    *,
+    clock: Callable[[], float] | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
     """Reconcile until told to stop.
+
+    Args:
+        config: Of this operator.
+        clock: Seconds since the epoch; None: those of this machine, without their jumps.
+        monotonic: Seconds, for intervals.
 
     Raises:
         ConfigError: There is no way to reach the API server.
@@ -67,165 +57,42 @@ async def run(config: Config) -> None:
         Exception: Whatever ended a part that should run for ever.
     """
     stop = asyncio.Event()
-    _on_signals(stop)
-    load = partial(connection.load, config.kubeconfig)
-    async with Client(load(), reload=load, qps=config.qps, burst=config.burst) as client:
-        queue = WorkQueue(Backoff(0.2, 60.0))
-        jobs = JobCache(on_change=queue.add)
-        expectations = Expectations(asyncio.get_running_loop().time)
-        recorder = EventRecorder(client, clock=time.time)
-        pods = Informer(
-            client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
-        )
-        pods.subscribe(partial(_pod_changed, jobs, expectations, queue))
-        looks = Looks()
-        sender = Sender(
+    on_signals(stop)
+    metrics, bell = Metrics(), Bell()
+
+    def observe(exchange: Exchange) -> None:
+        metrics.exchanged(exchange)
+        bell.observe(exchange)
+
+    async with AsyncExitStack() as stack:
+        elector = await _elector(config, stack, observe)
+        client = await _client(config, stack, observe, None if elector is None else elector.time_left)
+        replica = Replica(
+            config,
             client,
-            allowed=config.notify_allow,
-            proxy=config.notify_proxy,
-            page_url=config.page_url,
-            clock=time.time,
-            threads=AT_ONCE,
+            elector,
+            stop=stop,
+            metrics=metrics,
+            bell=bell,
+            clock=clock or SteadyClock(),
+            monotonic=monotonic,
         )
-        notifier = Notifier(sender, jobs, ring=queue.add, clock=time.time)
-        reconciler = Reconciler(
-            config=config,
-            client=client,
-            jobs=jobs,
-            pods=pods,
-            expectations=expectations,
-            recorder=recorder,
-            looks=looks,
-            notifier=notifier,
-            clock=time.time,
-            monotonic=time.monotonic,
-        )
-        ready, hang_up = asyncio.Event(), asyncio.Event()
-
-        async def reconcile_jobs() -> None:
-            await ready.wait()
-            await work(queue, reconciler.reconcile)
-
-        doorbell = asyncio.create_task(_listen(config, client, jobs, pods, stop=stop, ready=ready, hang_up=hang_up))
-        tasks = [
-            asyncio.create_task(each)
-            for each in (
-                pods.run(),
-                recorder.run(),
-                _resync(config, client, jobs, queue),
-                *(reconcile_jobs() for _ in range(config.workers)),
-            )
-        ]
-        told = asyncio.create_task(stop.wait())
-        async with (
-            serve(config.health, Health(pods, queue, doorbell, ready, reconciler.metrics))
-            if config.health
-            else nullcontext()
-        ):
-            ended, _ = await asyncio.wait([told, doorbell, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        log.info("stopping")
-        queue.shut_down()
-        try:
-            async with asyncio.timeout(DRAIN_SECONDS):
-                await queue.drained()
-            drained = True
-        except TimeoutError:
-            drained = False
-        await notifier.close()
-        sender.close()
-        # Not before: kopf waits for every task that began after it did, and workers start such.
-        hang_up.set()
-        for task in (told, *tasks):
-            task.cancel()
-        _, left = await asyncio.wait([told, doorbell, *tasks], timeout=REST_SECONDS)
-        if (left or not drained or looks.running or sender.busy) and not any(task.exception() for task in ended):
-            # A thread that waits for a bucket or a name server can't be interrupted; nothing depends on its end.
-            log.warning("leaving in the middle of something: the next start finds it again")
-            logging.shutdown()
-            os._exit(0)
-        for task in ended:
-            task.result()
+        await replica.run()
 
 
-async def _listen(
-    config: Config,
-    client: Client,
-    jobs: JobCache,
-    pods: Informer[PodRecord],
-    *,
-    stop: asyncio.Event,
-    ready: asyncio.Event,
-    hang_up: asyncio.Event,
-) -> None:
-    """Learn what there is, then have kopf ring for what changes.
-
-    Args:
-        config: Of this operator.
-        client: Of the API server.
-        jobs: To fill.
-        pods: To wait for.
-        stop: Set by signals.
-        ready: Set once everything is known.
-        hang_up: Ends kopf.
-    """
-    backoff = Backoff(1.0, 10.0)
-    while True:
-        try:
-            await jobs.resync(client, config.namespaces)
-            break
-        except NotFound:
-            log.warning("the cluster does not know %s: install the CRD of crds/; waiting for it", names.CRD_NAME)
-        except ApiError as error:
-            log.warning("jobs cannot be listed: %s; trying again", error)
-        await asyncio.sleep(backoff.next())
-    await pods.synced.wait()
-    log.info("%d jobs and %d pods are known", len(jobs), len(pods))
-    ready.set()
-    before = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(
-        registry=handlers.registry(client, jobs),
-        settings=handlers.settings(),
-        clusterwide=not config.namespaces,
-        namespaces=config.namespaces,
-        stop_flag=hang_up,
-    )
-    # Kopf has just taken them for itself; but workers end first.
-    _on_signals(stop)
-    await kopf.run_tasks(tasks, ignored=before)
+async def _client(config: Config, stack: AsyncExitStack, observe: Observe, fence: Fence | None) -> Client:
+    load = partial(connection.load, config.kubeconfig)
+    made = Client(load(), reload=load, qps=config.qps, burst=config.burst, fence=fence, observe=observe)
+    return await stack.enter_async_context(made)
 
 
-async def _resync(config: Config, client: Client, jobs: JobCache, queue: WorkQueue) -> NoReturn:
-    """Look at every job now and then, whatever was or was not heard of it."""
-    while True:
-        await asyncio.sleep(RESYNC_SECONDS)
-        try:
-            await jobs.resync(client, config.namespaces)
-        except ApiError as error:
-            log.warning("jobs cannot be listed: %s; again in %.0f s", error, RESYNC_SECONDS)
-        for key in jobs:
-            queue.add(key)
-
-
-def _pod_changed(
-    jobs: JobCache, expectations: Expectations, queue: WorkQueue, old: PodRecord | None, new: PodRecord | None
-) -> None:
-    """What was expected is seen, and the pod's job has something to look at."""
-    pod = new or old
-    assert pod is not None
-    if new is not None:
-        expectations.observed_create(pod.job_uid, pod.name)
-    if new is None or new.gone_by is not None:
-        expectations.observed_delete(pod.job_uid, pod.uid)
-    # Two, if somebody changed whose it is.
-    for owner in {each.job_uid for each in (old, new) if each is not None}:
-        key = jobs.key_of_uid(owner)
-        if key is not None:
-            queue.add(key)
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+async def _elector(config: Config, stack: AsyncExitStack, observe: Observe) -> Elector | None:
+    if config.election is None:
+        return None
+    # Of its own: a Lease must not wait for the connections and the turn of ten thousand pods.
+    client = await _client(config, stack, observe, None)
+    where = (config.election.namespace, config.election.name)
+    return Elector(ApiLeases(client, *where), where, identity(), config.election.terms, clock=time.time)
 
 
 if __name__ == "__main__":

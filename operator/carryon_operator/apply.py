@@ -21,36 +21,36 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from carryon_core import names
 from carryon_core.messages import ASSIGNMENT_INLINE, Assignment, StoreConfig
 from carryon_core.spec import JobSpec, Output
 from carryon_core.standing import Standing
 from carryon_core.status import ConditionType, JobStatus
 from carryon_kube.client import Body, Client
-from carryon_kube.errors import AlreadyExists, ApiError, Conflict, NotFound, Unavailable
-from carryon_kube.informer import Informer
+from carryon_kube.errors import AlreadyExists, ApiError, NotFound, Unavailable
 from carryon_kube.ratelimit import Backoff
-from carryon_kube.resources import GENERATION_JOBS, PODS
+from carryon_kube.resources import GENERATION_JOBS
 from carryon_operator import pods, tails
 from carryon_operator.config import Config
 from carryon_operator.jobs import JobCache
 from carryon_operator.kube.events import EventRecorder
-from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import Doubtful, JobMemory
 from carryon_operator.metrics import Metrics
-from carryon_operator.observe import JobMemory
 from carryon_operator.plan import conditions
-from carryon_operator.plan.model import Observation, Plan, PodCreate, PodDelete, PodRecord
-from carryon_operator.podstatus import project
-from carryon_operator.refusals import PodRefused, explain, is_final
+from carryon_operator.plan.model import Observation, Plan, PodCreate
+from carryon_operator.podcontrol import PodControl
+from carryon_operator.refusals import INVALID, PodRefused, explain, is_final
 from carryon_store import Store, StoreError
 from carryon_store.pruning import prune
 from carryon_store.records import put_assignment
 
 WRITE_INTERVAL: Final = 1.0
 """Seconds between two writes of one job's status."""
-DELETES: Final = 500
-"""Pods of one job that are deleted before other jobs have their turn."""
+TURN: Final = 2.0
+"""Seconds after which a job begins to create or delete no more pods until other jobs have had their turn: a worker that
+waits for the rate of writes is missed by them."""
+_AT_ONCE: Final = 32
+"""Pods created or deleted at a time, at most."""
 
 _KEEP_OUTDATED: Final[int] = Output.model_fields["keep_outdated"].default
 
@@ -67,8 +67,7 @@ class Applier:
         config: Config,
         client: Client,
         jobs: JobCache,
-        pods: Informer[PodRecord],
-        expectations: Expectations,
+        pod_control: PodControl,
         recorder: EventRecorder,
         looks: Looks,
         monotonic: Callable[[], float],
@@ -78,8 +77,7 @@ class Applier:
         self._config = config
         self._client = client
         self._jobs = jobs
-        self._pods = pods
-        self._expectations = expectations
+        self._pod_control = pod_control
         self._recorder = recorder
         self._looks = looks
         self._monotonic = monotonic
@@ -117,40 +115,62 @@ class Applier:
             await self._remove(raw)
         return min((wait for wait in waits if wait is not None), default=None)
 
+    def forget(self, uid: str) -> None:
+        """A job is gone: nobody waits for its next try."""
+        self._backoff.forget(uid)
+
     async def settle(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
-        """Find out what became of creates that were never answered, before anything is decided on.
+        """Find out what became of writes that were never answered, before anything is decided on.
 
         Raises:
             ApiError: That can't be known yet.
         """
+        self._settle_write(raw, memory)
         for name in sorted(memory.unanswered):
             try:
-                await self._settle_create(raw["metadata"]["namespace"], memory.uid, name)
+                await self._settle_create(raw["metadata"]["namespace"], name, memory)
             except PodRefused as refusal:
                 self._refuse(raw, memory, refusal)
-            memory.unanswered.discard(name)
 
     async def _report(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Write status, then delete what it has recorded; seconds until that can be done, or go on."""
-        status = plan.status.model_dump(by_alias=True, mode="json", exclude_none=True)
-        changes = merge_patch(raw.get("status") or {}, status)
+        changes = merge_patch(raw.get("status") or {}, _dumped(plan.status))
         if changes:
             wait = memory.wrote_at + WRITE_INTERVAL - self._monotonic()
             # Make sure that a job which was taken up again is seen so: its next end is another one.
             if wait > 0 and not _taken_up(seen.status, plan.status):
                 return wait
             await self._keep_tails(seen, plan, memory)
-            await self._write(raw, changes)
+            try:
+                await self._write(raw, changes)
+            except Unavailable:
+                memory.doubtful = Doubtful(raw["metadata"]["resourceVersion"], seen.status, plan)
+                raise
             memory.wrote_at = self._monotonic()
+        self._written(raw, seen.status, plan, memory)
+        deleted = await self._by_and_by(plan.delete, partial(self._pod_control.delete, seen.namespace, seen.uid))
+        if plan.prune:
+            await self._prune(seen, plan, memory)
+        return 0.0 if deleted < len(plan.delete) else None
+
+    def _settle_write(self, raw: Mapping[str, Any], memory: JobMemory) -> None:
+        """Do what follows a status write that was never answered, once it shows that it was done."""
+        doubtful = memory.doubtful
+        if doubtful is None or raw["metadata"]["resourceVersion"] == doubtful.version:
+            return
+        memory.doubtful = None
+        if (raw.get("status") or {}) == _dumped(doubtful.plan.status):
+            self._written(raw, doubtful.before, doubtful.plan, memory)
+
+    def _written(self, raw: Mapping[str, Any], before: JobStatus, plan: Plan, memory: JobMemory) -> None:
+        """Status holds what was decided: tell of it, and count it, once."""
+        memory.doubtful = None
         memory.retry_at, memory.stopped = plan.retry_at, plan.stopped
+        self._metrics.wrote(before, plan.status)
         self._metrics.book(plan.spending)
         self._metrics.notified(plan.notified)
         for event in plan.events:
             self._recorder.event(raw, event.type, event.reason, event.message)
-        await _by_and_by(plan.delete[:DELETES], lambda pod: self._delete(seen, pod))
-        if plan.prune:
-            await self._prune(seen, plan, memory)
-        return 0.0 if len(plan.delete) > DELETES else None
 
     async def _at_bucket(self, memory: JobMemory, work: Callable[[Store], T]) -> T:
         """Do something with the job's bucket, in a thread of those that are for it.
@@ -223,29 +243,40 @@ class Applier:
         )
         self._jobs.put(written)
 
-    async def _delete(self, seen: Observation, pod: PodDelete) -> None:
-        self._expectations.expect_delete(seen.uid, pod.uid)
-        try:
-            await self._client.delete(PODS, pod.name, namespace=seen.namespace, uid=pod.uid, grace_seconds=pod.grace)
-        except (NotFound, Conflict):
-            self._expectations.cancel_delete(seen.uid, pod.uid)
-        except ApiError:
-            self._expectations.cancel_delete(seen.uid, pod.uid)
-            raise
-
     async def _launch(self, raw: Mapping[str, Any], seen: Observation, plan: Plan, memory: JobMemory) -> float | None:
         """Create pods; seconds until what was refused is tried again, or what was learned from it is told."""
         try:
-            await _by_and_by(plan.create, lambda pod: self._create(seen, plan, pod, memory))
+            created = await self._by_and_by(plan.create, lambda pod: self._create(seen, plan, pod, memory))
         except PodRefused as refusal:
             return self._refuse(raw, memory, refusal)
         self._backoff.forget(seen.uid)
         memory.refused = None
+        if created < len(plan.create):
+            return 0.0
         return None if seen.refused is None else WRITE_INTERVAL
+
+    async def _by_and_by(self, items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> int:
+        """Do something with items, 1, 2, 4, ... at a time: what goes wrong with all of them costs one request, not 500.
+
+        Returns:
+            How many it was done with; fewer than all where that takes longer than a job's turn.
+
+        Raises:
+            Exception: The first of the batch that something went wrong in; nothing after it is begun.
+        """
+        at, size, over = 0, 1, self._monotonic() + TURN
+        while at < len(items) and (not at or self._monotonic() < over):
+            results = await asyncio.gather(*map(do, items[at : at + size]), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            at, size = min(at + size, len(items)), min(size * 2, _AT_ONCE)
+        return at
 
     def _refuse(self, raw: Mapping[str, Any], memory: JobMemory, refusal: PodRefused) -> float:
         """Remember a refusal for the next observation, which tells of it; seconds until the next try."""
         memory.refused, memory.refusal = str(refusal), refusal.reason
+        self._metrics.refused(refusal.reason)
         wait = self._backoff.next(memory.uid)
         log.warning("%s/%s: %s; again in %.1f s", raw["metadata"]["namespace"], raw["metadata"]["name"], refusal, wait)
         return wait
@@ -261,39 +292,30 @@ class Applier:
         assert plan.standing is not None
         assigned = await self._assignment(plan.standing, seen.spec, wanted, memory)
         body = self._body(seen, plan.standing, wanted, assigned)
-        self._expectations.expect_create(seen.uid, wanted.name)
         try:
-            await self._client.create(PODS, body, namespace=seen.namespace)
+            await self._pod_control.create(seen.namespace, seen.uid, body)
         except AlreadyExists:
-            await self._settle_create(seen.namespace, seen.uid, wanted.name)
+            memory.unanswered.add(wanted.name)
+            await self._settle_create(seen.namespace, wanted.name, memory)
         except Unavailable:
-            # It may be there: the expectation holds until that is known.
             memory.unanswered.add(wanted.name)
             raise
         except ApiError as error:
-            self._expectations.cancel_create(seen.uid, wanted.name)
             if is_final(error):
                 raise explain(error, seen.spec.stages[wanted.stage].name) from error
             raise
 
-    async def _settle_create(self, namespace: str, job_uid: str, name: str) -> None:
-        """Expect a pod that may be there already only if it will be shown to us, and was not yet.
+    async def _settle_create(self, namespace: str, name: str, memory: JobMemory) -> None:
+        """Find out whether a pod that may be there is ours.
 
         Raises:
-            PodRefused: A pod of that name is in the way.
-            ApiError: It can't be known.
+            PodRefused: Another of that name is in the way.
+            ApiError: That can't be known yet.
         """
-        try:
-            found = await self._client.get(PODS, name, namespace=namespace)
-        except NotFound:
-            self._expectations.cancel_create(job_uid, name)
-            return
-        shown = any(pod.name == name for pod in self._pods.get_by_owner(job_uid))
-        if shown or not _will_be_shown(found, job_uid):
-            self._expectations.cancel_create(job_uid, name)
-        if not shown and not _will_be_shown(found, job_uid):
-            told = f'pod "{name}" exists already but is not known as one of this job: delete it'
-            raise PodRefused("PodNameTaken", told)
+        refusal = await self._pod_control.settle(namespace, memory.uid, name)
+        memory.unanswered.discard(name)
+        if refusal is not None:
+            raise refusal
 
     def _body(self, seen: Observation, standing: Standing, wanted: PodCreate, assigned: str) -> Body:
         assert seen.spec is not None
@@ -308,18 +330,22 @@ class Applier:
             )
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # The template is free-form: the API server has not looked inside.
-            raise PodRefused("InvalidPod", f"no pod can be made with spec.podTemplate: {error}; correct it") from error
+            raise PodRefused(INVALID, f"no pod can be made with spec.podTemplate: {error}; correct it") from error
 
     async def _assignment(self, standing: Standing, spec: JobSpec, wanted: PodCreate, memory: JobMemory) -> str:
         """Value of CARRYON_ASSIGNMENT: the assignment, or a pointer to where it lies in the bucket."""
         assert memory.config is not None
         # Off the event loop: units are rendered anew, and one that gathers may have 100,000 inputs.
-        made, text = await asyncio.to_thread(_written, standing, spec, memory.config, wanted)
+        made, text = await asyncio.to_thread(_assigned, standing, spec, memory.config, wanted)
         if len(text.encode()) > ASSIGNMENT_INLINE:
             pointer = await self._at_bucket(memory, partial(put_assignment, assignment=made))
             text = pointer.model_dump_json(by_alias=True, exclude_none=True)
         # The kubelet expands $(NAME) in values; JSON can say a dollar sign without one.
         return text.replace("$", "\\u0024")
+
+
+def _dumped(status: JobStatus) -> dict[str, Any]:
+    return status.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
 def _taken_up(before: JobStatus, after: JobStatus) -> bool:
@@ -333,31 +359,10 @@ def _counted(before: JobStatus, after: JobStatus) -> bool:
     return before.counters != after.counters or before.handled != after.handled
 
 
-def _written(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: PodCreate) -> tuple[Assignment, str]:
+def _assigned(standing: Standing, spec: JobSpec, store: StoreConfig, wanted: PodCreate) -> tuple[Assignment, str]:
     """An assignment, and as JSON."""
     made = pods.assignment(standing, spec, store, wanted)
     return made, made.model_dump_json(by_alias=True, exclude_none=True)
-
-
-def _will_be_shown(pod: Mapping[str, Any], job_uid: str) -> bool:
-    """Whether our informer shows a pod as one of this job."""
-    labels = pod["metadata"].get("labels") or {}
-    return labels.get(names.MANAGED_BY) == names.MANAGED_BY_CARRYON and project(pod).job_uid == job_uid
-
-
-async def _by_and_by(items: Sequence[T], do: Callable[[T], Awaitable[None]]) -> None:
-    """Do something with each item, 1, 2, 4, ... at a time: what goes wrong with all of them costs one request, not 500.
-
-    Raises:
-        Exception: The first of the batch that something went wrong in; nothing after it is begun.
-    """
-    at, size = 0, 1
-    while at < len(items):
-        results = await asyncio.gather(*map(do, items[at : at + size]), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        at, size = at + size, size * 2
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

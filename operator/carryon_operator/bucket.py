@@ -78,6 +78,11 @@ class BucketMemory:
         self._working = {uid: _given(pod) for uid, pod in present.items() if not pod.terminal}
         self._ended = {uid for uid, pod in present.items() if pod.terminal}
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether units of pods that ended are still to be looked at."""
+        return bool(self._unsettled)
+
     def note_edit(self) -> None:
         """The job has other units now: what was known of those that are the same stays known."""
         self.swept_at, self.fresh = None, False

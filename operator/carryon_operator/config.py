@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from carryon_core import durations
 from carryon_core.messages import StoreConfig
+from carryon_core.settings import Settings, count, default_store, folder, listed, rate, true_or_false
+from carryon_operator.kube.election import Terms
 from carryon_operator.notify.addresses import Allowed
 from carryon_operator.notify.addresses import parse as parse_allowed
+from carryon_operator.plan.shares import Caps
+
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,20 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Election:
+    """How replicas agree on one that acts.
+
+    Attributes:
+        name: Of the Lease, and `namespace`.
+        terms: How long things last.
+    """
+
+    namespace: str
+    name: str = "carryon-operator"
+    terms: Terms = field(default_factory=Terms)
+
+
+@dataclass(frozen=True)
 class Config:
     """How this operator works.
 
@@ -33,14 +51,17 @@ class Config:
         namespaces: Where it looks for jobs; empty means everywhere.
         workers: Jobs reconciled at the same time.
         qps: Writes a second to the API server, and `burst` at once.
+        caps: Pods at work at the same time.
         worker_image: Image of worker pods where a stage names none.
         default_store: Where artifacts of jobs go that name no output; None refuses such jobs.
+        default_store_secret: Name of the Secret with its keys, in each namespace of jobs; None: operator and workers
+            are somebody by themselves.
         file_root: Folder that file:// outputs must lie in; None refuses them, as is right on a cluster. Where it is
             set the operator is one person's own, with nobody to keep apart.
         ambient_credentials: Whether jobs that name no Secret may name any bucket, which operator and worker then open
             with what their environment offers; otherwise only what lies below the default store.
         default_resources: Resources of workers that load models (diffusers, text) where a stage names none.
-        health: Where /livez and /readyz are answered; None serves none.
+        health: Where /livez, /readyz and /metrics are answered; None serves none.
         verify_interval: Seconds between two looks at the whole bucket of a running job.
         ended_verify_interval: Seconds between two looks at the bucket of a job that is over.
         items_interval: Seconds between two looks at the source of a job's items.
@@ -49,6 +70,7 @@ class Config:
         notify_proxy: HTTP proxy that webhooks are sent through; None sends them straight. It then decides what names
             lead to.
         page_url: Where people see jobs; webhooks are told of it.
+        election: Of a leader among replicas; None: this is the only one.
     """
 
     kubeconfig: str | None = None
@@ -56,8 +78,10 @@ class Config:
     workers: int = 16
     qps: float = 50.0
     burst: int = 100
+    caps: Caps = field(default_factory=Caps)
     worker_image: str = "carryon-worker"
     default_store: StoreConfig | None = None
+    default_store_secret: str | None = None
     file_root: PurePosixPath | None = None
     ambient_credentials: bool = False
     default_resources: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +93,7 @@ class Config:
     notify_allow: Allowed = field(default_factory=Allowed)
     notify_proxy: str | None = None
     page_url: str | None = None
+    election: Election | None = None
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -77,59 +102,45 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     Raises:
         SystemExit: Status 2, after a sentence that says which setting is wrong and what it should be.
     """
-    parser = _Parser(
-        prog="carryon-operator",
-        description="Carries out GenerationJobs. Each flag can also be set by the environment variable in brackets.",
-    )
-    for flag, variable, meaning in _SETTINGS:
-        parser.add_argument(flag, default=environ.get(variable, ""), metavar="VALUE", help=f"{meaning} [{variable}]")
-    given = parser.parse_args(arguments)
-
-    def setting(flag: str, read: Callable[[str], Any], default: Any) -> Any:
-        text = getattr(given, flag.removeprefix("--").replace("-", "_"))
-        if not text:
-            return default
-        try:
-            return read(text)
-        except ValueError as error:
-            variable = next(variable for known, variable, _ in _SETTINGS if known == flag)
-            parser.error(f'{flag} ({variable}) is "{text}": {error}')
-
+    settings = Settings("carryon-operator", "Carries out GenerationJobs.", SETTINGS, arguments, environ)
     default = Config()
-    store = setting("--default-store", _uri, None)
     return Config(
-        kubeconfig=setting("--kubeconfig", str, None),
-        namespaces=setting("--namespaces", _names, default.namespaces),
-        workers=setting("--workers", _count, default.workers),
-        qps=setting("--qps", _rate, default.qps),
-        burst=setting("--burst", _count, default.burst),
-        worker_image=setting("--worker-image", str, default.worker_image),
-        default_store=store
-        and StoreConfig(
-            uri=store,
-            endpoint=setting("--default-store-endpoint", str, None),
-            region=setting("--default-store-region", str, None),
-        ),
-        file_root=setting("--file-root", _folder, None),
-        ambient_credentials=setting("--ambient-credentials", _flag, default.ambient_credentials),
-        default_resources=setting("--default-resources", _object, default.default_resources),
-        health=setting("--health", _address, None),
-        verify_interval=setting("--verify-interval", _interval, default.verify_interval),
-        ended_verify_interval=setting("--ended-verify-interval", _interval, default.ended_verify_interval),
-        items_interval=setting("--items-interval", _interval, default.items_interval),
-        journal_grace=setting("--journal-grace", _interval, default.journal_grace),
-        notify_allow=setting("--notify-allow", _allowed, default.notify_allow),
-        notify_proxy=setting("--notify-proxy", _http_url, None),
-        page_url=setting("--page-url", _http_url, None),
+        kubeconfig=settings.get("--kubeconfig", str, None),
+        namespaces=settings.get("--namespaces", listed, default.namespaces),
+        workers=settings.get("--workers", count, default.workers),
+        qps=settings.get("--qps", rate, default.qps),
+        burst=settings.get("--burst", count, default.burst),
+        caps=Caps(settings.get("--max-pods", count, None), settings.get("--max-pods-per-job", count, None)),
+        worker_image=settings.get("--worker-image", str, default.worker_image),
+        default_store=default_store(settings),
+        default_store_secret=settings.get("--default-store-secret", str, None),
+        file_root=settings.get("--file-root", folder, None),
+        ambient_credentials=settings.get("--ambient-credentials", true_or_false, default.ambient_credentials),
+        default_resources=settings.get("--default-resources", _object, default.default_resources),
+        health=settings.get("--health", _address, None),
+        verify_interval=settings.get("--verify-interval", _interval, default.verify_interval),
+        ended_verify_interval=settings.get("--ended-verify-interval", _interval, default.ended_verify_interval),
+        items_interval=settings.get("--items-interval", _interval, default.items_interval),
+        journal_grace=settings.get("--journal-grace", _interval, default.journal_grace),
+        notify_allow=settings.get("--notify-allow", _allowed, default.notify_allow),
+        notify_proxy=settings.get("--notify-proxy", _http_url, None),
+        page_url=settings.get("--page-url", _http_url, None),
+        election=_election(settings) if settings.get("--leader-elect", true_or_false, False) else None,
     )
 
 
-_SETTINGS = (
+SETTINGS: Final = (
     ("--kubeconfig", "KUBECONFIG", "kubeconfig file; without it the service account of the pod, or ~/.kube/config"),
     ("--namespaces", "CARRYON_NAMESPACES", "namespaces to look for jobs in, with commas between; all if empty"),
     ("--workers", "CARRYON_WORKERS", "jobs that are reconciled at the same time; 16"),
-    ("--qps", "CARRYON_QPS", "writes a second to the API server; 50"),
+    ("--qps", "CARRYON_QPS", "writes a second to the API server, in fair turns between jobs; 50"),
     ("--burst", "CARRYON_BURST", "writes to the API server that may follow each other at once; 100"),
+    ("--max-pods", "CARRYON_MAX_PODS", "pods of all jobs at work at the same time; as many as the jobs want if empty"),
+    (
+        "--max-pods-per-job",
+        "CARRYON_MAX_PODS_PER_JOB",
+        "pods of one job at work at the same time, whatever its spec.parallelism; likewise",
+    ),
     ("--worker-image", "CARRYON_WORKER_IMAGE", "image of worker pods whose stage names none; carryon-worker"),
     (
         "--default-store",
@@ -138,6 +149,11 @@ _SETTINGS = (
     ),
     ("--default-store-endpoint", "CARRYON_DEFAULT_STORE_ENDPOINT", "S3 endpoint of the default store"),
     ("--default-store-region", "CARRYON_DEFAULT_STORE_REGION", "region of the default store"),
+    (
+        "--default-store-secret",
+        "CARRYON_DEFAULT_STORE_SECRET",
+        "Secret with its keys, in each namespace of jobs; what operator and workers are by themselves if empty",
+    ),
     ("--file-root", "CARRYON_FILE_ROOT", "folder that file:// outputs must lie in; such outputs are refused if empty"),
     (
         "--ambient-credentials",
@@ -149,7 +165,11 @@ _SETTINGS = (
         "CARRYON_DEFAULT_RESOURCES",
         'resources of diffusers and text stages that name none, as JSON: {"limits": {"nvidia.com/gpu": "1"}}; none',
     ),
-    ("--health", "CARRYON_HEALTH", "address of /livez and /readyz, such as 0.0.0.0:8081; not served if empty"),
+    (
+        "--health",
+        "CARRYON_HEALTH",
+        "address of /livez, /readyz and /metrics, such as 0.0.0.0:8081; not served if empty",
+    ),
     ("--verify-interval", "CARRYON_VERIFY_INTERVAL", "time between two looks at a running job's whole bucket; 10m"),
     (
         "--ended-verify-interval",
@@ -170,52 +190,58 @@ _SETTINGS = (
     ),
     ("--notify-proxy", "CARRYON_NOTIFY_PROXY", "HTTP proxy that webhooks are sent through; none if empty"),
     ("--page-url", "CARRYON_PAGE_URL", "where people see jobs, for the link in webhooks; no link if empty"),
+    ("--leader-elect", "CARRYON_LEADER_ELECT", "true: of several replicas only the one acts that holds a Lease; false"),
+    ("--lease-name", "CARRYON_LEASE_NAME", "the Lease that replicas agree on; carryon-operator"),
+    ("--lease-namespace", "CARRYON_LEASE_NAMESPACE", "its namespace; the pod's own"),
+    ("--lease-duration", "CARRYON_LEASE_DURATION", "time until a Lease that is not renewed may be taken; 15s"),
+    (
+        "--renew-deadline",
+        "CARRYON_RENEW_DEADLINE",
+        "time after a renewal until its holder begins nothing any more, and ends; 10s",
+    ),
+    ("--retry-period", "CARRYON_RETRY_PERIOD", "time between two renewals, and two looks of those who wait; 2s"),
 )
+"""Flag, variable, and what it means with its default."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the list of all flags around it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError("it must be a whole number of 1 or more")
-    return int(text)
+def _election(settings: Settings) -> Election:
+    usual = Terms()
+    terms = Terms(
+        duration=settings.get("--lease-duration", _interval, usual.duration),
+        renew=settings.get("--renew-deadline", _interval, usual.renew),
+        retry=settings.get("--retry-period", _short_interval, usual.retry),
+    )
+    if (wrong := _wrong_with(terms)) is not None:
+        settings.refuse(wrong)
+    namespace = settings.get("--lease-namespace", str, None) or own_namespace()
+    if namespace is None:
+        settings.refuse("--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be")
+    return Election(namespace, settings.get("--lease-name", str, Election.name), terms)
 
 
-def _rate(text: str) -> float:
+def own_namespace(file: Path = NAMESPACE_FILE) -> str | None:
+    """The namespace of the pod that this runs in, None where it runs in none."""
     try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise ValueError("it must be a number above 0")
-    return rate
+        return file.read_text().strip() or None
+    except OSError:
+        return None
 
 
-def _uri(text: str) -> str:
-    if not text.startswith(("s3://", "file:///")):
-        raise ValueError("it must begin with s3:// or file:///")
-    return text.rstrip("/")
-
-
-def _folder(text: str) -> PurePosixPath:
-    if not text.startswith("/"):
-        raise ValueError("it must be an absolute path")
-    return PurePosixPath(text)
-
-
-def _flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("it must be true or false")
-    return text == "true"
+def _wrong_with(terms: Terms) -> str | None:
+    """What is wrong with the times of an election, None where nothing is."""
+    if terms.duration != int(terms.duration):
+        return f"--lease-duration (CARRYON_LEASE_DURATION) is {terms.duration:g} s: it must be whole seconds"
+    if terms.renew >= terms.duration:
+        return (
+            f"--renew-deadline (CARRYON_RENEW_DEADLINE) is {terms.renew:g} s: it must be shorter than --lease-duration,"
+            f" {terms.duration:g} s, for what is left of that is for requests under way"
+        )
+    if 2 * terms.retry > terms.renew:
+        return (
+            f"--retry-period (CARRYON_RETRY_PERIOD) is {terms.retry:g} s: it must be at most half of --renew-deadline,"
+            f" {terms.renew:g} s, or one lost request costs the Lease"
+        )
+    return None
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -236,7 +262,7 @@ def _address(text: str) -> Address:
 
 
 def _allowed(text: str) -> Allowed:
-    return parse_allowed(_names(text))
+    return parse_allowed(listed(text))
 
 
 def _http_url(text: str) -> str:
@@ -250,4 +276,11 @@ def _interval(text: str) -> float:
     interval = durations.seconds(text)
     if interval < 1:
         raise ValueError("it must be 1s or more")
+    return interval
+
+
+def _short_interval(text: str) -> float:
+    interval = durations.seconds(text)
+    if interval < 0.1:
+        raise ValueError("it must be 100ms or more")
     return interval

@@ -18,15 +18,16 @@ from carryon_core import layout, names
 from carryon_core.errors import SpecError
 from carryon_core.spec import JobSpec
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, Conflict, Forbidden, NotFound
-from carryon_kube.resources import GENERATION_JOBS, NAMESPACES, PODS
+from carryon_kube.errors import Forbidden, NotFound
+from carryon_kube.resources import GENERATION_JOBS, NAMESPACES
 from carryon_operator.jobs import Job, JobCache
 from carryon_operator.kube.events import EventRecorder
-from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.memory import JobMemory
+from carryon_operator.observe import Observer
 from carryon_operator.plan.counting import DEAD_AFTER, is_dead
-from carryon_operator.plan.model import PodRecord
+from carryon_operator.plan.model import PodDelete, PodRecord
+from carryon_operator.podcontrol import PodControl
 from carryon_store import StoreError
 from carryon_store.deleting import DELETED_AT_ONCE, delete_prefix
 
@@ -55,14 +56,14 @@ class Deletion:
         self,
         client: Client,
         jobs: JobCache,
-        expectations: Expectations,
+        pod_control: PodControl,
         recorder: EventRecorder,
         looks: Looks,
         observer: Observer,
     ) -> None:
         self._client = client
         self._jobs = jobs
-        self._expectations = expectations
+        self._pod_control = pod_control
         self._recorder = recorder
         self._looks = looks
         self._observer = observer
@@ -128,14 +129,7 @@ class Deletion:
         namespace, uid = raw["metadata"]["namespace"], raw["metadata"]["uid"]
         for pod in pods:
             if pod.gone_by is None:
-                self._expectations.expect_delete(uid, pod.uid)
-                try:
-                    await self._client.delete(PODS, pod.name, namespace=namespace, uid=pod.uid)
-                except (NotFound, Conflict):
-                    self._expectations.cancel_delete(uid, pod.uid)
-                except ApiError:
-                    self._expectations.cancel_delete(uid, pod.uid)
-                    raise
+                await self._pod_control.delete(namespace, uid, PodDelete(pod.name, pod.uid))
         ends = [pod.gone_by + DEAD_AFTER - now for pod in pods if pod.gone_by is not None]
         return min(ends, default=None)
 

@@ -11,8 +11,11 @@ from typing import Any, Final
 
 import kopf
 
+# Not among what kopf exports, although `spawn_tasks` takes one: the only way to what it keeps.
+from kopf._core.reactor.inventory import ResourceMemories
+
 from carryon_core import names
-from carryon_kube.client import Client
+from carryon_kube.client import PAGE, Client
 from carryon_kube.ratelimit import Backoff
 from carryon_operator.jobs import JobCache
 
@@ -41,7 +44,7 @@ def settings() -> kopf.OperatorSettings:
     made.networking.error_backoffs = Backoffs()
     made.watching.server_timeout = 300  # An int: a float is sent as "300.0", which the server refuses.
     made.watching.connect_timeout = 10
-    made.watching.chunk_size = 500
+    made.watching.chunk_size = PAGE
     made.watching.reconnect_backoff = 1.0
     made.queueing.worker_limit = None
     made.queueing.exit_timeout = 0.2  # For handlers at work; ours do none.
@@ -49,12 +52,40 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-def registry(client: Client, jobs: JobCache) -> kopf.OperatorRegistry:
+class KopfMemory:
+    """What kopf keeps of each job until it hears that the job is gone: which it never does of those that go in a gap.
+
+    Attributes:
+        memories: Kopf's own.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.memories: Final = ResourceMemories()
+        self._heard: set[str] = set()
+
+    def heard(self, uid: str) -> None:
+        """Kopf has told of this job."""
+        self._heard.add(uid)
+
+    def gone(self, uid: str) -> None:
+        """Kopf has told that this job is gone."""
+        self._heard.discard(uid)
+
+    async def prune(self, jobs: JobCache) -> None:
+        """Have kopf forget the jobs that are not known any more; one that is there after all is taken in anew."""
+        for uid in [uid for uid in self._heard if jobs.key_of_uid(uid) is None]:
+            await self.memories.forget({"metadata": {"uid": uid}})
+            self._heard.discard(uid)
+
+
+def registry(client: Client, jobs: JobCache, memory: KopfMemory) -> kopf.OperatorRegistry:
     """The handlers of one operator.
 
     Args:
         client: Its connections and credentials are kopf's as well.
         jobs: What the doorbell updates.
+        memory: What kopf keeps of jobs.
     """
     made = kopf.OperatorRegistry()
     logins = 0
@@ -70,9 +101,12 @@ def registry(client: Client, jobs: JobCache) -> kopf.OperatorRegistry:
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=made)
     async def job_changed(event: kopf.RawEvent, **_: Any) -> None:
+        uid = event["object"]["metadata"]["uid"]
         if event["type"] == "DELETED":
+            memory.gone(uid)
             jobs.remove(event["object"])
         else:
+            memory.heard(uid)
             jobs.observe(event["object"])
 
     return made

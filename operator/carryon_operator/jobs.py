@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from carryon_core import names
 from carryon_kube.client import Client
+from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.ratelimit import Backoff
 from carryon_kube.resources import GENERATION_JOBS
+
+log = logging.getLogger(__name__)
 
 Job = Mapping[str, Any]
 """The resource, as the API server shows it."""
@@ -88,6 +95,19 @@ class JobCache:
         for uid, key in before.items():
             if uid not in listed and self._keys.get(uid) == key:
                 self.remove(self._jobs[key])
+
+    async def refresh(self, client: Client, namespaces: Iterable[str] = ()) -> None:
+        """Do the same through whatever the server answers: on return all that it had when this was called is known."""
+        backoff = Backoff(0.5, 10.0)
+        while True:
+            try:
+                await self.resync(client, namespaces)
+                return
+            except NotFound:
+                log.warning("the cluster does not know %s: install the CRD of crds/; waiting for it", names.CRD_NAME)
+            except ApiError as error:
+                log.warning("jobs cannot be listed: %s; trying again", error)
+            await asyncio.sleep(backoff.next())
 
     def _enter(self, key: str, job: Job) -> None:
         known = self._jobs.get(key)

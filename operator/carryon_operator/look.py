@@ -5,7 +5,8 @@ Blocking: it runs in a thread of `Looks`, one at a time for each job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -95,10 +96,36 @@ class Known:
 class Looker:
     """Looks at everything that one job is about."""
 
-    def __init__(self, config: Config, stores: Stores, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        stores: Stores,
+        monotonic: Callable[[], float],
+        looked: Callable[[str, float], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            config: Of this operator.
+            stores: To open further buckets with.
+            monotonic: Seconds.
+            looked: Told what each look took, and which it was: sweep, settle or late.
+        """
+        self._looked = looked
         self._config = config
         self._stores = stores
         self._monotonic = monotonic
+
+    def is_settled(self, seen: Observation, known: Known, source: Source | None) -> bool:
+        """Whether a look would find nothing to read: what is known is all there is to know. Does not block."""
+        resolved = known.current(seen.generation)
+        if seen.spec is None or resolved is None or known.items_stored != resolved.items_digest:
+            return False
+        follows = seen.spec.items.from_ is not None and (
+            source is not None or known.following.due(self._monotonic(), self._config.items_interval, asked(seen))
+        )
+        same = seen.status.items.digest in ("", resolved.items_digest)
+        return same and not follows and not known.bucket.unsettled and not self._sweep_due(seen, known.bucket)
 
     def look(self, seen: Observation, known: Known, access: Access, source: Source | None, *, sweep: bool) -> Former:
         """Find out what the job wants and what of it is done.
@@ -123,11 +150,14 @@ class Looker:
         if sweep or self._sweep_due(seen, bucket):
             resolved = self._with_files(seen, seen.spec, known, access)
             before = datetime.fromtimestamp(seen.now - self._config.journal_grace, UTC)
-            bucket.sweep(store, resolved, self._monotonic(), before)
+            with self._timed("sweep"):
+                bucket.sweep(store, resolved, self._monotonic(), before)
         else:
             assert known.resolved is not None
             resolved = known.resolved
-            bucket.settle(store, resolved)
+            if bucket.unsettled:
+                with self._timed("settle"):
+                    bucket.settle(store, resolved)
         if known.items_stored != resolved.items_digest:
             put_items(store, resolved.namespace, resolved.name, resolved.items)
             known.items_stored = resolved.items_digest
@@ -157,9 +187,18 @@ class Looker:
         if known.resolved.items_digest != seen.status.items.digest:
             return self.look(seen, known, access, source, sweep=True)
         if late:
-            known.lost = self._lost(seen, seen.spec, access)
+            with self._timed("late"):
+                known.lost = self._lost(seen, seen.spec, access)
             known.late_at = self._monotonic()
         return None
+
+    @contextmanager
+    def _timed(self, look: str) -> Iterator[None]:
+        began = self._monotonic()
+        try:
+            yield
+        finally:
+            self._looked(look, self._monotonic() - began)
 
     def _resolve_spec(self, seen: Observation, spec: JobSpec, known: Known, access: Access) -> None:
         """Resolve a job whose items stand in its spec."""

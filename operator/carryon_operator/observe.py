@@ -4,35 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from carryon_core.errors import SpecError
-from carryon_core.messages import StoreConfig
-from carryon_core.phases import Phase
-from carryon_core.ranges import IndexSet
-from carryon_core.resolve import ITEMS_MOST, ResolvedJob
+from carryon_core.resolve import ResolvedJob
 from carryon_core.spec import JobSpec
-from carryon_core.status import JobStatus, StageStatus
-from carryon_jobs.destinations import check_token, credentials, destination
+from carryon_core.status import JobStatus
+from carryon_jobs.destinations import check_token, credentials, destination, secret_of
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.errors import ApiError, Forbidden, NotFound
 from carryon_kube.resources import CONFIG_MAPS, SECRETS
-from carryon_operator.bucket import BucketMemory
 from carryon_operator.config import Config
 from carryon_operator.items import UNREACHABLE, ConfigMapSource, Source
 from carryon_operator.look import Access, Former, Known, Looker, asked
 from carryon_operator.looks import Looks
-from carryon_operator.plan.model import Observation, PodRecord, Stopped
+from carryon_operator.memory import JobMemory
+from carryon_operator.metrics import Metrics
+from carryon_operator.plan.model import Observation, PodRecord
 from carryon_operator.plan.rest import is_over
 from carryon_operator.pods import image_of, template_digest
-from carryon_store import Credentials, Store, StoreError, Stores
+from carryon_operator.reading import read_status
+from carryon_store import StoreError, Stores
+from carryon_store.protocol import Guard
 
 _SECRET_SECONDS: Final = 300.0
 """How long the keys of a Secret are used before it is read again."""
@@ -40,75 +36,6 @@ _LATE_AGAIN: Final = 3600.0
 """Seconds until a late look is tried again that got no answer, at most."""
 _SOONEST: Final = 1.0
 """Seconds until what is due is looked at again, at least: a look that hangs holds it up."""
-_LONG_STATUS: Final = 20_000
-"""Characters of the stages in a status from which on reading it takes milliseconds."""
-_PHASES: Final = frozenset(map(str, Phase))
-_COUNT: Final = re.compile(r"0|[1-9][0-9]{0,5}")
-
-
-@dataclass
-class JobMemory:
-    """What is kept of a job between reconciles; all of it can be lost and found again.
-
-    Attributes:
-        pods: As they were seen last, see `vanished`.
-        retry_at: Fingerprint -> time before which the unit is not tried again.
-        stopped: Pods that were stopped, and whose end is still to be accounted for.
-        wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
-        refused: Why the API server would not take the last pod, and `refusal` in one word.
-        unanswered: Names of pods whose creation was asked for and never answered.
-        store: The job's own, at `config`, with `keys`.
-        known: What looks found out.
-        look: The last one, which may go on after nobody waits for it.
-        templates: What pods would be made with now, and of which generation that is.
-    """
-
-    uid: str
-    pods: tuple[PodRecord, ...] = ()
-    retry_at: Mapping[str, float] = field(default_factory=dict)
-    stopped: tuple[Stopped, ...] = ()
-    wrote_at: float = -math.inf
-    refused: str | None = None
-    refusal: str = "PodRefused"
-    unanswered: set[str] = field(default_factory=set)
-    store: Store | None = None
-    config: StoreConfig | None = None
-    keys: Credentials | None = None
-    opened_at: float = -math.inf
-    generation: int = -1
-    spec: JobSpec | None = None
-    problem: tuple[str, str] | None = None
-    known: Known = field(default_factory=Known)
-    look: asyncio.Future[Former] | None = None
-    templates: tuple[int, Mapping[str, frozenset[str]]] = field(default_factory=lambda: (-1, {}))
-
-    @property
-    def bucket(self) -> BucketMemory:
-        """What is known of the job's bucket."""
-        return self.known.bucket
-
-    @property
-    def resolved(self) -> ResolvedJob | None:
-        """The job's units, as last resolved."""
-        return self.known.resolved
-
-    def rest(self, resting: ResolvedJob, now: float) -> None:
-        """The job is over: keep what that is told by, and none of its units, which may be 100,000."""
-        self.retry_at, self.store = {}, None
-        former = self.known
-        if not former.resting:
-            self.known = Known(
-                self.generation,
-                resting,
-                following=former.following,
-                resting=True,
-                lost=former.lost,
-                late_at=now,
-            )
-
-    def reopen(self) -> None:
-        """It is not over any more: find everything out anew."""
-        self.known = Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +50,21 @@ class _Found:
 class Observer:
     """Looks at one job at a time: its spec, its pods, and its bucket as far as needed."""
 
-    def __init__(self, config: Config, client: Client, looks: Looks, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        client: Client,
+        looks: Looks,
+        monotonic: Callable[[], float],
+        metrics: Metrics,
+        guard: Guard | None = None,
+    ) -> None:
         self._config = config
         self._client = client
         self._looks = looks
         self._monotonic = monotonic
-        self._stores = Stores()
-        self._looker = Looker(config, self._stores, monotonic)
+        self._stores = Stores(guard, observe=metrics.operated)
+        self._looker = Looker(config, self._stores, monotonic, metrics.looked)
 
     async def observe(
         self, raw: Mapping[str, Any], pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
@@ -146,8 +81,8 @@ class Observer:
         Raises:
             Busy: Others look at that bucket now.
         """
-        _read_spec(raw, memory)
-        status = await _status_of(raw)
+        memory.read(raw)
+        status = await read_status(raw)
         seen = _first_sight(raw, status, pods, memory, now)
         if seen.spec is None:
             return seen
@@ -168,6 +103,9 @@ class Observer:
             return replace(seen, problem=(error.reason, error.message))
         memory.bucket.note_pods(pods)
         source = await self._config_map(seen, memory)
+        # Most reconciles have nothing to read, and need no thread.
+        if not sweep and self._looker.is_settled(seen, memory.known, source):
+            return self._complete(seen, memory, None)
         memory.look = self._start(memory, partial(self._looker.look, source=source, sweep=sweep), seen)
         found = await self._found(memory)
         seen = _first_sight(raw, status, pods, memory, now)
@@ -204,11 +142,11 @@ class Observer:
         if self._is_fresh(memory):
             return
         memory.config = destination(namespace, spec, filled_in, self._config)
-        secret = spec.output.credentials_secret if spec.output else None
+        secret = secret_of(spec, self._config)
         memory.keys = None
         if secret is not None:
-            data = await self._secret("spec.output.credentialsSecret", secret.name, namespace)
-            memory.keys = credentials(data, secret.name)
+            field = "spec.output.credentialsSecret" if spec.output else "the operator's default store needs its keys"
+            memory.keys = credentials(await self._secret(field, secret, namespace), secret)
         try:
             memory.store = self._stores.open(memory.config, memory.keys)
         except (StoreError, ValueError) as error:
@@ -231,6 +169,12 @@ class Observer:
             raise SpecError(
                 "SecretNotFound",
                 f'{field}: there is no Secret "{name}" in namespace "{namespace}": create it, or name another',
+            ) from None
+        except Forbidden as error:
+            raise SpecError(
+                "SecretForbidden",
+                f'{field}: the operator may not read Secret "{name}" in namespace "{namespace}": {error.message}; give'
+                " its service account the right to get Secrets there",
             ) from None
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
@@ -280,7 +224,9 @@ class Observer:
         assert memory.config is not None
         assert memory.store is not None
         access = Access(memory.config, memory.keys, memory.store)
-        return self._looks.start(memory.config, partial(look, seen, memory.known, access))
+        return self._looks.start(
+            memory.config, partial(look, seen, memory.known, access), f"{seen.namespace}/{seen.name}"
+        )
 
     async def _found(self, memory: JobMemory) -> _Found:
         """Wait for the look that was begun."""
@@ -384,55 +330,3 @@ def _resting(seen: Observation) -> ResolvedJob:
     """What is kept of a job that is over, or not known yet."""
     items = seen.status.items
     return ResolvedJob(seen.namespace, seen.name, (), "", items.digest, (), variant=items.variant)
-
-
-def _read_spec(raw: Mapping[str, Any], memory: JobMemory) -> None:
-    """Read the spec, once a generation."""
-    generation = raw["metadata"].get("generation", 0)
-    if memory.generation == generation:
-        return
-    memory.spec, memory.problem, memory.store = None, None, None
-    try:
-        memory.spec = JobSpec.model_validate(raw.get("spec") or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("spec", *map(str, first["loc"])))
-        memory.problem = ("InvalidSpec", f"{where}: {first['msg']}")
-    memory.generation = generation
-
-
-async def _status_of(raw: Mapping[str, Any]) -> JobStatus:
-    """Status as we left it, read off the event loop where it is long."""
-    told = raw.get("status") or {}
-    stages = told.get("stages") if isinstance(told, Mapping) else None
-    long = isinstance(stages, list) and sum(len(str(stage)) for stage in stages) > _LONG_STATUS
-    return await asyncio.to_thread(_read_status, told) if long else _read_status(told)
-
-
-def _read_status(told: Any) -> JobStatus:
-    """Status as we left it; one that somebody damaged counts as lost, and is found again from the bucket."""
-    try:
-        # Nothing depends on the phase: one of another version is no damage.
-        phase = told.get("phase")
-        status = JobStatus.model_validate({**told, "phase": phase if phase in _PHASES else None})
-    except (AttributeError, TypeError, ValueError):
-        return JobStatus()
-    sound = status.items.count <= ITEMS_MOST and all(_sound(stage, status.items.count) for stage in status.stages)
-    sound = sound and min((*status.counters.model_dump().values(), *status.gpu_seconds.model_dump().values())) >= 0
-    return status if sound else JobStatus()
-
-
-def _sound(stage: StageStatus, items: int) -> bool:
-    """Whether a stage's index sets are some, and name no units that there are not."""
-    counted = (*stage.failures.values(), *stage.fruitless.values())
-    active = (pod.units for pod in stage.active)
-    sets = (stage.succeeded, stage.failed, stage.skipped, stage.permanent, *stage.images.values())
-    for indexes in (*sets, *counted, *active):
-        try:
-            IndexSet.parse(indexes)
-        except ValueError:
-            return False
-        # They ascend: the last is the largest.
-        if indexes and int(indexes.rpartition(",")[2].rpartition("-")[2]) >= max(items, 1):
-            return False
-    return all(map(_COUNT.fullmatch, (*stage.failures, *stage.fruitless)))

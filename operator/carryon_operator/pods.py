@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from carryon_core import durations, memory, names, pod_template, policies, sizes
-from carryon_core.fingerprint import digest
+from carryon_core.compatibility import ASSIGNMENT
+from carryon_core.fingerprint import CONTRACT, digest
 from carryon_core.gpus import PRODUCT_LABEL, gpu_product
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_core.resolve import Unit
 from carryon_core.spec import JobSpec, RoundOverride, Stage
 from carryon_core.standing import Standing
+from carryon_jobs.destinations import secret_of
 from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
 
@@ -40,6 +42,8 @@ def assignment(standing: Standing, spec: JobSpec, store: StoreConfig, pod: PodCr
     override = _override(spec, pod.round)
     diffusers = spec.stages[pod.stage].generate.diffusers
     return Assignment(
+        version=ASSIGNMENT,
+        contract=CONTRACT,
         namespace=job.namespace,
         job=job.name,
         stage=stage.name,
@@ -202,7 +206,7 @@ def _container(
     spec: JobSpec, index: int, config: Config, override: RoundOverride, wishes: Mapping[str, Any], grace: int
 ) -> Body:
     theirs: Mapping[str, Any] = next(iter(wishes.get("containers", ())), {})
-    env = [*_environment(spec, index, grace), *_model_environment(spec, index)]
+    env = [*_environment(spec, index, config, grace), *_model_environment(spec, index)]
     ours = {each["name"] for each in env}
     container: Body = {
         "name": names.CONTAINER,
@@ -236,7 +240,7 @@ def _container(
     return container
 
 
-def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
+def _environment(spec: JobSpec, index: int, config: Config, grace: int) -> list[Body]:
     """Variables of every worker, but for its assignment."""
     env: list[Body] = [
         {"name": names.ENV_GRACE_SECONDS, "value": str(grace)},
@@ -247,14 +251,12 @@ def _environment(spec: JobSpec, index: int, grace: int) -> list[Body]:
         {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": names.ENV_BIND, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
     ]
-    secret = spec.output.credentials_secret if spec.output else None
+    secret = secret_of(spec, config)
     if secret is not None:
         env += [
             {
                 "name": key,
-                "valueFrom": {
-                    "secretKeyRef": {"name": secret.name, "key": key, **({"optional": True} if free else {})}
-                },
+                "valueFrom": {"secretKeyRef": {"name": secret, "key": key, **({"optional": True} if free else {})}},
             }
             for key, free in _CREDENTIALS
         ]

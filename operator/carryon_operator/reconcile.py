@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -13,21 +12,29 @@ from carryon_kube.informer import Informer
 from carryon_operator.apply import Applier
 from carryon_operator.config import Config
 from carryon_operator.deletion import Deletion, has_finalizer
-from carryon_operator.jobs import Job, JobCache
+from carryon_operator.jobs import Job, JobCache, key_of
 from carryon_operator.kube.events import EventRecorder
 from carryon_operator.kube.expectations import Expectations
 from carryon_operator.looks import Busy, Looks
+from carryon_operator.memory import JobMemory
 from carryon_operator.metrics import Metrics
 from carryon_operator.notify.notifier import Notifier
-from carryon_operator.observe import JobMemory, Observer
+from carryon_operator.observe import Observer
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.model import Observation, Plan, PodRecord
+from carryon_operator.podcontrol import PodControl
+from carryon_operator.slots import Slots
 from carryon_operator.vanished import with_vanished
+from carryon_store.protocol import Guard
 
 _OUTAGE_RETRY: Final = 10.0
 """Seconds between two looks at a bucket that gives no verdict."""
 _BUSY_RETRY: Final = 1.0
-"""Seconds, about, until a job tries again whose bucket others are looking at: it holds up no worker meanwhile."""
+"""Seconds until a job tries again whose bucket others are working on: it holds up no worker meanwhile."""
+_CALLED_RETRY: Final = 30.0
+"""Likewise where it is rung for when it is its turn."""
+_UNSEEN_RETRY: Final = 0.25
+"""Seconds between two looks at whether the last decision is seen by now."""
 _REFUSED_RETRY: Final = 30.0
 """Seconds between two looks at a job that is not accepted: a Secret may have been created meanwhile."""
 _LARGE: Final = 5_000
@@ -48,8 +55,11 @@ class Reconciler:
         recorder: EventRecorder,
         looks: Looks,
         notifier: Notifier,
+        slots: Slots,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        metrics: Metrics | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Prepare.
 
@@ -62,17 +72,22 @@ class Reconciler:
             recorder: Of Events.
             looks: Threads for buckets.
             notifier: Of webhooks.
+            slots: That jobs share.
             clock: Seconds since the epoch, for what is compared with times of the cluster.
             monotonic: Seconds, for intervals: nobody sets that clock.
+            metrics: To count in; None: in some of its own.
+            guard: Asked before each write to a bucket.
         """
         self._jobs = jobs
         self._pods = pods
         self._expectations = expectations
         self._notifier = notifier
-        self.metrics = Metrics(self._journal_bytes, lambda: notifier.depth)
-        self._observer = Observer(config, client, looks, monotonic)
-        self._applier = Applier(config, client, jobs, pods, expectations, recorder, looks, monotonic, self.metrics)
-        self._deletion = Deletion(client, jobs, expectations, recorder, looks, self._observer)
+        self._slots = slots
+        self.metrics = metrics or Metrics()
+        self._observer = Observer(config, client, looks, monotonic, self.metrics, guard)
+        pod_control = PodControl(client, pods, expectations, self.metrics)
+        self._applier = Applier(config, client, jobs, pod_control, recorder, looks, monotonic, self.metrics)
+        self._deletion = Deletion(client, jobs, pod_control, recorder, looks, self._observer)
         self._clock = clock
         self._memories: dict[str, JobMemory] = {}
 
@@ -87,14 +102,17 @@ class Reconciler:
         """
         raw = self._jobs.get(key)
         memory = self._memories.get(key)
-        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
-            self._notifier.forget(memory.uid)
-        if raw is None or (raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw)):
+        if raw is not None and raw["metadata"].get("deletionTimestamp") and not has_finalizer(raw):
             # Its pods go with it, by their ownerReferences.
-            self._memories.pop(key, None)
+            raw = None
+        if memory is not None and (raw is None or raw["metadata"]["uid"] != memory.uid):
+            self._forget(key, memory.uid)
+            memory = None
+        if raw is None:
+            self._slots.forget(key)
             return None
         uid = raw["metadata"]["uid"]
-        if memory is None or memory.uid != uid:
+        if memory is None:
             memory = self._memories[key] = JobMemory(uid)
         # What is already written is sent whatever becomes of the rest: its bucket may hang.
         self._notifier.look(key)
@@ -106,14 +124,26 @@ class Reconciler:
         await self._applier.settle(raw, memory)
         # Make sure that no decision is made before the last one is seen: a stale cache must not create twice.
         if not self._expectations.satisfied(memory.uid):
-            return self._expectations.expires_in(memory.uid)
+            return min(self._expectations.expires_in(memory.uid), _UNSEEN_RETRY)
         try:
             return await self._carry_on(raw, memory)
-        except Busy:
-            # Spread, so that those who wait take turns.
-            return random.uniform(0.5, 1.5) * _BUSY_RETRY
+        except Busy as busy:
+            self.metrics.put_off()
+            return _CALLED_RETRY if busy.queued else _BUSY_RETRY
 
-    def _journal_bytes(self) -> int:
+    def _forget(self, key: str, uid: str) -> None:
+        """A job is gone: so is all that was kept of it."""
+        del self._memories[key]
+        self._notifier.forget(uid)
+        self._applier.forget(uid)
+        self._expectations.forget(uid)
+
+    @property
+    def remembered(self) -> int:
+        """Jobs of which something is kept."""
+        return len(self._memories)
+
+    def journal_bytes(self) -> int:
         """Bytes of journals in the buckets of all jobs that are not over, as each was last looked at."""
         return sum(memory.bucket.journals for memory in self._memories.values())
 
@@ -127,13 +157,15 @@ class Reconciler:
         held = await self._deletion.prepare(raw)
         if held is None:
             return None
-        seen = await self._observer.observe(held, pods, memory, now)
-        posted = self._notifier.posted(memory.uid)
-        plan = await _decided(replace(seen, posted=posted))
-        if plan.sweep:
-            seen = await self._observer.observe(held, pods, memory, now, sweep=True)
-            plan = await _decided(replace(seen, posted=posted))
-        wait = await self._applier.apply(held, seen, plan, memory)
+        refused = True
+        try:
+            seen, plan = await self._decide(held, pods, memory, now)
+            if plan.sweep:
+                seen, plan = await self._decide(held, pods, memory, now, sweep=True)
+            wait = await self._applier.apply(held, seen, plan, memory)
+            refused = memory.refused is not None
+        finally:
+            self._slots.leave(key_of(raw), memory.uid, failed=refused)
 
         waits = [wait, None if plan.wake_at is None else plan.wake_at - now]
         if seen.problem is not None:
@@ -144,6 +176,20 @@ class Reconciler:
             waits.append(self._observer.wakes_in(seen, memory))
         soonest = _soonest(*waits)
         return None if soonest is None else max(soonest, 0.05)
+
+    async def _decide(
+        self, raw: Job, pods: tuple[PodRecord, ...], memory: JobMemory, now: float, *, sweep: bool = False
+    ) -> tuple[Observation, Plan]:
+        """Look, and decide within what other jobs leave this one: promised to it until it has been carried out."""
+        seen = await self._observer.observe(raw, pods, memory, now, sweep=sweep)
+        key, priority = key_of(raw), seen.spec.priority if seen.spec is not None else 0
+        room = self._slots.enter(key, memory.uid, priority)
+        plan = await _decided(replace(seen, posted=self._notifier.posted(memory.uid), room=room))
+        self._slots.take(key, memory.uid, takes=len(plan.create), wants=plan.waiting)
+        if plan.sweep:
+            # It keeps its place in the line, but no slot waits longer for it than for others: its bucket may hang.
+            self._slots.leave(key, memory.uid, failed=False)
+        return seen, plan
 
 
 def _soonest(*waits: float | None) -> float | None:

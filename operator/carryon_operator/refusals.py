@@ -13,6 +13,8 @@ from typing import Final
 from carryon_kube.errors import ApiError
 
 REFUSAL: Final = "PodRefused"
+INVALID: Final = "InvalidPod"
+NAME_TAKEN: Final = "PodNameTaken"
 _STATUSES: Final = (400, 403, 413, 422)
 """Statuses of a create that fails again until somebody changes something: the job, a quota, a policy, a right."""
 _SUBJECT: Final = re.compile(r'^pods? "[^"]*" is (forbidden|invalid): ', re.IGNORECASE)
@@ -98,6 +100,10 @@ _RULES: Final = (
 )
 
 
+REASONS: Final = tuple(sorted({REFUSAL, INVALID, NAME_TAKEN, *(rule.reason for rule in _RULES)}))
+"""All reasons that there are."""
+
+
 def is_final(error: ApiError) -> bool:
     """Whether the next attempt would end the same."""
     return error.status in _STATUSES
@@ -110,7 +116,7 @@ def explain(error: ApiError, stage: str) -> PodRefused:
         if rule.says.search(error.message):
             return PodRefused(rule.reason, f'stage "{stage}": {said}; {rule.advice}')
     if error.status in (400, 422):
-        return PodRefused("InvalidPod", f'stage "{stage}": {said}; correct {_origin(error, stage)}')
+        return PodRefused(INVALID, f'stage "{stage}": {said}; correct {_origin(error, stage)}')
     return PodRefused(REFUSAL, f'stage "{stage}": {said}')
 
 

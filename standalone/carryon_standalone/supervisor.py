@@ -249,7 +249,7 @@ async def _live(
             # Last in the list although the others follow, for it is stopped first.
             starting.append(asyncio.create_task(keep(_page(home, settings.page, output), 1).start()))
         else:
-            tell(f"there is no page, because {missing} is not installed: `pip install 'carryon[api]'` brings it")
+            tell(f"there is no page, because {missing} is not installed: install Carryon with its extra `api`")
         try:
             await keep(_node(home, server, settings.gpus, api), 1).start()
             await keep(_operator(home, output, settings.page, missing is None, await api.has_gpus()), 2).start()

@@ -36,3 +36,7 @@ class Unreachable(StoreError):
 
     Never to be read as "missing": ask again later.
     """
+
+
+class Fenced(StoreError):
+    """Nothing was written: whoever asked may not write, or not any more. See `Stores`."""

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 from carryon_store.errors import Changed, Conflict, Denied, Full, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import Body, arriving, open_body
-from carryon_store.protocol import DOCUMENT_LIMIT, ObjectInfo, check_key, check_prefix
+from carryon_store.protocol import DOCUMENT_LIMIT, Guard, ObjectInfo, check_key, check_prefix
 
 TEMPORARY: Final = ".carryon-tmp"
 """Folder below the root for files that are still being written; no object may lie in it."""
@@ -36,6 +36,10 @@ _AWAY: Final = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno
 """What a network file system says when its server does not answer."""
 
 
+def _unguarded() -> None:
+    """Writes may always begin."""
+
+
 class FileStore:
     """Objects as files below a folder, which is made by the first write.
 
@@ -43,12 +47,14 @@ class FileStore:
     beginning of another's path ("a" and "a/b"), as it can on S3.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, guard: Guard | None = None) -> None:
         """Open the folder.
 
         Args:
             root: Absolute path; may itself be a symbolic link, and need not exist.
+            guard: Asked right before an object appears or goes.
         """
+        self._guard = guard or _unguarded
         self._root = os.path.realpath(root)
         self._temporary = os.path.join(self._root, TEMPORARY)
         self._swept = False
@@ -66,6 +72,7 @@ class FileStore:
             written = os.path.join(self._temporary, uuid.uuid4().hex)
             try:
                 seen = _write(written, source)
+                self._guard()
                 _place(written, path, _create if only_if_absent else os.replace)
             except FileExistsError as error:
                 raise Conflict(f"{self._name(key)} exists already") from error
@@ -127,6 +134,7 @@ class FileStore:
         """See `Store.delete`; folders that become empty go too."""
         path = self._path(key)
         with self._errors(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            self._guard()
             os.unlink(path)
         folder = os.path.dirname(path)
         while folder != self._root:

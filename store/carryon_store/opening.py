@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import StoreError
 from carryon_store.files import FileStore
-from carryon_store.protocol import Credentials, Store
+from carryon_store.observing import Observe, ObservedStore
+from carryon_store.protocol import Credentials, Guard, Store
 
 if TYPE_CHECKING:
     from carryon_store.s3 import Connections
@@ -61,8 +62,16 @@ def place_of(uri: str, output: StoreConfig) -> tuple[StoreConfig, str]:
 class Stores:
     """Opens stores; those of one endpoint, region and credentials share connections. Keep one per process."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard | None = None, observe: Observe | None = None) -> None:
+        """Prepare; no connection is made yet.
+
+        Args:
+            guard: Asked right before each request that writes or deletes, repeated ones included; from any thread.
+            observe: Told of every operation on the stores that are opened.
+        """
+        self._guard = guard
         self._connections: Connections | None = None
+        self._observe = observe
 
     def open(self, config: StoreConfig, credentials: Credentials | None = None) -> Store:
         """Open a store; nothing is asked of it yet.
@@ -74,9 +83,13 @@ class Stores:
         Raises:
             StoreError: The uri names no store that there is.
         """
+        store = self._open(config, credentials)
+        return store if self._observe is None else ObservedStore(store, self._observe)
+
+    def _open(self, config: StoreConfig, credentials: Credentials | None) -> Store:
         scheme, _, rest = config.uri.partition("://")
         if scheme == "file":
-            return FileStore(Path(folder_of(config.uri)))
+            return FileStore(Path(folder_of(config.uri)), self._guard)
         bucket, _, prefix = rest.partition("/")
         if scheme == "s3" and bucket:
             return self._s3().open(bucket, prefix.strip("/"), config, credentials)
@@ -87,7 +100,7 @@ class Stores:
             # Only here, so that a store of files neither needs boto3 nor waits for its import.
             from carryon_store.s3 import Connections
 
-            self._connections = Connections()
+            self._connections = Connections(self._guard)
         return self._connections
 
 

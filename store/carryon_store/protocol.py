@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from carryon_store.errors import StoreError
 from carryon_store.local import Body
@@ -14,6 +14,8 @@ from carryon_store.local import Body
 DOCUMENT_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that `Store.get` takes into memory unless told otherwise: documents, not artifacts."""
 JSON_TYPE: Final = "application/json"
+Guard: TypeAlias = Callable[[], None]
+"""Raises `Fenced` where no write may begin."""
 
 
 @dataclass(frozen=True, slots=True)

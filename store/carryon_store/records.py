@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
-
 from carryon_core import layout
 from carryon_core.attempts import AttemptRecord
+from carryon_core.compatibility import Incompatible, check_assignment
 from carryon_core.messages import Assignment, AssignmentPointer
 from carryon_store.errors import Conflict, NotFound, StoreError, TooLarge
 from carryon_store.protocol import JSON_TYPE, Store
@@ -57,10 +56,16 @@ def get_assignment(store: Store, pointer: AssignmentPointer) -> Assignment:
     Raises:
         NotFound: It is gone.
         StoreError: It is not what was written.
+        Incompatible: It is of a version that this release does not carry out.
     """
+    content = _get(store, pointer.key, pointer.sha256)
     try:
-        return Assignment.model_validate_json(_get(store, pointer.key, pointer.sha256))
-    except ValidationError as error:
+        given = json.loads(content)
+        check_assignment(given)
+        return Assignment.model_validate(given)
+    except Incompatible:
+        raise
+    except ValueError as error:
         raise StoreError(f"{store.uri}/{pointer.key} is no assignment this worker understands: {error}") from error
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -28,10 +29,11 @@ from botocore.config import Config
 from carryon_core.messages import StoreConfig
 from carryon_store.errors import Changed, Conflict, Denied, NotFound, StoreError, TooLarge, Unreachable
 from carryon_store.local import Body, arriving, open_body
-from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, ObjectInfo, check_key, check_prefix
+from carryon_store.protocol import DOCUMENT_LIMIT, Credentials, Guard, ObjectInfo, check_key, check_prefix
 from carryon_store.s3_errors import FAILURES, Contended, Unsupported, is_bare_404, store_error
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_s3 import S3Client
 
 PROBES: Final = "_probe/"
@@ -67,7 +69,13 @@ class Connection:
 class Connections:
     """Clients of one boto3 session, the least recently used of which are dropped. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            guard: Asked right before each request that writes or deletes, also when botocore repeats one.
+        """
+        self._guard = guard
         self._session = boto3.Session()
         self._lock = threading.Lock()
         self._pool: OrderedDict[tuple[str | None, str | None, Credentials | None], Connection] = OrderedDict()
@@ -118,6 +126,8 @@ class Connections:
             )
         except (*FAILURES, ValueError) as error:
             raise store_error(error, config.uri, endpoint or "AWS") from error
+        if self._guard is not None:
+            client.meta.events.register("before-send.s3", partial(_ask, self._guard))
         return Connection(client, client.meta.endpoint_url, trusted=not away)
 
 
@@ -338,6 +348,11 @@ class S3Store:
             self._client.head_bucket(Bucket=self._bucket)
         except FAILURES as error:
             raise store_error(error, self.uri, self._connection.endpoint) from error
+
+
+def _ask(guard: Guard, request: AWSPreparedRequest, **_: object) -> None:
+    if request.method not in ("GET", "HEAD"):
+        guard()
 
 
 def _unquoted(etag: str) -> str:

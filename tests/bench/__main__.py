@@ -1,4 +1,4 @@
-"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [--seconds N] [journals|pages]."""
+"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [journals|pages|operator]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from bench import journaling, live, measuring, stopping
+from bench import journaling, live, measuring, operator_table, stopping
 from bench.journaling import Stand
 
 _OVERHEADS: Final = ((0.01, 0.26), (0.1, 0.5), (0.5, 0.5), (0.5, 4.0), (0.5, 20.0), (1.0, 20.0), (10.0, 30.0))
@@ -19,21 +19,30 @@ _REPLAYS: Final = (0.26, 2.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures what journals cost, and open pages.")
-    parser.add_argument("what", nargs="?", choices=("journals", "pages"), help="only this")
+    parser = argparse.ArgumentParser(description="Measures what journals, open pages and the operator cost.")
+    parser.add_argument("what", nargs="?", choices=("journals", "pages", "operator"), help="only this")
     parser.add_argument("--quick", action="store_true", help="a few seconds each: shows that it runs, measures nothing")
     parser.add_argument("--seconds", type=float, default=18.0, help="of one run; there are four of each step and size")
     asked = parser.parse_args()
     quick: bool = asked.quick
     torch.set_num_threads(1)
     print(measuring.machine(), end="\n\n", flush=True)
-    if asked.what != "journals":
-        live.report(quick, lambda text: print(text, end="\n\n", flush=True))
-    if asked.what == "pages":
-        return
+    if asked.what in (None, "operator"):
+        operator_table.report(quick, _show)
+    if asked.what in (None, "pages"):
+        live.report(quick, _show)
+    if asked.what in (None, "journals"):
+        _journals(quick, asked.seconds)
+
+
+def _show(text: str) -> None:
+    print(text, end="\n\n", flush=True)
+
+
+def _journals(quick: bool, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stand = journaling.stand()
-        print(_overheads(stand, Path(folder), quick, asked.seconds), end="\n\n", flush=True)
+        print(_overheads(stand, Path(folder), quick, seconds), end="\n\n", flush=True)
         for report in (_replays, _stops):
             print(report(stand, Path(folder), quick), end="\n\n", flush=True)
 

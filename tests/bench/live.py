@@ -114,8 +114,8 @@ def _spent(cost: Cost) -> tuple[str, str]:
 def _behind(lags: Sequence[float]) -> tuple[str, str, str]:
     if not lags:
         return "-", "-", "-"
-    found = (measuring.percentile(lags, 0.5), measuring.percentile(lags, 0.99), max(lags))
-    return tuple(f"{each:.2f} s" for each in found)  # type: ignore[return-value]
+    half, most = measuring.percentile(lags, 0.5), measuring.percentile(lags, 0.99)
+    return f"{half:.2f} s", f"{most:.2f} s", f"{max(lags):.2f} s"
 
 
 def _megabytes(cost: Cost) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -31,12 +32,18 @@ def machine() -> str:
     """What measured, in a line."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, no GPU; Python {platform.python_version()}, {libraries}"
+        f"{processor()}, {len(os.sched_getaffinity(0))} cores, no GPU; Python {platform.python_version()}, {libraries}"
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def size(document: object) -> int:
+    """Bytes of a document as JSON."""
+    return len(json.dumps(document, separators=(",", ":")).encode())

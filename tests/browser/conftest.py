@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from browser import chromium
-from browser.visitor import Visit, Visitor
+from browser.visitor import WINDOW, Visit, Visitor
 from plane import Plane
+
+# No verdict on the speed of a machine that does other things as well.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +56,7 @@ def visit(browser: Browser, plane: Plane) -> Iterator[Visit]:
     visitors: list[Visitor] = []
 
     def come(*, signed_in: bool = True, **options: Any) -> Visitor:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
+        context = browser.new_context(**{**WINDOW, **options})
         made = Visitor(plane, context, context.new_page())
         visitors.append(made)
         return made.sign_in() if signed_in else made

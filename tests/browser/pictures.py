@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import reels
+
 WIDTH: Final = 96
 PICTURE: Final = f"""python3 -c 'import os, pathlib, struct, zlib
 wide, high, seed = {WIDTH}, 64, int(os.environ["CARRYON_SEED"])
@@ -18,5 +20,5 @@ pathlib.Path(os.environ["CARRYON_OUTPUT"], "clip.png").write_bytes(made)'"""
 
 
 def held_from(index: int, gate: Path) -> str:
-    """A program that makes the units before an index at once, and those from it on when the gate is there."""
-    return f'[ "$CARRYON_INDEX" -lt {index} ] || while [ ! -e {gate} ]; do sleep 0.25; done; {PICTURE}'
+    """A program that draws the units before an index at once, and those from it on when the gate is there."""
+    return reels.held_from(index, gate, PICTURE)

@@ -269,6 +269,10 @@ def take_all(studio: Studio) -> None:
         visitor.open("first-try").page.get_by_text("Settings", exact=True).click()
         visitor.page.get_by_role("region", name="The job as YAML").scroll_into_view_if_needed()
 
+    def analytics(visitor: Visitor) -> None:
+        visitor.go("#/analytics")
+        expect(visitor.page.get_by_role("region", name="Time per stage")).to_be_visible()
+
     studio.take("jobs", lambda visitor: expect(visitor.page.locator(".job-row")).to_have_count(7), everywhere=True)
     studio.take("running", running, everywhere=True)
     studio.take("clips", lambda visitor: visitor.open("intro-v3").sees_unit("clip", 7, "done"), full=True)
@@ -283,6 +287,8 @@ def take_all(studio: Studio) -> None:
     studio.take("stalled", lambda visitor: visitor.open("too-large").sees_phase("Stalled", 90))
     studio.take("confirm", pressed("reel-42", "cancel"))
     studio.take("export", pressed("reel-42", "export"))
+    studio.take("pause-until", pressed("reel-42", "pause-until"))
+    studio.take("analytics", analytics, full=True)
     studio.take("import", imported)
     studio.take("form", written("Form"), full=True)
     studio.take("yaml", written("YAML"))

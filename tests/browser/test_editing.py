@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
-from browser.pictures import PICTURE
+from browser.pictures import PICTURE, held_from
 from browser.visitor import Visit
 from plane import JOBS, Plane, finished
 from reels import reel
@@ -29,7 +31,7 @@ def test_a_job_written_in_the_form_is_checked_then_created_and_runs(plane: Plane
     written = page.get_by_role("textbox", name="The job as YAML").input_value()
     assert "prompt: 'a harbour: at noon'" in written
     page.get_by_role("button", name="Form").click()
-    expect(page.locator(".findings h2")).to_have_text("Valid", timeout=10_000)
+    expect(page.locator(".findings h2")).to_have_text("Valid")
     page.get_by_role("button", name="Create the job").click()
     visitor.sees_toast("made-by-hand has been created")
     visitor.sees_progress("2/2")
@@ -65,6 +67,8 @@ def test_more_items_are_given_to_a_finished_job_and_an_edit_of_somebody_else_is_
     visitor.press("edit")
     page.get_by_label("How many").fill("3")
     plane.patch("longer", {"spec": {"seed": 7}})
+    # Whatever is written of a job is an edit by somebody else: what came of this one is written too.
+    plane.wait_for("longer", finished)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Somebody has changed this job meanwhile")).to_be_visible()
     page.get_by_role("button", name="Take theirs and begin again").click()
@@ -73,3 +77,20 @@ def test_more_items_are_given_to_a_finished_job_and_an_edit_of_somebody_else_is_
     page.get_by_role("button", name="Save").click()
     visitor.sees_progress("3/3")
     assert plane.get("longer")["spec"]["seed"] == 7
+
+
+def test_an_edit_is_saved_though_the_jobs_status_changes_all_the_time(
+    plane: Plane, visit: Visit, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    plane.apply(reel("busy", clips=4, script=held_from(1, gate), parallelism=1))
+    visitor = visit().open("busy")
+    page = visitor.page
+    visitor.sees_progress("1/4")
+    visitor.press("edit")
+    page.get_by_label("How many").fill("5")
+    seen = plane.get("busy")["metadata"]["resourceVersion"]
+    gate.touch()
+    plane.wait_for("busy", lambda job: job["metadata"]["resourceVersion"] != seen)
+    page.get_by_role("button", name="Save").click()
+    visitor.sees_progress("5/5")

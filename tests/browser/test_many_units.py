@@ -40,15 +40,21 @@ def test_10_000_units_are_shown_with_few_elements_and_without_a_halt(plane: Plan
         page.mouse.wheel(0, 20_000)
         page.wait_for_timeout(60)
         assert page.evaluate("() => document.querySelectorAll('*').length") < ELEMENTS_MOST
-    visitor.unit("clip", 0).or_(page.locator("[data-at]").first).first.focus()
+    # The wheel goes on turning for a while: at the end there is nowhere to go.
+    expect(visitor.unit("clip", UNITS - 1)).to_be_in_viewport()
+    visitor.unit("clip", UNITS - 1).focus()
+    page.keyboard.press("Home")
+    expect(visitor.unit("clip", 0)).to_be_focused()
     page.keyboard.press("End")
     expect(visitor.unit("clip", UNITS - 1)).to_be_focused()
     expect(visitor.unit("clip", UNITS - 1)).to_contain_text("9999")
     page.get_by_role("button", name="List").click()
     expect(page.get_by_text(f"1\u201350 of {UNITS:,}")).to_be_visible()
     assert page.evaluate("() => document.querySelectorAll('*').length") < ELEMENTS_MOST
-    assert visitor.serious_barriers() == []
     page.get_by_role("button", name="Map").click()
     plane.patch("many", {"spec": {"parallelism": 1, "unitsPerPod": 50}})
     expect(page.locator(".legend [data-state=done] .count")).to_be_visible(timeout=60_000)
     assert max(page.evaluate("() => window.tasks"), default=0) < LONGEST_MS
+    # Last, because axe is a long task too.
+    page.get_by_role("button", name="List").click()
+    assert visitor.serious_barriers() == []

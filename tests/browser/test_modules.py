@@ -18,8 +18,8 @@ from carryon_api.app import PAGE
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        return
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
 
 
 @contextmanager
@@ -225,6 +225,10 @@ def test_an_id_that_would_be_read_as_a_path_is_named_by_its_index(window: Page, 
     assert run(window, "route", "m.itemKey({item: given[0], index: 7})", item) == "~7"
 
 
+def test_a_unit_whose_id_is_not_known_yet_is_named_by_its_index(window: Page) -> None:
+    assert run(window, "route", "m.itemKey({index: 7})") == "~7"
+
+
 def test_a_value_that_is_taken_out_of_a_manifest_takes_what_it_leaves_empty_with_it(window: Page) -> None:
     manifest = {"spec": {"retry": {"perUnit": 3}, "seed": 0, "stages": [{"name": "a"}]}}
     put = "m.put(given[0], given[1], given[2] ?? undefined)"
@@ -240,3 +244,95 @@ def test_what_a_server_added_is_not_sent_back(window: Page) -> None:
     metadata = {"name": "reel", "labels": {"a": "b"}, "uid": "1", "resourceVersion": "2", "managedFields": []}
     made = run(window, "manifest", "m.bare(given[0])", {"metadata": metadata, "spec": {}, "status": {}})
     assert made == {"metadata": {"name": "reel", "labels": {"a": "b"}}, "spec": {}}
+
+
+NOON = 1_795_262_400_000
+"""2026-11-21T12:00:00Z."""
+
+
+@pytest.mark.parametrize(
+    ("choice", "time"),
+    [
+        ({"way": "for", "many": "8", "unit": "hours"}, "2026-11-21T20:00:00Z"),
+        ({"way": "for", "many": " 1.5 ", "unit": "minutes"}, "2026-11-21T12:01:30Z"),
+        ({"way": "for", "many": "2", "unit": "days"}, "2026-11-23T12:00:00Z"),
+        ({"way": "until", "time": "2026-11-22T06:00Z"}, "2026-11-22T06:00:00Z"),
+    ],
+)
+def test_a_pause_ends_when_somebody_said(window: Page, choice: dict[str, str], time: str) -> None:
+    assert run(window, "until", "m.goesOn(given[0], given[1])", choice, NOON) == {"time": time, "problem": ""}
+
+
+@pytest.mark.parametrize(
+    ("choice", "problem"),
+    [
+        ({"way": "for", "many": "", "unit": "hours"}, "for how long"),
+        ({"way": "for", "many": "soon", "unit": "hours"}, "for how long"),
+        ({"way": "for", "many": "0", "unit": "hours"}, "past"),
+        ({"way": "for", "many": "-1", "unit": "hours"}, "past"),
+        ({"way": "for", "many": "9000", "unit": "days"}, "more than a year"),
+        ({"way": "until", "time": ""}, "until when"),
+        ({"way": "until", "time": "2026-11-21T11:59Z"}, "past"),
+    ],
+)
+def test_a_pause_without_a_sensible_end_is_not_sent(window: Page, choice: dict[str, str], problem: str) -> None:
+    found = run(window, "until", "m.goesOn(given[0], given[1])", choice, NOON)
+    assert found["time"] == ""
+    assert problem in found["problem"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, True),
+        ({"phase": "Suspending"}, True),
+        ({"phase": "Running"}, False),
+        ({"suspend": True}, False),
+        ({"suspendUntil": None}, False),
+        ({"suspendUntil": "2026-11-21T11:00:00Z"}, False),
+    ],
+)
+def test_only_a_job_that_goes_on_by_itself_says_when(window: Page, changes: dict[str, Any], said: bool) -> None:
+    until = "2026-11-21T20:00:00Z"
+    paused = {"phase": "Suspended", "suspend": False, "suspendUntil": until, **changes}
+    assert run(window, "until", "m.waitsUntil(given[0], given[1])", paused, NOON) == (until if said else None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [(None, "\u2013"), (0, "0 %"), (0.5, "50 %"), (0.974, "97.4 %"), (0.9999, "99.99 %"), (1, "100 %")],
+)
+def test_one_failure_in_ten_thousand_is_no_100_percent(window: Page, rate: float | None, said: str) -> None:
+    assert run(window, "analytics", "m.percent(given[0])", rate) == said
+
+
+def test_analytics_put_the_worst_first_and_leave_nothing_out_of_the_whole(window: Page) -> None:
+    told = {
+        "jobs": {"total": 4, "active": 1, "succeeded": 2, "failed": 1, "cancelled": 0, "successRate": 0.6667},
+        "units": {"total": 60, "succeeded": 40, "failed": 2, "successRate": 0.9524},
+        "retries": {"failures": 3, "stuck": 0, "disruptions": 9, "notResumable": 1, "reasons": {"A": 1, "B": 3}},
+        "stages": [
+            {"stage": "image", "jobs": 3, "units": 45, "meanSeconds": 60.0, "secondsPerUnit": 4.0},
+            {"stage": "clip", "jobs": 2, "units": 0, "meanSeconds": 600.0, "secondsPerUnit": None},
+        ],
+        "gpuSeconds": {"total": 1000, "useful": 700, "checkpointing": 10, "lost": 90, "saved": 120},
+    }
+    figures = run(window, "analytics", "m.figures(given[0])", told)
+    assert [each["value"] for each in figures] == ["67 %", "95.2 %", "12", "2 min"]
+    assert figures[0]["said"] == "2 of 3; 1 not over"
+    causes = run(window, "analytics", "m.causes(given[0])", told)
+    assert [(each["label"], each["value"]) for each in causes] == [
+        ("Failed", 3),
+        ("Stuck", 0),
+        ("Pod lost", 9),
+        ("Started over", 1),
+    ]
+    assert [each["label"] for each in run(window, "analytics", "m.reasons(given[0])", told)] == ["B", "A"]
+    stages = run(window, "analytics", "m.stageTimes(given[0])", told)
+    assert [(each["label"], each["share"]) for each in stages] == [("clip", 1), ("image", 0.1)]
+    assert stages[1]["each"] == "4 s"
+    work = run(window, "analytics", "m.work(given[0])", told)
+    assert sum(each["share"] for each in work) == pytest.approx(1)
+    assert work[-1]["said"] == "3 min 20 s", "what is in none of the parts"
+    nothing = {**told, "gpuSeconds": dict.fromkeys(told["gpuSeconds"], 0)}
+    assert run(window, "analytics", "m.work(given[0])", nothing) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from browser.pictures import PICTURE
 from browser.visitor import Visit, Visitor
@@ -22,7 +22,7 @@ def at_ease(visitor: Visitor, what: str) -> None:
 def test_axe_finds_nothing_serious_in_any_view(plane: Plane, visit: Visit, scheme: str) -> None:
     plane.apply(reel("viewed", clips=4, script=f'[ "$CARRYON_INDEX" != 2 ] || exit 12; {PICTURE}', unitsPerPod=4))
     plane.wait_for("viewed", finished)
-    visitor = visit(color_scheme=scheme, reduced_motion="reduce")
+    visitor = visit(color_scheme=scheme)
     page = visitor.page
     expect(page.get_by_role("link", name="viewed", exact=True)).to_be_visible()
     at_ease(visitor, "jobs")
@@ -65,18 +65,52 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_every_control_can_be_ta
     plane.apply(reel("pocket", clips=12, script=PICTURE, unitsPerPod=6))
     plane.wait_for("pocket", finished)
     visitor = visit(viewport={"width": 360, "height": 740}, has_touch=True)
+    page = visitor.page
     wider = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     job = "#/jobs/default/pocket"
-    for route in ("#/", job, f"{job}/units/clip/3", f"{job}/edit", "#/new", "#/import"):
+    for route, shown in (
+        ("#/", page.get_by_role("link", name="pocket", exact=True)),
+        (job, visitor.unit("clip", 0).locator("img")),
+        (f"{job}/units/clip/3", page.get_by_role("heading", name="Attempts")),
+        (f"{job}/edit", page.get_by_label("Made by")),
+        ("#/new", page.get_by_label("Made by")),
+        ("#/import", page.get_by_role("heading", name="Import an archive")),
+    ):
         visitor.go(route)
-        expect(visitor.page.get_by_role("heading").first).to_be_visible()
-        assert visitor.page.evaluate(wider) <= 0, route
+        expect(shown).to_be_visible()
+        assert page.evaluate(wider) <= 0, route
         assert visitor.serious_barriers() == [], route
-    visitor.open("pocket")
+    visitor.open("pocket").sees_phase("Succeeded")
     small = "found => found.filter(each => each.getBoundingClientRect().height < 44).map(each => each.textContent)"
-    assert visitor.page.locator(".job-head [data-action]").evaluate_all(small) == []
+    assert page.locator(".job-head [data-action]").evaluate_all(small) == []
     visitor.control("pause").tap(force=True)
     visitor.sees_toast("Pause: it has succeeded: there is nothing to pause")
+
+
+def test_a_unit_is_opened_before_its_name_is_known(plane: Plane, visit: Visit) -> None:
+    plane.apply(reel("unnamed", clips=2, script=PICTURE))
+    plane.wait_for("unnamed", finished)
+    visitor = visit()
+    page = visitor.page
+    held: list[Route] = []
+    page.route("**/unnamed/units?*", lambda route: held.append(route))
+    visitor.open("unnamed")
+    visitor.sees_unit("clip", 1, "done")
+    expect(visitor.unit("clip", 1)).to_contain_text("#1")
+    visitor.unit("clip", 1).focus()
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("complementary", name="Unit clip 1")
+    expect(panel.get_by_role("heading", level=2)).to_be_focused()
+    for request in held:
+        request.continue_()
+    expect(visitor.unit("clip", 1)).not_to_contain_text("#")
+    panel.get_by_role("button", name="Redo…").click()
+    expect(page.get_by_label("Item", exact=True)).to_have_value("1")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    expect(visitor.unit("clip", 1)).to_be_focused()
 
 
 def test_the_keyboard_alone_gets_from_the_list_to_a_unit_and_back(plane: Plane, visit: Visit) -> None:

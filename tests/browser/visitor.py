@@ -17,6 +17,8 @@ from carryon_standalone.home import Home
 from plane import Plane
 
 SERIOUS = ("serious", "critical")
+WINDOW: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"}
+"""How browsers are opened. Nothing moves for long: what begins to move while axe looks would seem too pale."""
 Visit = Callable[..., "Visitor"]
 """Opens a browser of its own."""
 _DROP = """async ([content, name]) => {
@@ -25,6 +27,14 @@ _DROP = """async ([content, name]) => {
   dataTransfer.items.add(new File([bytes], name));
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
 }"""
+# A view is there when its effects have run too: they listen to keys, and give it the keyboard.
+_GO = """(route) => new Promise((arrived) => {
+  const before = location.href;
+  const shown = () => requestAnimationFrame(() => setTimeout(arrived));
+  addEventListener("hashchange", shown, { once: true });
+  location.hash = route;
+  if (location.href === before) shown();
+})"""
 # What spins for as long as something is under way never arrives.
 _AT_REST = """() => Promise.all(document.getAnimations()
   .filter((each) => each.effect.getComputedTiming().endTime !== Infinity)
@@ -74,7 +84,7 @@ class Visitor:
 
     def go(self, route: str) -> Visitor:
         """Follow a link inside the page, without loading it anew."""
-        self.page.evaluate("route => { location.hash = route }", route)
+        go(self.page, route)
         return self
 
     def open(self, job: str) -> Visitor:
@@ -101,7 +111,7 @@ class Visitor:
 
     def sees_toast(self, text: str) -> None:
         """A message says this, or holds it."""
-        expect(self.page.locator(".toast").filter(has_text=text).first).to_be_visible(timeout=15_000)
+        expect(self.page.locator(".toast").filter(has_text=text).first).to_be_visible()
 
     def unit(self, stage: str, index: int) -> Locator:
         """The cell of a unit."""
@@ -123,7 +133,7 @@ class Visitor:
 
     def press(self, action: str) -> None:
         """Press a control that can be pressed."""
-        expect(self.control(action)).not_to_have_attribute("aria-disabled", "true", timeout=30_000)
+        expect(self.control(action)).not_to_have_attribute("aria-disabled", "true")
         self.control(action).click()
 
     def drop(self, file: Path) -> None:
@@ -158,10 +168,20 @@ class Visitor:
 
     def serious_barriers(self) -> list[str]:
         """What axe finds that keeps people out, once everything that moves has arrived."""
-        self.page.evaluate(_AT_REST)
-        found: dict[str, Any] = Axe().run(self.page).response
-        return [
-            f"{each['id']}: {each['help']}: {json.dumps([node['html'][:200] for node in each['nodes'][:3]])}"
-            for each in found["violations"]
-            if each["impact"] in SERIOUS
-        ]
+        return serious_barriers(self.page)
+
+
+def go(page: Page, route: str) -> None:
+    """Follow a link inside the page; its view is drawn when this returns, with what is known of it."""
+    page.evaluate(_GO, route)
+
+
+def serious_barriers(page: Page) -> list[str]:
+    """What axe finds in a window that keeps people out, once everything that moves has arrived."""
+    page.evaluate(_AT_REST)
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{each['id']}: {each['help']}: {json.dumps([node['html'][:200] for node in each['nodes'][:3]])}"
+        for each in found["violations"]
+        if each["impact"] in SERIOUS
+    ]

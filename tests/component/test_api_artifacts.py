@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 import making
+from carryon_api.routes import artifacts
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
 from carryon_core.resolve import ResolvedJob
@@ -221,3 +223,37 @@ def test_files_in_s3_are_handed_out_by_signed_addresses_where_that_is_wanted(
         signed = httpx.get(answer.headers["Location"], headers={"Range": "bytes=0-9"})
         assert (signed.status_code, signed.content) == (206, BODY[:10])
         assert signed.headers["Content-Disposition"] == 'attachment; filename="film_clip_dunes.mp4"'
+
+
+def test_the_beginning_of_a_text_comes_from_the_api_itself_wherever_files_are_handed_out(
+    tmp_path: Path, site: Site, store: Store, units: ResolvedJob, config: StoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A scene's subtitles, a text cut inside of a letter, and a page that would like to be one.
+    long = "ä" * artifacts.TEXT_BYTES
+    files = {
+        "scene.srt": (b"1\n00:00:00,000 --> 00:00:02,000\nDunes\n", "application/x-subrip"),
+        "long.txt": (f"-{long}".encode(), "text/plain"),
+        "page.html": (HOSTILE, "text/html"),
+        "odd.txt": (b"\xff\xfe?", "text/plain"),
+        "empty.txt": (b"", "text/plain"),
+    }
+    store.delete(units.prefix(units.unit(0, 1)) + layout.DONE)
+    making.make(store, units, tmp_path, 1, files)
+    site.apps[0].state.live.made.forget(store, units.prefix(units.unit(0, 1)))
+    presigning = replace(site.apps[0].state.config, presign=True)
+    monkeypatch.setattr(site.apps[0].state, "config", presigning)
+    url = UNIT.replace("dunes", "rain")
+    with site.http(VIEWER) as http:
+        said = {name: http.get(f"{url}/artifacts/{name}", params={"text": "true"}) for name in files}
+        elsewhere = http.get(f"{url}/artifacts/scene.srt")
+    assert elsewhere.status_code == (200 if config.uri.startswith("file") else 307)
+    assert {answer.status_code for answer in said.values()} == {200}
+    for answer in said.values():
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert said["scene.srt"].content == files["scene.srt"][0]
+    assert said["long.txt"].text == "-" + "ä" * (artifacts.TEXT_BYTES // 2 - 1), "half a letter is none"
+    assert said["page.html"].content == HOSTILE
+    assert said["odd.txt"].text == "\ufffd\ufffd?"
+    assert said["empty.txt"].content == b""

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,10 @@ from carryon_core.rows import parse_rows
 from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, stand
 from carryon_jobs.archive import checking, exporting, importing, moving
+from carryon_jobs.archive.claiming import Claim
 from carryon_jobs.archive.errors import NameTaken, NeedsSecrets, Unanswered
 from carryon_jobs.archive.moving import Place
-from carryon_jobs.errors import BadRequest, OutOfReach
+from carryon_jobs.errors import BadRequest, NotPossible, OutOfReach
 from carryon_jobs.job import Job
 from carryon_store import Store, Stores
 from carryon_store.records import put_items
@@ -359,7 +362,8 @@ def test_an_import_that_was_overtaken_takes_nothing_from_the_job_that_came_to_be
     path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
 
     def overtake(same: FakeCluster) -> None:
-        brought(path, elsewhere, same)
+        # Somebody applies it whose bucket has all of it: no import, which would not be let in.
+        same.jobs["other", "reel"] = {"metadata": {"name": "reel"}}
 
     cluster = Overtaken(overtake)
     with pytest.raises(NameTaken):
@@ -386,6 +390,57 @@ def test_an_import_that_is_stopped_while_its_job_is_created_leaves_the_job_what_
     assert len(again.contents.done) == again.preview.done == 6
 
 
+def test_a_second_import_is_not_let_in_while_the_first_may_still_take_away_what_it_brought(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the claim the second one found all objects there, and the first one removed them under its job."""
+    monkeypatch.setitem(Claim.__init__.__kwdefaults__, "renew", 0.05)
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    refusals: list[Exception] = []
+
+    def second(same: FakeCluster) -> None:
+        # The first one has written everything; its job is refused next, and it takes everything back.
+        with pytest.raises(NotPossible, match="another import of reel into namespace other is at work") as refused:
+            brought(path, elsewhere, same)
+        refusals.append(refused.value)
+        same.refusal = BadRequest("spec.parallelism: must be less")
+
+    cluster = Overtaken(second)
+    with pytest.raises(BadRequest):
+        brought(path, elsewhere, cluster)
+    assert len(refusals) == 1
+    assert keys(Stores().open(elsewhere)) == []
+    cluster.refusal = None
+    assert brought(path, elsewhere, cluster).preview.done == 6
+
+
+def test_of_imports_that_race_for_one_place_one_makes_the_job_with_all_it_has(
+    store: Store, store_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Claim.__init__.__kwdefaults__, "renew", 0.05)
+    path = exported(half_made(store, store_config, tmp_path), tmp_path / "reel.carryon")
+    cluster, racers = FakeCluster(), 4
+    start = threading.Barrier(racers)
+
+    def race(_: int) -> Exception | None:
+        try:
+            with opened(path) as archive:
+                there = Stores().open(elsewhere)
+                planned = importing.plan(archive, Place("other", "reel", elsewhere), there, cluster)
+                start.wait(30)
+                importing.carry_out(planned, cluster)
+        except (NameTaken, NotPossible) as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(racers) as threads:
+        ended = list(threads.map(race, range(racers)))
+    assert ended.count(None) == len(cluster.jobs) == 1
+    whole = elsewhere.model_copy(update={"uri": f"{elsewhere.uri}-whole"})
+    brought(path, whole, FakeCluster())
+    assert keys(Stores().open(elsewhere)) == keys(Stores().open(whole))
+
+
 @pytest.mark.parametrize("moment", ["before it is planned", "before it is carried out"])
 def test_what_another_import_takes_back_is_written_again(
     moment: str,
@@ -407,10 +462,11 @@ def test_what_another_import_takes_back_is_written_again(
 
         def then_gone(self: Store, prefix: str = "", **others: Any) -> Iterator[Any]:
             found = list(real(self, prefix, **others))
-            if not listed:
+            if not listed and "_import" not in prefix:
                 for info in found:
                     self.delete(info.key)
-            listed.append(prefix)
+            if "_import" not in prefix:
+                listed.append(prefix)
             return iter(found)
 
         monkeypatch.setattr(type(there), "list", then_gone)
@@ -456,10 +512,15 @@ def test_an_archive_is_not_made_of_a_bucket_that_is_seen_from_the_wrong_place(
 
 
 def test_an_import_that_is_killed_in_the_middle_leaves_nothing_that_counts_and_is_completed_by_the_next(
-    file_store: Store, file_config: StoreConfig, elsewhere: StoreConfig, tmp_path: Path
+    file_store: Store,
+    file_config: StoreConfig,
+    elsewhere: StoreConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = exported(half_made(file_store, file_config, tmp_path), tmp_path / "reel.carryon")
     there, seen = Stores().open(elsewhere), [0]
+    monkeypatch.setitem(Claim.__init__.__kwdefaults__, "lease", 0.2)
     for puts in (1, 9, 9):
         ran = subprocess.run(
             [sys.executable, "-c", KILLED, str(path), elsewhere.uri, str(puts)], env={**os.environ, "PYTHONPATH": TESTS}
@@ -479,8 +540,10 @@ import os, sys, threading
 from carryon_core.messages import StoreConfig
 from carryon_jobs.archive import checking, importing
 from carryon_jobs.archive.moving import Place
+from carryon_jobs.archive.claiming import Claim
 from carryon_store.files import FileStore
 
+Claim.__init__.__kwdefaults__["lease"] = 0.2
 count, lock, real = [int(sys.argv[3])], threading.Lock(), FileStore.put
 
 def put(self, *args, **kwargs):

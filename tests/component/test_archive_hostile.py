@@ -16,7 +16,7 @@ import pytest
 from archives import exported, half_made
 from carryon_core import layout
 from carryon_core.messages import StoreConfig
-from carryon_jobs.archive import checking, members
+from carryon_jobs.archive import checking, members, moving
 from carryon_jobs.archive.errors import BadArchive, Incomplete
 from carryon_store import Stores
 from hostile_archives import Forged, Member, taken_apart
@@ -128,6 +128,16 @@ def set_(**fields: object) -> Callable[[Forged], Forged]:
     return change
 
 
+def many_images(it: Forged, count: int) -> Forged:
+    """With journals of as many workers as there are images, beside the one of a half-made unit."""
+    name = it.find("fingerprint.json").name
+    folder, _, worker = name.rpartition("/")[0].rpartition("/")
+    for number in range(count):
+        fields = json.dumps({"worker image": f"registry.example.com/worker:{number}"}).encode()
+        it = it.with_(Member(f"{folder}/{number:0{len(worker)}x}/fingerprint.json", fields))
+    return it
+
+
 def deep(levels: int) -> str:
     return "[" * levels + "]" * levels
 
@@ -216,6 +226,15 @@ CHANGES: dict[str, tuple[Callable[[Forged], Forged], str]] = {
     "a log": (added(f"{UNIT}{SIXTEEN}/attempts/pod.log"), "nothing that an archive holds"),
     "a folder that is none": (changed(".tar", content=b"x" * 1024), "no folder that a worker has packed"),
     "fields that are none": (changed("fingerprint.json", content=b"[]"), "no JSON object"),
+    "an image that would hide on a screen": (
+        changed("fingerprint.json", content=b'{"worker image": "carryon/worker:1\\n\\u202eevil"}'),
+        "which is no name of one",
+    ),
+    "an image too long to be read": (
+        changed("fingerprint.json", content=json.dumps({"worker image": "w" * 600}).encode()),
+        "which is no name of one",
+    ),
+    "more images than anybody looks at": (lambda it: many_images(it, 51), "more than 50 worker images"),
     "a commit that is none": (below("models/", b"{}"), "names no commit"),
     # Versions.
     "a newer version": (manifest(version=2), "format version 2"),
@@ -278,6 +297,13 @@ def test_it_is_refused_with_its_reason(what: str, good: bytes, tmp_path: Path) -
         checked(change(apart(good, tmp_path)).encode(), tmp_path)
     assert reason in str(refused.value)
     assert len(str(refused.value)) < 600
+
+
+def test_every_image_is_named_to_whoever_imports_them(good: bytes, tmp_path: Path) -> None:
+    archive = checked(many_images(apart(good, tmp_path), 40).encode(), tmp_path)
+    (note,) = moving.begun_by(archive.images)
+    assert len(archive.images) == 41
+    assert all(f"registry.example.com/worker:{number}" in note for number in range(40))
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.2, 0.5, 0.9, 0.999])

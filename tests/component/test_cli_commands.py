@@ -202,6 +202,20 @@ def test_get_w_prints_a_line_for_every_change(plane: Plane, held: str) -> None:
     assert process.returncode == 130
 
 
+def test_get_w_follows_jobs_of_all_namespaces_and_names_each(plane: Plane, held: str) -> None:
+    process = start(plane, "get", "-w", "-A")
+    assert process.stdout is not None
+    assert process.stdout.readline().split()[:3] == ["NAMESPACE", "NAME", "PHASE"]
+    while (line := process.stdout.readline()).split()[:2] != ["default", held]:
+        assert line, "the watch ended"
+    plane.patch(held, {"metadata": {"labels": {"seen": "twice"}}})
+    while (line := process.stdout.readline()).split()[:2] != ["default", held]:
+        assert line, "the watch ended"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
 def test_a_name_that_is_not_there_is_one_sentence(carryon: Carryon) -> None:
     for command in (["get"], ["get", "-w"], ["describe"], ["pause"], ["resume"], ["logs"], ["delete", "-y"], ["units"]):
         refused = carryon(*command, "nobody", code=1)
@@ -418,7 +432,8 @@ def test_units_that_made_nothing_on_purpose_say_why(carryon: Carryon, plane: Pla
         ("done", ""), ("skipped", "no sea here"), ("done", ""),
     ]  # fmt: skip
     assert "clip/1   skipped: no sea here" in carryon("units", "dry").stdout
-    assert "2 generated, 1 skipped" in carryon("describe", "dry").stdout
+    told = carryon("describe", "dry").stdout
+    assert "2 generated, 1 skipped" in told, told
 
 
 def test_items_from_data_are_named_like_others(carryon: Carryon, plane: Plane) -> None:

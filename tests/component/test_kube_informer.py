@@ -305,3 +305,57 @@ async def test_ten_thousand_pods_are_known_in_seconds(capsys: pytest.CaptureFixt
         )
     assert listed < 30
     assert events > 1000
+
+
+async def test_a_cache_that_is_refreshed_shows_what_a_dead_watch_did_not(server: FakeApiServer) -> None:
+    pod(server, "a")
+    async with following(server, silence=60.0) as followed:
+        await followed.informer.synced.wait()
+        await eventually(lambda: server.watchers == 1)
+        server.silent = True
+        pod(server, "b")
+        server.remove("pods", "a")
+        await followed.informer.refresh()
+        assert followed.names == {"b"}
+        server.silent = False
+        pod(server, "c")
+        await eventually(lambda: followed.names == {"b", "c"})
+
+
+async def test_a_refresh_waits_for_a_list_that_began_after_it_and_through_what_the_server_answers(
+    server: FakeApiServer,
+) -> None:
+    pod(server, "a")
+    async with following(server) as followed:
+        await followed.informer.synced.wait()
+        server.faults += [Fault(410), Fault(403)]
+        server.during_list = lambda page: pod(server, "late") if "pods/default/late" not in server.objects else None
+        await asyncio.gather(followed.informer.refresh(), followed.informer.refresh())
+        await followed.informer.refresh()
+        assert followed.names == {"a", "late"}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_refresh_may_be_asked_for_while_another_is_being_taken_up(server: FakeApiServer, turns: int) -> None:
+    pod(server, "a")
+    async with following(server) as followed:
+        await followed.informer.synced.wait()
+        await eventually(lambda: server.watchers == 1)
+        first = asyncio.create_task(followed.informer.refresh())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await followed.informer.refresh()
+        await first
+        assert followed.names == {"a"}
+
+
+async def test_a_server_that_asks_for_patience_is_left_alone(server: FakeApiServer) -> None:
+    async with following(server) as followed:
+        await followed.informer.synced.wait()
+        await eventually(lambda: server.watchers == 1)
+        server.faults.append(Fault(429, watch=True, headers={"Retry-After": "2"}))
+        began = asyncio.get_running_loop().time()
+        server.drop_watches()
+        await eventually(lambda: len(server.requests("GET", watch=True)) == 2)
+        await eventually(lambda: len(server.requests("GET", watch=True)) == 3)
+        assert asyncio.get_running_loop().time() - began >= 2

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from nodes import PODS, Machine, Object, alive, conditions, running, terminated, until
+from nodes import PODS, Machine, Object, alive, conditions, running, terminated
+from processes import until
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from carryon_standalone.node.memory import MemoryLimits
-from nodes import Machine, alive, conditions, running, terminated, until, waiting
+from nodes import Machine, alive, conditions, running, terminated, waiting
+from processes import until
 
 PYTHON = "import http.server,os; http.server.HTTPServer((os.environ['IP'],8080),http.server.SimpleHTTPRequestHandler)"
 POD_IP = {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}

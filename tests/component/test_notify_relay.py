@@ -20,6 +20,7 @@ import pytest
 
 from carryon_core.notifications import Counts, Notification
 from carryon_operator.notify import message
+from processes import free_port
 from receiver import Receiver
 from relays import RELAY, relay
 
@@ -34,13 +35,6 @@ TOLD = Notification(
     time="2026-01-01T00:00:00Z",
     units=Counts(total=15, succeeded=13, failed=2),
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

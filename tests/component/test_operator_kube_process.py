@@ -6,13 +6,12 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,10 @@ from carryon_kube.connection import Connection
 from carryon_kube.resources import GENERATION_JOBS
 from carryon_operator.jobs import JobCache
 from fake_apiserver import FakeApiServer
+from processes import free_port, kubeconfig, until
 
 CRD = Path(__file__).parents[2] / "crds" / "carryon.dev_generationjobs.yaml"
 JOBS = f"/apis/{names.API_VERSION}/namespaces/default/{names.PLURAL}"
-
-
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def job(name: str) -> dict[str, Any]:
@@ -83,12 +69,7 @@ class World:
 
     def start_operator(self) -> None:
         self.give_operator_the_token()
-        config = {
-            "current-context": "here",
-            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}],
-            "users": [{"name": "u", "user": {"tokenFile": str(self.folder / "token")}}],
-        }
+        config = kubeconfig(f"http://127.0.0.1:{self.port}", tokenFile=str(self.folder / "token"))
         (self.folder / "kubeconfig").write_text(yaml.safe_dump(config))
         self.operator = self.run(
             "carryon_operator",
@@ -221,6 +202,48 @@ def test_a_server_that_is_away_at_the_start_is_waited_for(world: World) -> None:
     until(lambda: "trying again" in world.log)
     world.start_server()
     until(world.ready)
+
+
+def test_who_is_told_to_end_while_nothing_is_known_yet_leaves_nothing_unfinished(world: World) -> None:
+    world.start_operator()
+    until(lambda: "install the CRD" in world.log)
+    code, _ = world.stop_operator()
+    assert code == 0, world.log
+    assert "in the middle of something" not in world.log
+
+
+FAILS_BESIDE_A_BUCKET_THAT_HANGS = """
+import threading
+from carryon_core.messages import StoreConfig
+from carryon_kube.informer import Informer
+from carryon_operator import replica
+from carryon_operator.__main__ import main
+
+class Hanging(replica.Looks):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.start(StoreConfig(uri="s3://hangs"), threading.Event().wait)
+
+async def fail(self):
+    raise RuntimeError("nobody foresaw this")
+
+replica.Looks, Informer.run = Hanging, fail
+main()
+"""
+
+
+def test_a_failure_ends_the_process_although_a_bucket_hangs(world: World) -> None:
+    world.start_operator()
+    world.stop_operator()
+    ended = subprocess.run(
+        [sys.executable, "-c", FAILS_BESIDE_A_BUCKET_THAT_HANGS, "--kubeconfig", str(world.folder / "kubeconfig")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "RuntimeError: nobody foresaw this" in ended.stderr
 
 
 def test_credentials_that_are_refused_for_a_while_cost_nothing_but_time(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 from collections.abc import AsyncIterator
@@ -430,3 +431,20 @@ async def test_a_counter_below_zero_is_damage_and_a_phase_of_another_version_is_
     assert (after.status.phase, len(after.status.stages)) == (None, len(f.raw["status"]["stages"]))
     f.raw["status"]["counters"] = {"round": -1}
     assert (await f.look()).status.stages == []
+
+
+async def test_a_job_without_an_output_waits_for_the_default_stores_keys(moto_config: StoreConfig) -> None:
+    async with desk(Config(default_store=moto_config, default_store_secret="house")) as d:
+        d.write(items={"list": [{"id": "dunes", "params": {"prompt": "sand"}}]})
+        seen = await d.look()
+        assert seen.problem is not None
+        reason, message = seen.problem
+        assert reason == "SecretNotFound"
+        assert message.startswith('the operator\'s default store needs its keys: there is no Secret "house"')
+        key = base64.b64encode(b"house").decode()
+        data = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": key}
+        d.server.put("secrets", "house", namespace="ns", data=data)
+        seen = await d.look(later=60.0)
+        assert seen.problem is None
+        assert d.memory.keys is not None
+        assert d.memory.keys.access_key_id == "house"

@@ -15,7 +15,7 @@ import pytest
 
 from carryon_core import names
 from carryon_core.messages import StoreConfig
-from carryon_kube.errors import ApiError, Unavailable
+from carryon_kube.errors import ApiError, Forbidden, Unavailable
 from carryon_operator.looks import Busy, Looks
 from fake_apiserver import Fault, eventually
 from reconciling import ENDED, KEY, world
@@ -105,6 +105,21 @@ async def test_a_pod_in_the_way_is_named(tmp_path: Path) -> None:
         assert f'pod "{name}" exists already' in w.claim("Progressing")[2]
 
 
+async def test_a_pod_in_the_way_that_could_not_be_looked_at_is_named_by_the_next_reconcile(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(items={"count": 1})
+        w.server.faults.append(Fault(403, "POST"))
+        await w.reconcile()
+        name = next(each.body["metadata"]["name"] for each in w.server.requests("POST") if "/pods" in each.path)
+        w.server.put("pods", name)
+        w.server.faults.append(Fault(403, "GET", path=f"/pods/{name}"))
+        with pytest.raises(Forbidden):
+            await w.reconcile()
+        for _ in range(2):
+            await w.reconcile()
+        assert f'pod "{name}" exists already' in w.claim("Progressing")[2]
+
+
 async def test_a_job_that_is_gone_gets_no_pods(tmp_path: Path) -> None:
     async with world(tmp_path / "out") as w:
         w.write()
@@ -174,7 +189,7 @@ async def test_a_job_that_is_over_holds_no_units_and_reads_them_again_when_asked
 
 async def test_a_bucket_that_never_answers_is_an_outage_and_looked_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tarpit:
-        async with world(tmp_path / "out") as w:
+        async with world(tmp_path / "out", longest=0.2) as w:
             w.write(output={"uri": "s3://bucket/reels", "endpoint": f"http://127.0.0.1:{tarpit.getsockname()[1]}"})
             for _ in range(3):
                 await w.reconcile()
@@ -215,7 +230,7 @@ async def test_each_end_is_counted_once_whatever_goes_wrong_on_the_way(tmp_path:
 
 
 async def test_a_place_that_hangs_leaves_threads_to_others() -> None:
-    looks, gate = Looks(threads=3), threading.Event()
+    looks, gate = Looks(threads=3, at_one_place=2), threading.Event()
     slow, well = StoreConfig(uri="s3://a/x", endpoint="http://slow"), StoreConfig(uri="s3://b/x")
     hanging = [looks.start(slow, gate.wait) for _ in range(2)]
     try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from carryon_core import layout
-from carryon_core.done import Artifact, Done
+from carryon_core.done import Artifact, Done, Outcome
 from carryon_core.messages import AssignedUnit, Assignment, StoreConfig
 from carryon_store import Conflict, NotFound, ObjectInfo, Store, StoreError, Unreachable, open_store
 from carryon_store.records import get_assignment, get_items, put_assignment, put_items
@@ -345,6 +345,32 @@ def test_items_are_kept_and_read_back(store: Store) -> None:
     store.put(layout.items_key("ns", "reel", digest), b"changed", content_type="")
     with pytest.raises(StoreError, match="was changed"):
         get_items(store, "ns", "reel", digest)
+
+
+@pytest.mark.parametrize("outcome", ["generated", "borrowed"])
+def test_what_a_worker_of_a_later_release_has_done_is_done(store: Store, outcome: str) -> None:
+    """After a rollback too: a word that an operator does not know is no reason to remove what is finished."""
+    prefix = prefix_of("dunes")
+    store.put(prefix + "clip.mp4", b"clip", content_type="video/mp4")
+    artifact = {"name": "clip.mp4", "key": "clip.mp4", "size": 4, "sha256": "0" * 64, "codec": "av2"}
+    resume = {"calls": 8, "replayed": 0, "refused": "another moon", "misfit": "moon"}
+    told = {
+        "stage": "clip",
+        "item": "dunes",
+        "fingerprint": fingerprint("dunes"),
+        "seed": 1,
+        "finished": "2027-01-01T00:00:00Z",
+    }
+    content = {**told, "contract": 2, "artifacts": [artifact], "outcome": outcome, "resume": resume, "new": {}}
+    store.put(prefix + layout.DONE, json.dumps(content).encode(), content_type="application/json")
+    found = verify(store, STAGE, wanted("dunes"), DoneCache())
+    assert list(found.done) == [prefix]
+    assert found.invalid == {}
+    done = read_done(store, prefix)
+    assert isinstance(done, Done)
+    assert done.outcome is Outcome.GENERATED
+    assert done.resume is not None
+    assert (done.resume.refused, done.resume.misfit) == ("another moon", None)
 
 
 def test_a_large_assignment_travels_by_the_bucket(store: Store) -> None:

@@ -17,7 +17,13 @@ from carryon_core import names
 from carryon_core.messages import StoreConfig
 from carryon_store import Store, open_store
 from plane import Plane, needs_kubectl, units_done, until
-from reels import begun_units, contents_hold, film, finished, reel, scenes, stage, versions
+from reels import begun_units, contents_hold, film, finished, held_from, reel, scenes, stage, versions
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that the programs of a test wait for."""
+    return tmp_path / "gate"
 
 
 @pytest.fixture
@@ -40,15 +46,16 @@ def wait_for_phase(plane: Plane, name: str, phase: str, seconds: float = 60) -> 
     plane.wait_for(name, lambda job: (job.get("status") or {}).get("phase") == phase, seconds)
 
 
-def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(own_plane: Plane) -> None:
-    job = reel("reel", seconds=0.8)
+def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(own_plane: Plane, gate: Path) -> None:
+    job = reel("reel", script=held_from(9, gate))
     own_plane.apply(job)
     wait_for_progress(own_plane, "reel", 9)
     own_plane.kill()
     store = store_of(own_plane)
     before = finished(store, job)
-    assert 9 <= len(before) < 15
+    assert len(before) == 9
 
+    gate.touch()
     own_plane.start()
     wait_for_phase(own_plane, "reel", "Succeeded")
     after = finished(store, job)
@@ -61,8 +68,8 @@ def test_a_reel_killed_at_nine_of_fifteen_makes_exactly_six_more(own_plane: Plan
 
 
 @needs_kubectl
-def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) -> None:
-    job = reel("freed", seconds=0.8)
+def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane, gate: Path) -> None:
+    job = reel("freed", script=held_from(9, gate))
     plane.apply(job)
     wait_for_progress(plane, "freed", 9)
     plane.kubectl("patch", "gj", "freed", "--type", "merge", "-p", '{"spec":{"suspend":true}}')
@@ -70,11 +77,11 @@ def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) ->
     until(lambda: plane.pods("freed") == [])  # They have ended; their objects go a moment later.
     status = plane.get("freed")["status"]
     assert status["phase"] == "Suspended"
-    done = int(status["progress"].split("/")[0])
-    assert 9 <= done < 15
+    assert status["progress"] == "9/15"
     before = finished(store_of(plane), job)
-    assert len(before) == done
+    assert len(before) == 9
 
+    gate.touch()
     plane.kubectl("patch", "gj", "freed", "--type", "merge", "-p", '{"spec":{"suspend":false}}')
     plane.kubectl("wait", "--for=condition=Finished", "gj/freed", "--timeout=60s")
     after = finished(store_of(plane), job)
@@ -84,9 +91,9 @@ def test_suspend_frees_the_machine_and_resume_finishes_the_rest(plane: Plane) ->
     assert (counters["suspensions"], counters["resumes"], counters["failures"]) == (1, 1, 0)
 
 
-def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(own_plane: Plane) -> None:
+def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(own_plane: Plane, gate: Path) -> None:
     """Nobody looks at the whole bucket until the job would end."""
-    job = reel("reel", clips=9, seconds=0.6)
+    job = reel("reel", clips=9, script=held_from(4, gate))
     own_plane.apply(job)
     wait_for_progress(own_plane, "reel", 4)
     store = store_of(own_plane)
@@ -94,6 +101,7 @@ def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(own_plane: 
     lost = sorted(before)[0]
     store.delete(lost + before[lost].done.artifacts[0].key)
 
+    gate.touch()
     wait_for_phase(own_plane, "reel", "Succeeded")
     after = finished(store, job)
     assert len(after) == 9
@@ -102,8 +110,10 @@ def test_an_artifact_deleted_by_hand_is_made_again_and_only_that_one(own_plane: 
     assert {at: after[at].objects for at in untouched} == {at: before[at].objects for at in untouched}
 
 
-def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: Plane, tmp_path: Path) -> None:
-    job = reel("partitioned", clips=1, seconds=1.5)
+def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(
+    plane: Plane, gate: Path, tmp_path: Path
+) -> None:
+    job = reel("partitioned", clips=1, script=held_from(0, gate))
     plane.apply(job)
     until(lambda: bool(plane.pods("partitioned")))
     (pod,) = plane.pods("partitioned")
@@ -122,6 +132,7 @@ def test_a_worker_from_before_a_partition_changes_nothing_when_it_wakes(plane: P
         program = _wait_for_child(cut_off.pid)
         cut_off.send_signal(signal.SIGSTOP)
         os.kill(program, signal.SIGSTOP)
+        gate.touch()
         wait_for_phase(plane, "partitioned", "Succeeded")
         store = store_of(plane)
         before = finished(store, job)

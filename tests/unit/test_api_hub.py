@@ -292,6 +292,30 @@ async def test_status_and_progress_go_to_those_who_look_at_the_job(studio: Studi
     assert not studio.hub.watched
 
 
+async def test_a_status_that_comes_while_another_can_not_be_made_is_told(
+    monkeypatch: pytest.MonkeyPatch, studio: Studio
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def describe_status(record: JobRecord) -> bytes:
+        if record.version == "1":
+            begun.set()
+            await go_on.wait()
+            raise ValueError("nobody foresaw this")
+        return await studio.describe_status(record)
+
+    monkeypatch.setattr(studio.hub, "_describe_status", describe_status)
+    studio.change("reel")
+    page = await studio.open(job=("ns", "reel"))
+    await read(page, "snapshot")
+    await begun.wait()
+    studio.change("reel")
+    await read(page, '"version": "2"')
+    go_on.set()
+    assert '"status": "2"' in await read(page, "event: status")
+    await page.aclose()
+
+
 async def test_closing_ends_all_streams(studio: Studio) -> None:
     page = await studio.open()
     await read(page, "snapshot")
@@ -334,3 +358,25 @@ async def test_a_page_that_leaves_stops_the_stream(studio: Studio) -> None:
     async with asyncio.timeout(5):
         await answer({"type": "http"}, receive, send)
     assert studio.hub.pages == 0
+
+
+@pytest.mark.parametrize("fault", ["the status can't be made", "the job may not be seen", "it takes for ever"])
+async def test_a_stream_that_is_not_followed_ends_whatever_becomes_of_the_status(
+    studio: Studio, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def describe_status(record: JobRecord) -> bytes:
+        if fault == "it takes for ever":
+            await asyncio.Event().wait()
+        raise ValueError("nobody foresaw this")
+
+    monkeypatch.setattr(hub_module, "UNFOLLOWED_LONGEST", 0.05)
+    monkeypatch.setattr(studio.hub, "_clock", asyncio.get_running_loop().time)
+    monkeypatch.setattr(studio.hub, "_describe_status", describe_status)
+    studio.change("a")
+    reader = Reader(everything=fault != "the job may not be seen")
+    view = View(reader, job=("ns", "a"))
+    await view.review(studio.hub.feed.namespaces)
+    async with asyncio.timeout(5):
+        told = [piece async for piece in studio.hub.stream(view, follow=False)]
+    assert b"event: snapshot" in b"".join(told)
+    assert b"event: status" not in b"".join(told)

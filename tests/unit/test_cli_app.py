@@ -190,7 +190,7 @@ def test_without_a_page_there_is_a_sentence(home: Home) -> None:
     Settings(port=7001, page=7002).save(home)
     Running.this_process(ready=True, page=False).save(home)
     assert paging.address(home) is None
-    with pytest.raises(CommandError, match=r"its server is not installed: `pip install 'carryon\[api\]'`"):
+    with pytest.raises(CommandError, match="its server is not installed: install Carryon with its extra `api`"):
         paging.signing_in(home)
 
 

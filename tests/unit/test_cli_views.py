@@ -195,7 +195,7 @@ def test_a_job_that_waits_for_a_person_while_others_work_does_not_rest(given: di
 
 def test_units_that_made_nothing_are_told_apart() -> None:
     stage = {"name": "image", "total": 4, "succeeded": "0-2", "skipped": "1-2", "failed": "3"}
-    view = JobView.of(job(stages=[stage], units={"outcomes": {"generated": 1, "skipped": 2, "filtered": 0}}))
+    view = JobView.of(job(stages=[stage], units={"outcomes": {"skipped": 2, "generated": 1, "filtered": 0}}))
     assert [view.stages[0].state(index) for index in range(4)] == ["done", "skipped", "skipped", "failed"]
     text = shown(render.describe(view, [], NOW))
     assert "1 generated, 2 skipped" in text

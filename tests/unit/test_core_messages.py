@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from carryon_core.done import Done, Misfit
+from carryon_core.done import Done, Misfit, Outcome
 from carryon_core.messages import (
     TERMINATION_LONGEST,
     Assignment,
@@ -82,6 +82,25 @@ def test_failures_are_kept_longer_than_what_the_bucket_knows() -> None:
 def test_a_reader_of_today_understands_a_writer_of_tomorrow() -> None:
     said = {"reason": "Done", "units": [{"index": 0, "outcome": "done", "seconds": 3}], "worker": "2.0"}
     assert Termination.model_validate(said).units[0].outcome is UnitOutcome.DONE
+
+
+def test_words_of_tomorrow_spoil_nothing_of_a_message() -> None:
+    """A reader of today would lose the whole termination message to one word that it does not know."""
+    unit = {"index": 0, "outcome": "lent", "durable": True, "saved": 3.5, "misfit": "moon", "refused": "another moon"}
+    (read,) = Termination.model_validate({"reason": "Done", "units": [unit]}).units
+    assert (read.outcome, read.misfit) == (UnitOutcome.NOT_STARTED, None)
+    assert (read.durable, read.saved, read.refused) == (True, 3.5, "another moon")
+
+
+@pytest.mark.parametrize("wrong", [7, None, ["done"]])
+def test_what_is_no_word_at_all_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        Termination.model_validate({"reason": "Done", "units": [{"index": 0, "outcome": wrong}]})
+
+
+def test_an_outcome_of_tomorrow_without_artifacts_counts_as_skipped() -> None:
+    told = {"stage": "clip", "item": "a", "fingerprint": SHA, "seed": 1, "finished": "2027-01-01T00:00:00Z"}
+    assert Done.model_validate({**told, "artifacts": [], "outcome": "postponed"}).outcome is Outcome.SKIPPED
 
 
 def test_exit_codes_are_those_of_the_contract() -> None:

@@ -1,51 +1,26 @@
-"""The documentation is true: links lead somewhere, jobs shown are jobs, tables name what the code names."""
+"""The documentation is true: links lead somewhere, every page is found, tables name what the code names."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from carryon_core import crd, names
-from carryon_core.done import Done
-from carryon_core.resolve import resolve
-from carryon_core.spec import JobSpec
+import chart_release
+from carryon_core.chart_files import leaves
 from carryon_core.status import ConditionType
-from carryon_standalone.apiserver.schema import Structural
+from documents import ROOT, pages, prose
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = pages()
 CODE = [ROOT / "crds", ROOT / "operator", ROOT / "worker-image"]
 
 
 def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def prose(page: Path) -> str:
-    """A page without its code blocks."""
-    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> Iterator[Any]:
-    """Code blocks of a language, each a test parameter named by page and line."""
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            yield pytest.param(match[1], id=f"{named(page)}:{text.count(chr(10), 0, match.start()) + 1}")
-
-
-def jobs() -> Iterator[Any]:
-    for block in blocks("yaml"):
-        for document in yaml.safe_load_all(block.values[0]):
-            if isinstance(document, dict) and document.get("kind") == names.KIND:
-                yield pytest.param(document, id=f"{block.id}-{document['metadata']['name']}")
 
 
 def anchors(page: Path) -> set[str]:
@@ -73,26 +48,6 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert {page for page in PAGES if page.is_relative_to(index.parent)} - linked == {index}
 
 
-@pytest.mark.parametrize("job", [*jobs()])
-def test_every_job_that_is_shown_would_be_accepted(job: dict[str, Any]) -> None:
-    structural, _ = Structural.compile(crd.build()["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "schema")
-    assert structural is not None
-    assert structural.prune(job) == []
-    structural.default(job)
-    assert structural.validate(job) == []
-    spec = JobSpec.model_validate(job["spec"])
-    # What the rows of a job's data hold, its page says in words.
-    if spec.items.from_ is None:
-        assert resolve("default", job["metadata"]["name"], spec).warnings == ()
-
-
-@pytest.mark.parametrize("text", [*blocks("json")])
-def test_every_done_json_that_is_shown_is_one(text: str) -> None:
-    shown = json.loads(text)
-    read = Done.model_validate(shown).model_dump(by_alias=True, mode="json")
-    assert {**read, **shown} == read
-
-
 def reasons(call: str, position: int) -> set[str]:
     """Texts that the code gives as an argument of a call: `SpecError("NoOutput", ...)` -> NoOutput."""
     found = set()
@@ -117,3 +72,30 @@ def test_every_reason_that_people_meet_is_explained(call: str, position: int) ->
 def test_every_condition_is_explained() -> None:
     text = prose(ROOT / "docs/reference/status.md")
     assert [kind for kind in ConditionType if f"| `{kind}` |" not in text] == []
+
+
+def test_every_reason_on_a_page_for_operations_is_explained() -> None:
+    explained = [ROOT / "docs/concepts.md", *(ROOT / "docs/reference").glob("*.md")]
+    known = "".join(each.read_text(encoding="utf-8") for each in explained)
+    for name in ("troubleshooting", "disaster-recovery", "buckets", "kueue", "spot-nodes", "gitops"):
+        told = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", prose(ROOT / f"docs/how-to/{name}.md")))
+        assert {each for each in told - OTHERS if f"`{each}`" not in known} == set(), name
+
+
+OTHERS = {"ReadWriteMany", "RuntimeDefault"}
+"""Words of Kubernetes' own."""
+
+
+SCHEMA = json.loads((chart_release.CHART / "values.schema.json").read_text(encoding="utf-8"))
+DEFAULTS = yaml.safe_load((chart_release.CHART / "values.yaml").read_text(encoding="utf-8"))
+SETTABLE = {path for path, _, _ in leaves(SCHEMA, DEFAULTS, SCHEMA["$defs"])}
+SECTIONS = "|".join(
+    key for key, value in DEFAULTS.items() if isinstance(value, dict) and key not in ("image", "worker")
+)
+"""Those whose names begin nothing else."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_value_of_the_chart_that_is_named_is_one(page: Path) -> None:
+    told = set(re.findall(rf"`((?:{SECTIONS})(?:\.(?!json`)\w+)+)(?::[^`]*)?`", prose(page)))
+    assert {each for each in told if not any(f"{path}.".startswith(f"{each}.") for path in SETTABLE)} == set()

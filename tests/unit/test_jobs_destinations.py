@@ -14,7 +14,7 @@ from carryon_core.errors import SpecError
 from carryon_core.messages import StoreConfig
 from carryon_core.model_sources import TokenSecret
 from carryon_core.spec import JobSpec
-from carryon_jobs.destinations import check_token, credentials, data_place, destination
+from carryon_jobs.destinations import check_token, credentials, data_place, destination, secret_of
 from carryon_operator.config import Config
 from carryon_store import StoreError
 from carryon_store.opening import folder_of, open_store
@@ -327,3 +327,15 @@ def test_a_token_that_is_none_is_refused_and_never_shown(value: bytes) -> None:
         check_token({"hf": value, "token": b"hf_abc"}, wanted)
     assert refused.value.reason == "SecretIncomplete"
     assert "abc" not in refused.value.message
+
+
+def test_only_a_job_that_names_no_output_gets_the_default_stores_keys() -> None:
+    keyed = Config(default_store=HOUSE, default_store_secret="house")
+    assert secret_of(job_spec(), keyed) == "house"
+    assert secret_of(job_spec(), CLUSTER) is None
+    assert secret_of(job_spec(), None) is None
+    assert secret_of(job_spec(output={"uri": "s3://house/p/films"}), keyed) is None
+    assert secret_of(job_spec(output={"uri": "s3://own", **KEYS}), keyed) == "keys"
+    # Whoever names another bucket names its keys too.
+    with pytest.raises(SpecError):
+        destination("films", job_spec(output={"uri": "s3://other/films"}), None, keyed)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from carryon_core import names
 from carryon_core.spec import JobSpec
 from carryon_jobs import support
+from carryon_jobs.allowing import dropped, kept
 from carryon_jobs.errors import OutOfReach
 from carryon_jobs.job import Job
-from carryon_jobs.redaction import JOB, dropped, kept
+from carryon_jobs.redaction import JOB
 from carryon_jobs.scrubbing import REMOVED
 from carryon_jobs.support import Evidence, Found
 
@@ -385,6 +386,34 @@ def test_secrets_that_a_job_names_are_known_by_name() -> None:
     volumes = [{"name": "v", "secret": {"secretName": "files"}}]
     template = {"spec": {"volumes": volumes, "imagePullSecrets": [{"name": "pull"}]}}
     assert support.secrets_of({"spec": {"podTemplate": template}}) == ["files", "pull"]
+
+
+def test_the_secret_of_the_default_store_is_one_of_a_job_that_names_no_output() -> None:
+    reference = {"secretKeyRef": {"name": "house", "key": "AWS_SECRET_ACCESS_KEY"}}
+    env = [{"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": reference}, {"name": "HOME", "value": "/scratch"}]
+    # Of a service account: no program in the pod has it.
+    at_work = {"spec": {"containers": [{"name": "worker", "env": env}], "imagePullSecrets": [{"name": "registry"}]}}
+    assert support.secrets_of({"spec": {}}, [at_work]) == ["house"]
+    assert support.secrets_of({"spec": {}}, default_store="house") == ["house"], "its pods may be gone"
+    assert support.secrets_of({"spec": {"output": {"uri": "s3://mine"}}}, default_store="house") == []
+    told = support.files(Found({"spec": {}}, Evidence(pods=[{**at_work, "metadata": {"name": "p"}}], unread=["house"])))
+    assert "1 of the 1 Secrets" in told["README.txt"]
+
+
+def test_where_a_secret_can_not_be_read_the_report_says_so_and_scrubs_by_patterns() -> None:
+    raw = manifest(PLAIN)
+    log = "uses AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\nthe horse is battery staple\n"
+    pod = {"metadata": {"name": "film-1", "namespace": "default"}}
+    evidence = Evidence(pods=[pod], logs={"film-1": log}, unread=["film-keys"], secrets=["the hook's own"])
+    made = support.files(Found(raw, evidence))
+    (problem,) = json.loads(made["problems.json"])
+    assert problem.startswith("1 of the 2 Secrets that the job names could not be read")
+    assert "only what looks like a key" in problem
+    assert "Before you pass it on: 1 of the 2 Secrets" in made["README.txt"]
+    assert "wJalrXUtnFEMI" not in made["logs/pod-0.log"]
+    # A password that looks like any words is what nobody can know: that is why the report says so.
+    assert "battery staple" in made["logs/pod-0.log"]
+    assert json.loads(support.files(Found(raw, Evidence()))["problems.json"]) == []
 
 
 def refused(name: str) -> Mapping[str, str]:

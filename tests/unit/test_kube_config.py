@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from carryon_core.messages import StoreConfig
-from carryon_operator.config import Address, Config, parse
+from carryon_operator.config import Address, Config, Election, own_namespace, parse
+from carryon_operator.kube.election import Terms
 from carryon_operator.notify.addresses import Allowed
+from carryon_operator.plan.shares import Caps
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -25,6 +27,8 @@ def test_every_setting_can_come_from_the_environment() -> None:
             "CARRYON_WORKERS": "4",
             "CARRYON_QPS": "7.5",
             "CARRYON_BURST": "9",
+            "CARRYON_MAX_PODS": "200",
+            "CARRYON_MAX_PODS_PER_JOB": "50",
             "CARRYON_WORKER_IMAGE": "worker:2",
             "CARRYON_DEFAULT_STORE": "s3://media/jobs/",
             "CARRYON_DEFAULT_STORE_ENDPOINT": "https://minio.example",
@@ -39,6 +43,12 @@ def test_every_setting_can_come_from_the_environment() -> None:
             "CARRYON_NOTIFY_ALLOW": "10.0.0.0/8, relay.studio.svc",
             "CARRYON_NOTIFY_PROXY": "http://proxy.example:3128",
             "CARRYON_PAGE_URL": "https://carryon.example/",
+            "CARRYON_LEADER_ELECT": "true",
+            "CARRYON_LEASE_NAME": "mine",
+            "CARRYON_LEASE_NAMESPACE": "carryon",
+            "CARRYON_LEASE_DURATION": "60s",
+            "CARRYON_RENEW_DEADLINE": "40s",
+            "CARRYON_RETRY_PERIOD": "500ms",
         },
     )
     assert config == Config(
@@ -47,6 +57,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         workers=4,
         qps=7.5,
         burst=9,
+        caps=Caps(200, 50),
         worker_image="worker:2",
         default_store=StoreConfig(uri="s3://media/jobs", endpoint="https://minio.example", region="eu-west-1"),
         file_root=PurePosixPath("/srv/out"),
@@ -59,6 +70,7 @@ def test_every_setting_can_come_from_the_environment() -> None:
         notify_allow=Allowed((ip_network("10.0.0.0/8"),), ("relay.studio.svc",)),
         notify_proxy="http://proxy.example:3128",
         page_url="https://carryon.example/",
+        election=Election("carryon", "mine", Terms(60.0, 40.0, 0.5)),
     )
 
 
@@ -72,6 +84,8 @@ def test_a_flag_goes_before_its_variable() -> None:
         ("CARRYON_WORKERS", "0", "whole number of 1 or more"),
         ("CARRYON_WORKERS", "many", "whole number of 1 or more"),
         ("CARRYON_QPS", "-1", "number above 0"),
+        ("CARRYON_MAX_PODS", "0", "whole number of 1 or more"),
+        ("CARRYON_MAX_PODS_PER_JOB", "1.5", "whole number of 1 or more"),
         ("CARRYON_QPS", "nan", "number above 0"),
         ("CARRYON_DEFAULT_STORE", "gs://bucket", "s3:// or file:///"),
         ("CARRYON_FILE_ROOT", "out", "absolute path"),
@@ -106,3 +120,29 @@ def test_help_names_the_variables(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"], {})
     assert "CARRYON_FILE_ROOT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "--lease-namespace (CARRYON_LEASE_NAMESPACE) is not set: outside a cluster it must be"),
+        ({"CARRYON_LEASE_DURATION": "10s"}, "is 10 s: it must be shorter than --lease-duration, 10 s"),
+        ({"CARRYON_LEASE_DURATION": "15500ms"}, "is 15.5 s: it must be whole seconds"),
+        ({"CARRYON_RETRY_PERIOD": "6s"}, "it must be at most half of --renew-deadline, 10 s"),
+        ({"CARRYON_RETRY_PERIOD": "1ms"}, '"1ms": it must be 100ms or more'),
+    ],
+)
+def test_an_election_that_cannot_work_is_one_sentence(
+    given: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--leader-elect", "true"], given)
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (2, 1)
+    assert said in told
+
+
+def test_the_lease_lies_in_the_pods_own_namespace(tmp_path: Path) -> None:
+    assert own_namespace(tmp_path / "namespace") is None
+    (tmp_path / "namespace").write_text("carryon\n")
+    assert own_namespace(tmp_path / "namespace") == "carryon"

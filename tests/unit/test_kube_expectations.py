@@ -73,3 +73,12 @@ def test_what_is_never_seen_is_given_up_after_five_minutes_and_said(
     clock.now += expectations.expires_in("job")
     assert expectations.satisfied("job")
     assert expectations.expires_in("job") == 0
+
+
+def test_nothing_is_expected_of_an_owner_that_is_gone(expectations: Expectations) -> None:
+    """Or what was never seen would be kept, and counted against the caps, for ever."""
+    expectations.expect_create("job", "pod-1")
+    expectations.expect_create("other", "pod-2")
+    expectations.forget("job")
+    assert list(expectations.owners()) == ["other"]
+    expectations.forget("job")

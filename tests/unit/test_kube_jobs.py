@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from carryon_operator.handlers import KopfMemory
 from carryon_operator.jobs import JobCache
 
 
@@ -97,3 +98,18 @@ def test_managed_fields_are_not_kept_and_the_event_is_left_as_it_was(jobs: JobCa
     assert known is not None
     assert "managedFields" not in known["metadata"]
     assert "managedFields" in seen["metadata"]
+
+
+async def test_kopf_forgets_jobs_that_went_while_it_did_not_watch() -> None:
+    """It keeps what it has of them until it hears of their end: which here nobody tells it."""
+    jobs, memory = JobCache(), KopfMemory()
+    for uid in ("u1", "u2", "u3"):
+        jobs.observe(job(uid=uid, name=uid))
+        await memory.memories.recall(job(uid=uid, name=uid), noticed_by_listing=True)  # type: ignore[arg-type]
+        memory.heard(uid)
+    jobs.remove(job(uid="u1", name="u1"))
+    await memory.prune(jobs)
+    memory.gone("u3")
+    assert len(list(memory.memories.iter_all_memories())) == 2
+    await memory.prune(jobs)
+    assert len(list(memory.memories.iter_all_memories())) == 2

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from carryon_kube.errors import Conflict, Unavailable
+from carryon_kube.errors import Conflict, TooManyRequests, Unavailable
 from carryon_kube.ratelimit import Backoff
 from carryon_operator.kube.workqueue import WorkQueue
 from carryon_operator.workers import work
@@ -100,3 +100,10 @@ def test_a_success_ends_the_backoff() -> None:
         return outcome
 
     assert [at for at, _ in worked(reconcile, "a", seconds=60)] == [0, 1, 3, 13, 14]
+
+
+def test_a_server_that_asks_for_patience_has_it_but_not_for_ever() -> None:
+    busy = TooManyRequests(429, "TooManyRequests", "busy", retry_after=40.0)
+    assert worked(failing_with(busy), "bad", "good", seconds=85) == [(0, "bad"), (0, "good"), (40, "bad"), (80, "bad")]
+    away = TooManyRequests(429, "TooManyRequests", "busy", retry_after=1e9)
+    assert worked(failing_with(away), "bad", seconds=65) == [(0, "bad"), (60, "bad")]

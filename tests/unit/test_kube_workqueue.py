@@ -81,6 +81,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert key == self.waiting.pop(0)
         assert key not in self.working, "two workers on one key"
         self.working.append(key)
+        self.alarms.pop(key, None)
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
@@ -162,7 +163,7 @@ def test_a_failing_key_backs_off_and_a_success_starts_over() -> None:
         waits = []
         for attempt in range(6):
             if attempt == 5:
-                queue.forget("a")
+                queue.worked("a", None)
             asked = loop.time()
             queue.add_rate_limited("a")
             queue.done(await queue.get())
@@ -206,5 +207,40 @@ def test_shut_down_wakes_idle_workers_and_waits_for_busy_ones() -> None:
         with pytest.raises(ShutDown):
             await queue.get()
         return waited
+
+    assert run(scenario) == 5
+
+
+def test_what_a_key_was_to_be_woken_for_is_done_with_once_it_is_worked_on() -> None:
+    """Or the timers of jobs that are gone would stay for a day."""
+
+    async def scenario(queue: WorkQueue) -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        for key, before, then in (("gone", 86_400, None), ("late", 100, 200)):
+            queue.add_after(key, before)
+            queue.add(key)
+            assert await queue.get() == key
+            queue.worked(key, then)
+            queue.done(key)
+        began = loop.time()
+        await queue.get()
+        return len(queue._timers), loop.time() - began
+
+    assert run(scenario) == (0, 200)
+
+
+def test_what_a_key_is_to_be_woken_for_while_it_is_worked_on_stays() -> None:
+    """It came too late to be seen."""
+
+    async def scenario(queue: WorkQueue) -> float:
+        loop = asyncio.get_running_loop()
+        queue.add("a")
+        await queue.get()
+        queue.add_after("a", 5)
+        queue.worked("a", 200)
+        queue.done("a")
+        began = loop.time()
+        await queue.get()
+        return loop.time() - began
 
     assert run(scenario) == 5

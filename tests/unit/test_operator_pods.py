@@ -9,7 +9,9 @@ import pytest
 
 import pod_templates
 from carryon_core import names
+from carryon_core.compatibility import ASSIGNMENT
 from carryon_core.done import Outcome
+from carryon_core.fingerprint import CONTRACT
 from carryon_core.gpus import gpu_product
 from carryon_core.messages import Assignment, Cadence, InputRef, StoreConfig
 from carryon_core.resolve import resolve
@@ -19,6 +21,7 @@ from carryon_operator import pods
 from carryon_operator.config import Config
 from carryon_operator.plan.model import PodCreate
 from carryon_operator.podstatus import project
+from pod_security import violations
 from worlds import job_spec
 
 STORE = StoreConfig(uri="s3://bucket/prefix")
@@ -100,6 +103,30 @@ def test_a_template_changes_nothing_of_what_is_ours() -> None:
     assert pod["metadata"]["ownerReferences"] == plain["metadata"]["ownerReferences"]
 
 
+CACHED = {"models": {"cache": {"claimName": "models"}, "tokenSecret": {"name": "hub"}}, "stages": [DIFFUSERS]}
+SERVICE = {"name": "clip", "generate": {"http": {"url": "https://a.b", "secret": {"name": "s", "key": "k"}}}}
+ROUND = {"resources": {"limits": {"memory": "64Gi"}}, "nodeSelector": {"pool": "big"}, "tolerations": [{"key": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "in_round"),
+    [
+        ({}, 0),
+        ({"podTemplate": FULL}, 0),
+        ({"podTemplate": FULL, **CACHED}, 0),
+        ({"stages": [TEXT], "queueName": "gpus"}, 0),
+        ({"stages": [SERVICE]}, 0),
+        ({"retry": {"rounds": 1, "roundOverrides": [ROUND]}, "timeouts": {"stall": None}}, 1),
+        ({"output": {"uri": "s3://bucket/a", "credentialsSecret": {"name": "s3"}}}, 0),
+    ],
+)
+def test_every_worker_is_restricted_as_pod_security_has_it(fields: dict[str, Any], in_round: int) -> None:
+    pod = build(config=Config(worker_image="worker", default_resources=GPU), in_round=in_round, **fields)
+    assert violations(pod["spec"], pod["metadata"]["annotations"]) == []
+    assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in pod["spec"]["containers"])
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
 def test_a_stage_goes_before_the_template() -> None:
     stage = {
         "name": "clip",
@@ -124,6 +151,24 @@ def test_a_services_secret_goes_from_its_secret_into_the_environment() -> None:
     (found,) = [each for each in container["env"] if each["name"] == names.ENV_HTTP_SECRET]
     assert found["valueFrom"] == {"secretKeyRef": {"name": "service", "key": "token"}}
     assert names.ENV_HTTP_SECRET not in env(build())
+
+
+def test_pods_of_a_job_without_an_output_have_the_default_stores_keys() -> None:
+    house = Config(default_store=STORE, default_store_secret="house")
+
+    def secrets(pod: Any) -> dict[str, str]:
+        found = pod["spec"]["containers"][0]["env"]
+        return {
+            each["name"]: each["valueFrom"]["secretKeyRef"]["name"]
+            for each in found
+            if "secretKeyRef" in each.get("valueFrom", {})
+        }
+
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    assert secrets(build(config=house, output=None)) == dict.fromkeys(keys, "house")
+    own = {"uri": "s3://bucket/a", "credentialsSecret": {"name": "own"}}
+    assert secrets(build(config=house, output=own)) == dict.fromkeys(keys, "own")
+    assert secrets(build(config=Config(default_store=STORE), output=None)) == {}
 
 
 def test_default_resources_are_those_of_a_stage_that_loads_a_model_and_names_none() -> None:
@@ -295,6 +340,11 @@ def test_a_unit_is_told_where_its_inputs_lie() -> None:
         "previous": InputRef(stage="clip", item="1", fingerprint=job.unit(1, 1).fingerprint),
     }
     assert unit.generate == job.generate(job.unit(1, 2))
+
+
+def test_an_assignment_says_what_a_worker_has_to_know_and_of_which_contract_its_fingerprints_are() -> None:
+    made, _ = assigned(0, 0)
+    assert (made.version, made.contract) == (ASSIGNMENT, CONTRACT)
 
 
 def test_a_unit_that_gathers_is_told_all_of_its_inputs_in_order() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from carryon_core.messages import ExitCode, Termination
 from carryon_core.status import IMAGES_SHOWN, ConditionType, JobStatus
 from carryon_operator.plan.decide import decide
 from carryon_operator.plan.images import PATIENCE
@@ -122,6 +123,34 @@ def unpulled(made: World, reason: str, message: str = "") -> None:
         if pod.pinned:
             state = Waiting(reason, message, made.now)
             made.pods[name] = replace(pod, phase="Pending", started=None, image_id="", waiting=state)
+
+
+def test_a_worker_that_began_a_unit_and_is_too_old_to_go_on_costs_no_attempt() -> None:
+    """The operator was upgraded, and now asks for what only its own release's worker knows."""
+    made = world(items={"count": 1}, retry={"perUnit": 1, "rounds": 0})
+    left(made, 0)
+    deploy(made)
+    assert at_work(made) == {"0": OLD}
+    refusal = Termination(reason="WorkerTooOld", message="this worker carries out ...").encode()
+    for pod in made.working():
+        made.end(pod, ExitCode.BAD_REQUEST, message=refusal)
+    made.now += 60
+    made.settle()
+    assert at_work(made) == {"0": "worker:2"}
+    assert made.status.counters.failures == 0
+    assert made.status.stages[0].images == {NEW: "0"}
+
+
+def test_todays_worker_that_is_too_old_fails_its_units_for_good_and_says_why() -> None:
+    made = world(items={"count": 1})
+    refusal = Termination(reason="WorkerTooOld", message="this worker carries out ...").encode()
+    for pod in made.working():
+        made.end(pod, ExitCode.BAD_REQUEST, message=refusal)
+    made.settle()
+    assert made.working() == []
+    (failure,) = made.status.recent_failures
+    assert (failure.reason, failure.message) == ("WorkerTooOld", "this worker carries out ...")
+    assert condition(made, ConditionType.FAILED).status == "True"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def work(create: Callable[[str], Generator] | None = None) -> NoReturn:
     """
     # Before the imports that take time: from here on a request to stop waits to be read instead of killing.
     arriving = signals.catch()
-    from carryon_core.messages import Termination
+    from carryon_core.compatibility import Incompatible
+    from carryon_core.messages import ExitCode, Termination
     from carryon_store import StoreError, open_store
     from carryon_worker import assignment, endpoint, generators
     from carryon_worker.assignment import AssignmentError
@@ -64,6 +65,9 @@ def work(create: Callable[[str], Generator] | None = None) -> NoReturn:
         Watch(arriving, ledger, ending, runner.stop, settings.stop_seconds).start()
         endpoint.serve(ledger, settings.bind, settings.port)
         runner.run()
+    except Incompatible as error:
+        ending.claim()
+        ending.leave(ExitCode.BAD_REQUEST, Termination(reason=error.reason, message=str(error)))
     except (AssignmentError, StoreError) as error:
         ending.claim()
         ending.leave(CRASHED, Termination(reason="AssignmentUnreadable", message=str(error)))

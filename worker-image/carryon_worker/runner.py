@@ -244,6 +244,7 @@ class Runner:
 
         def describe(artifacts: list[Artifact]) -> Done:
             return Done(
+                contract=self._assignment.contract,
                 fingerprint=unit.fingerprint,
                 stage=self._assignment.stage,
                 item=unit.item,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
-import anyio
-import anyio.to_thread
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from carryon_api.threads import Busy, Pieces, Threads
 from carryon_store import ObjectInfo, Store, StoreError
 
 READING_MOST: Final = 32
 """Pieces that are read at the same time, of all answers: each is up to 1 MiB of memory."""
+READING_OF_ONE: Final = 16
+"""Of them for jobs of one namespace."""
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +27,14 @@ class Broken(Exception):
 class Reading:
     """A part of an object that is being read. Close it, whatever becomes of it."""
 
-    def __init__(self, pieces: Iterator[bytes], limiter: anyio.CapacityLimiter, name: str) -> None:
+    def __init__(self, pieces: Pieces, name: str) -> None:
         """Begin; nothing is read yet.
 
         Args:
-            pieces: See `Store.read`: blocks between them.
-            limiter: Of the threads.
+            pieces: Of `Store.read`.
             name: Of the object, for the log.
         """
         self._pieces = pieces
-        self._limiter = limiter
         self._name = name
         self._first: bytes | None = None
 
@@ -44,8 +43,9 @@ class Reading:
 
         Raises:
             StoreError: It can't be read.
+            Busy: Its turn did not come.
         """
-        self._first = await self._next()
+        self._first = await self._pieces.next()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """All pieces."""
@@ -53,27 +53,20 @@ class Reading:
         try:
             while piece is not None:
                 yield piece
-                piece = await self._next()
-        except StoreError as error:
+                piece = await self._pieces.next()
+        except (StoreError, Busy) as error:
             # The client sees that it got less than was promised, and asks for the rest.
             log.warning("%s breaks off: %s", self._name, error)
             raise Broken(str(error)) from error
 
     async def close(self) -> None:
         """Let go of the connection or file."""
-        close = getattr(self._pieces, "close", None)
-        if close is not None:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(close, limiter=self._limiter)
-
-    async def _next(self) -> bytes | None:
-        # Not abandoned when the client leaves: two threads must not be at one generator.
-        return await anyio.to_thread.run_sync(next, self._pieces, None, limiter=self._limiter)
+        await self._pieces.close()
 
 
-def read(store: Store, info: ObjectInfo, offset: int, length: int, limiter: anyio.CapacityLimiter) -> Reading:
-    """A part of an object, to be read."""
-    return Reading(store.read(info, offset, length), limiter, f"{store.uri}/{info.key}")
+def read(store: Store, info: ObjectInfo, offset: int, length: int, threads: Threads, owner: str) -> Reading:
+    """A part of an object, to be read by an owner's threads."""
+    return Reading(Pieces(store.read(info, offset, length), threads, owner), f"{store.uri}/{info.key}")
 
 
 class PartResponse(StreamingResponse):

@@ -11,13 +11,13 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from carryon_api.live import framing, sse
 from carryon_api.live.feed import Feed
+from carryon_api.live.pages import Change, Page, Topic
 from carryon_api.live.view import Expired, Unanswered, View
 from carryon_api.records import JobRecord
 
@@ -33,6 +33,8 @@ REVIEW_SECONDS: Final = 15.0
 LEARN_SECONDS: Final = 5.0
 UNREVIEWED_LONGEST: Final = 90.0
 """Seconds for which a page goes on while nobody says what its reader may see."""
+UNFOLLOWED_LONGEST: Final = 20.0
+"""Seconds after which a page that is not followed ends, though the status that it asked for is still being made."""
 WAITING_MOST: Final = 4_000
 """Changes that wait for a page to be opened."""
 
@@ -44,65 +46,6 @@ Describe = Callable[[JobRecord], bytes]
 """A job as JSON."""
 DescribeAtLength = Callable[[JobRecord], Awaitable[bytes]]
 """The same, where something may have to be looked up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A job's newest state that is not in the feed yet; without record: it is gone."""
-
-    uid: str
-    namespace: str
-    name: str
-    version: int
-    record: JobRecord | None
-
-
-@dataclass(eq=False)
-class Topic:
-    """One job that pages look at closely.
-
-    Attributes:
-        number: No other topic has it.
-        pages: How many.
-        status: Its event, empty where there is none yet; `status_number` counts its changes.
-        progress: The same of what its workers say.
-        record: Of which `describing` is to make the next status.
-    """
-
-    number: int
-    pages: int = 0
-    status: bytes = b""
-    status_number: int = 0
-    progress: bytes = b""
-    progress_number: int = 0
-    record: JobRecord | None = None
-    describing: asyncio.Task[None] | None = None
-
-
-@dataclass(eq=False)
-class Page:
-    """One open page: where it is.
-
-    Attributes:
-        owner: Whose it is.
-        reviewed: When its reader's rights were last known.
-        next_review: When they are looked at again.
-        next_learn: Before it, nobody is asked about namespaces that are new: there was no answer.
-        missed: There may be jobs in these that it was not told of.
-        position: In the feed; None: it is to begin with everything.
-        awake: Set when there may be news.
-    """
-
-    view: View
-    owner: Hashable
-    reviewed: float
-    next_review: float
-    next_learn: float = 0.0
-    missed: bool = False
-    position: int | None = None
-    status: int = 0
-    progress: int = 0
-    awake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Hub:
@@ -221,6 +164,7 @@ class Hub:
             page.position = self._placed(view, last_id)
             yield sse.RETRY if page.position is None else sse.RETRY + b": goes on\n\n"
             told = self._clock()
+            last = told + UNFOLLOWED_LONGEST
             while not self._closing:
                 page.awake.clear()
                 await self._review(page)
@@ -228,12 +172,13 @@ class Hub:
                 for piece in self._news(page, topic):
                     yield piece
                     told = self._clock()
-                if not follow and self._told_all(page, topic):
+                if not follow and (self._told_all(page, topic) or self._clock() >= last):
                     return
                 if self._clock() - told >= HEARTBEAT_SECONDS:
                     yield sse.HEARTBEAT
                     told = self._clock()
-                await _woken(page.awake, told + HEARTBEAT_SECONDS - self._clock())
+                due = told + HEARTBEAT_SECONDS if follow else min(told + HEARTBEAT_SECONDS, last)
+                await _woken(page.awake, due - self._clock())
         except Expired as error:
             yield sse.event("expired", orjson.dumps({"detail": str(error)}))
         finally:
@@ -293,13 +238,18 @@ class Hub:
         try:
             while topic.record is not None:
                 record, topic.record = topic.record, None
-                topic.status = sse.event("status", await self._describe_status(record))
+                try:
+                    status = await self._describe_status(record)
+                except Exception:
+                    # The next one, which may have come meanwhile, is tried all the same.
+                    log.exception("the status of %s can't be shown: going on without it", record.key)
+                    continue
+                topic.status = sse.event("status", status)
                 topic.status_number += 1
                 self._stirred.set()
-        except Exception:
-            log.exception("the status of a job can't be shown: going on without it")
         finally:
             topic.describing = None
+            self._stirred.set()
 
     def _enter(self, page: Page) -> Topic | None:
         self._pages.add(page)
@@ -364,7 +314,12 @@ class Hub:
 
     def _told_all(self, page: Page, topic: Topic | None) -> bool:
         job = page.view.job
-        return topic is None or job is None or bool(page.status) or self.feed.job(*job) is None
+        if topic is None or job is None or page.status:
+            return True
+        shown = self.feed.job(*job)
+        # Of a job that may not be seen, is gone, or whose status can't be made, there is no more to tell.
+        nothing_comes = topic.describing is None and page.status == topic.status_number
+        return nothing_comes or shown is None or not page.view.visible(shown)
 
     def _batch(self, view: View, position: int) -> Sequence[bytes] | None:
         """What changed since, in pieces; the same objects for all pages that show the same and are as far."""

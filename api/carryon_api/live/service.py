@@ -8,14 +8,13 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, Self
 
-import anyio
-
-from carryon_api.artifacts.streaming import READING_MOST
+from carryon_api.artifacts.streaming import READING_MOST, READING_OF_ONE
 from carryon_api.cluster import Cluster, JobRecord
 from carryon_api.live.hub import Hub, JobKey
 from carryon_api.live.progress import Asker, Poller
 from carryon_api.records import PodSummary
-from carryon_core.resolve import ResolvedJob
+from carryon_api.threads import Threads
+from carryon_core.resolved import ResolvedJob
 from carryon_jobs.job import Job
 from carryon_jobs.made import Made
 
@@ -35,12 +34,13 @@ class Live:
         readers: Threads that read artifacts for answers.
     """
 
-    def __init__(self, cluster: Cluster, describe_status: Callable[[JobRecord], Awaitable[bytes]]) -> None:
+    def __init__(self, cluster: Cluster, describe_status: Callable[[JobRecord], Awaitable[bytes]], made: Made) -> None:
         """Prepare, inside a running event loop.
 
         Args:
             cluster: Whose changes are told.
             describe_status: What `status` events hold, as JSON.
+            made: What is known of units.
         """
         clock = asyncio.get_running_loop().time
         self._cluster = cluster
@@ -56,8 +56,8 @@ class Live:
             index_of=self._index_of,
             clock=clock,
         )
-        self.made: Final = Made()
-        self.readers: Final = anyio.CapacityLimiter(READING_MOST)
+        self.made: Final = made
+        self.readers: Final = Threads(READING_MOST, READING_OF_ONE)
         self._working_out: dict[Hashable, asyncio.Future[ResolvedJob]] = {}
         self._running = AsyncExitStack()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -86,7 +86,9 @@ class Live:
         if not self.made.knows(key):
             working = self._working_out.get(key)
             if working is None:
-                working = asyncio.ensure_future(self._cluster.in_thread(partial(self.made.resolved, job)))
+                working = asyncio.ensure_future(
+                    self._cluster.in_thread(record.namespace, partial(self.made.resolved, job))
+                )
                 self._working_out[key] = working
                 working.add_done_callback(lambda _: self._working_out.pop(key, None))
             # Why it can't be worked out is said by whoever needs it.

@@ -21,28 +21,16 @@ const LOOK_EVERY = 3000;
  * @returns {Promise<boolean>} Whether it was taken.
  */
 export async function act(job, action, body = {}) {
-  return sending(job, action, async () => {
+  mark(job, action, true);
+  try {
     const path = action === "delete" ? jobPath(job) : jobPath(job, action);
     const answer = await request(action === "delete" ? "DELETE" : "POST", path, action === "delete" ? {} : { json: body });
     const said = answer?.message || (action === "delete" ? `${job.name} is being deleted` : `${job.name}: ${action} asked for`);
     toast(answer?.already ? "note" : "done", said);
-  });
-}
-
-/**
- * Do something for a job while its control shows that it is under way; a problem becomes a toast.
- * @param {Named} job
- * @param {string} action
- * @param {() => Promise<void>} work
- * @returns {Promise<boolean>} Whether it went well.
- */
-export async function sending(job, action, work) {
-  const before = versionOf(job);
-  mark(job, action, true);
-  try {
-    await work();
     // The answer is faster than the stream: until that has caught up the control would show what was before.
-    void changed(job, before).then(() => mark(job, action, false));
+    // A deletion's answer has the version before it.
+    const wanted = BigInt(answer.resourceVersion) + (action === "delete" && !answer.already ? 1n : 0n);
+    void caughtUp(job, wanted).then(() => mark(job, action, false));
     return true;
   } catch (error) {
     mark(job, action, false);
@@ -51,25 +39,26 @@ export async function sending(job, action, work) {
   }
 }
 
-/** @param {Named} job */
-const versionOf = (job) => current().feed.jobs.get(keyOf(job))?.resourceVersion;
-
 /**
- * Waits until something new is heard of a job, but not for long: where nothing was to be sent nothing comes.
+ * Waits until the stream has told of a job as it was after an action, but not for long: it may be about another job.
  * @param {Named} job
- * @param {string | undefined} before
+ * @param {bigint} version Its resourceVersion; versions of one kind grow, and what lies between two may never be told.
  * @returns {Promise<void>}
  */
-function changed(job, before) {
+function caughtUp(job, version) {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
       leave();
       resolve();
     };
+    const look = () => {
+      const told = current().feed.jobs.get(keyOf(job))?.resourceVersion;
+      if (told === undefined || BigInt(told) >= version) done();
+    };
     const timer = setTimeout(done, CATCHES_UP);
-    const leave = subscribe(() => versionOf(job) !== before && done());
-    if (versionOf(job) !== before) done();
+    const leave = subscribe(look);
+    look();
   });
 }
 

@@ -1,16 +1,19 @@
 /** The page: a frame around the view that the address names. */
 
-import { html, render, useEffect, useRef, useState } from "./ui/element.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./ui/element.js";
 import { Banner, Toasts } from "./ui/notices.js";
 import { Icon } from "./ui/icons.js";
+import { Dialog } from "./ui/dialog.js";
 import { DropTarget } from "./ui/drop.js";
 import { route } from "./model/route.js";
 import { complain, watchExports } from "./acting.js";
+import { askFirst, followAddress } from "./leaving.js";
 import { begin, signOut } from "./session.js";
 import { useStore } from "./state.js";
 import { JobsView } from "./views/jobs.js";
 import { JobView } from "./views/job.js";
 import { ImportView } from "./views/import.js";
+import { AnalyticsView } from "./views/analytics.js";
 import { EditView, NewView } from "./views/editor.js";
 import { SignInDialog, SignInPage } from "./views/signin.js";
 
@@ -18,11 +21,7 @@ function App() {
   const [at, setAt] = useState(() => route(location.hash));
   const [signing, setSigning] = useState(false);
   const session = useStore((state) => state.session);
-  useEffect(() => {
-    const moved = () => setAt(route(location.hash));
-    addEventListener("hashchange", moved);
-    return () => removeEventListener("hashchange", moved);
-  }, []);
+  useLayoutEffect(() => followAddress((hash) => setAt(route(hash))), []);
   useEffect(() => {
     if (session.state === "in") setSigning(false);
   }, [session.state]);
@@ -35,7 +34,19 @@ function App() {
     <${Banner} onSignIn=${() => setSigning(true)} />
     <${DropTarget}>${session.user && html`<${View} at=${at} />`}<//>
     <${Toasts} />
+    <${Leaving} />
     ${signing && html`<${SignInDialog} onClose=${() => setSigning(false)} />`}`;
+}
+
+/** Asks before what is not saved is left. */
+function Leaving() {
+  const leaving = useStore((state) => state.leaving);
+  if (leaving === null) return null;
+  return html`<${Dialog} title="Leave without saving?" onClose=${leaving.stay} actions=${html`
+      <button class="button" type="button" onClick=${leaving.stay}>Stay</button>
+      <button class="button danger solid" type="button" onClick=${leaving.go}>Leave</button>`}>
+    <p>${leaving.what} is not saved: what you have written would be lost.</p>
+  <//>`;
 }
 
 /**
@@ -68,6 +79,7 @@ function View({ at }) {
   if (at.view === "edit") return html`<${EditView} key=${`${at.namespace}/${at.name}`} namespace=${at.namespace} name=${at.name} />`;
   if (at.view === "new") return html`<${NewView} />`;
   if (at.view === "import") return html`<${ImportView} />`;
+  if (at.view === "analytics") return html`<${AnalyticsView} />`;
   return html`<${JobsView} />`;
 }
 
@@ -78,15 +90,16 @@ function TopBar({ at, session }) {
     <a class="brand" href="#/"><img src="icon.svg" alt="" width="24" height="24" />Carryon</a>
     <nav aria-label="Main">
       <a href="#/" aria-current=${here(at.view === "jobs")}>Jobs</a>
-      <a href="#/new" aria-current=${here(at.view === "new")}>New job</a>
+      <a href="#/new" aria-current=${here(at.view === "new")}>New<span class="unless-narrow"> job</span></a>
       <a href="#/import" aria-current=${here(at.view === "import")}>Import</a>
+      <a href="#/analytics" aria-current=${here(at.view === "analytics")}>Analytics</a>
     </nav>
     <div class="top-end">
       <${Liveness} />
       <${ThemeSwitch} />
       ${session.state === "in" && session.mode !== "standalone" && html`
         <button class="plain" aria-label=${`Sign out ${session.user}`} title=${`Sign out ${session.user}`}
-          onClick=${() => signOut().catch(complain)}><${Icon} name="leave" /></button>`}
+          onClick=${() => askFirst(() => signOut().catch(complain))}><${Icon} name="leave" /></button>`}
     </div>
   </header>`;
 }

@@ -36,7 +36,7 @@ export async function begin() {
 async function useToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return;
-  history.replaceState(null, "", location.pathname);
+  history.replaceState(history.state, "", location.pathname);
   await signIn(token).catch(sayRefusal);
 }
 

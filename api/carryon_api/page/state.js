@@ -19,6 +19,7 @@ import { EMPTY, reduce } from "./model/feed.js";
  * @property {ReadonlyMap<string, ReadonlySet<string>>} sending Key of a job -> actions that are on their way.
  * @property {ReadonlyMap<string, {query: Record<string, boolean>}>} exporting Key of a job -> the archive it is paused for.
  * @property {File | null} archive Dropped, and not looked at yet.
+ * @property {{what: string, go: () => void, stay: () => void} | null} leaving Asked before what is not saved is left.
  */
 
 /** Before anything is known. @type {State} */
@@ -30,6 +31,7 @@ export const FIRST = {
   sending: new Map(),
   exporting: new Map(),
   archive: null,
+  leaving: null,
 };
 let state = FIRST;
 const listeners = new Set();

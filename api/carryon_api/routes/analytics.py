@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -9,9 +10,8 @@ from fastapi import APIRouter, Query
 from carryon_api.access import CallerOf, ClusterOf
 from carryon_api.access.dependencies import NAME
 from carryon_api.problems import responses
-from carryon_api.reviews import Access
 from carryon_api.routes.jobs import known
-from carryon_api.routes.session import visible_namespaces
+from carryon_api.routes.session import listable
 from carryon_jobs.analytics import Analytics, analytics
 
 router = APIRouter(prefix="/api/v1", tags=["progress"])
@@ -27,9 +27,6 @@ async def get_analytics(
 ) -> Analytics:
     """Success rate, retries by cause, time per stage and work saved by resuming, over the jobs that exist."""
     known(cluster)
-    if namespace is not None:
-        await cluster.reviews.demand(caller, Access("list", namespace))
-        allowed = {namespace}
-    else:
-        allowed = set(await visible_namespaces(caller, cluster))
-    return analytics(job.raw for job in cluster.jobs() if job.namespace in allowed)
+    allowed = await listable(caller, cluster, namespace)
+    jobs = [job.raw for job in cluster.jobs() if job.namespace in allowed]
+    return await cluster.compute(partial(analytics, jobs))

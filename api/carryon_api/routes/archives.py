@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn
 
-import anyio
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
@@ -22,13 +20,13 @@ from carryon_api.routes.jobs import ONE, JobDetail, detail
 from carryon_api.shapes import Shape
 from carryon_api.spooling import Spool, beginning
 from carryon_api.streaming import attachment
+from carryon_api.threads import finished
 from carryon_jobs.archive import checking, downloading, exporting, importing, members, previewing, uploading
 from carryon_jobs.archive.errors import BadArchive, NameTaken, NeedsSecrets
 from carryon_jobs.archive.previewing import Preview
 from carryon_jobs.errors import NotPossible
 from carryon_store import Slice
 
-T = TypeVar("T")
 router = APIRouter(prefix="/api/v1", tags=["archives"])
 _ZIP: Final = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 _ARCHIVE: Final[dict[str, Any]] = {
@@ -132,16 +130,18 @@ async def export_archive(
 ) -> Response:
     """A job and all it has made as one file. Pause it first, and nothing of what its pods are at is left out."""
     outside = await cluster.outside(job)
-    export = await cluster.in_thread(partial(exporting.prepare, outside, artifacts=artifacts, checkpoints=checkpoints))
-    return attachment(export.stream(), export.file_name, members.CONTENT_TYPE, cluster.threads)
+    export = await cluster.in_thread(
+        job.namespace, partial(exporting.prepare, outside, artifacts=artifacts, checkpoints=checkpoints)
+    )
+    return attachment(export.stream(), export.file_name, members.CONTENT_TYPE, cluster.threads, job.namespace)
 
 
 @router.post("/archives/inspect", responses=responses(400, 422), openapi_extra=_ARCHIVE)
 async def inspect_archive(request: Request, caller: CallerOf, cluster: ClusterOf) -> PreviewBody:
-    """What an archive says of itself, by its first MiB; nothing else of it is checked."""
+    """What an archive says of itself, by its first 6 MiB at most; nothing else of it is read or checked."""
     head = await beginning(request, members.HEAD_LARGEST)
     try:
-        found = await cluster.in_thread(partial(checking.look, head))
+        found = await cluster.compute(partial(checking.look, head))
     except BadArchive as error:
         _refuse(error)
     return _body(previewing.of_head(found), found.job)
@@ -188,14 +188,16 @@ async def import_archive(
     secrets = _pairs(secret or ())
     async with spool.received(request) as file:
         try:
-            archive = await _finished(cluster, partial(checking.check, file.fileno()))
+            archive = await finished(cluster.threads, namespace, partial(checking.check, file.fileno()))
             called = name or str(archive.job["metadata"]["name"])
             place, store = await place_for(cluster, namespace, called, given, credentials)
             asking = Importing(cluster, caller)
-            plan = await _finished(
-                cluster, partial(importing.plan, archive, place, store, asking, start=start, secrets=secrets)
+            plan = await finished(
+                cluster.threads,
+                namespace,
+                partial(importing.plan, archive, place, store, asking, start=start, secrets=secrets),
             )
-            made = await _finished(cluster, partial(importing.carry_out, plan, asking))
+            made = await finished(cluster.threads, namespace, partial(importing.carry_out, plan, asking))
         except (BadArchive, NameTaken, NeedsSecrets) as error:
             _refuse(error)
     record = JobRecord.of(made)
@@ -215,10 +217,10 @@ async def download_files(
 ) -> Response:
     """Finished files as one zip, named by their items."""
     outside = await cluster.outside(job)
-    wanted = await cluster.in_thread(partial(downloading.prepare, outside, stage or ()))
+    wanted = await cluster.in_thread(job.namespace, partial(downloading.prepare, outside, stage or ()))
     if not wanted.files:
         raise NotPossible(f"{job.name} has no finished files there yet")
-    return attachment(wanted.stream(), wanted.file_name, "application/zip", cluster.threads)
+    return attachment(wanted.stream(), wanted.file_name, "application/zip", cluster.threads, job.namespace)
 
 
 @router.put(f"{ONE}/inputs/{{path:path}}", responses=responses(400, 404, 409, 422, 502), openapi_extra=_FILE)
@@ -234,21 +236,18 @@ async def upload_input(
     await cluster.reviews.demand(caller, Access("patch", job.namespace, name=job.name))
     wanted = uploading.checked(path)
     outside = await cluster.outside(job)
-    store, config = await cluster.in_thread(lambda: (outside.store, outside.config))
+    store, config = await cluster.in_thread(job.namespace, lambda: (outside.store, outside.config))
     if store is None or config is None:
         raise NotPossible(f"{job.name} has no bucket yet: the operator has not looked at it")
     async with spool.received(request) as file:
         size = file.seek(0, 2)
         part = Slice(file.fileno(), 0, size)
-        put = await _finished(cluster, partial(uploading.put, store, config, job.namespace, job.name, wanted, part))
+        put = await finished(
+            cluster.threads,
+            job.namespace,
+            partial(uploading.put, store, config, job.namespace, job.name, wanted, part),
+        )
     return UploadedFile(uri=put.uri, sha256=put.sha256, size=put.size)
-
-
-async def _finished(cluster: ClusterOf, call: Callable[[], T]) -> T:
-    """What a call returns that must not be left alone with its file half-way, whoever hangs up."""
-    with anyio.CancelScope(shield=True):
-        made = await anyio.to_thread.run_sync(call, limiter=cluster.threads)
-    return made
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

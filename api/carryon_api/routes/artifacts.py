@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 from functools import partial
 from http import HTTPStatus
@@ -30,9 +31,13 @@ router = APIRouter(prefix=f"/api/v1{ONE}/units/{{stage}}/{{item}}", tags=["artif
 PRESIGNED_SECONDS: Final = 3600
 """How long a presigned address is good: a film may be watched for a while."""
 
+TEXT_BYTES: Final = 128 * 1024
+"""Of a text that a page shows: it comes from the API itself, for scripts may not read what other origins have."""
+
 log = logging.getLogger(__name__)
 Download = Annotated[bool, Query(description="Keep it as a file with a readable name instead of showing it.")]
 _BODY: Final[dict[str, Any]] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_DECODER: Final = codecs.getincrementaldecoder("utf-8")
 _FILES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The file.", "content": _BODY},
     206: {"description": "The part of it that was asked for.", "content": _BODY},
@@ -53,6 +58,10 @@ async def get_artifact(
     item: ItemPath,
     artifact: Annotated[str, Path(description="Name of the file.", max_length=255, examples=["clip.mp4"])],
     download: Download = False,
+    text: Annotated[
+        bool,
+        Query(description=f"Only its beginning, at most {TEXT_BYTES // 1024} KiB, as plain text, without a redirect."),
+    ] = False,
     v: Annotated[
         str, Query(description="First digits of its SHA-256: makes the answer cacheable.", max_length=64)
     ] = "",
@@ -61,18 +70,28 @@ async def get_artifact(
     live: Live = request.app.state.live
     outside = await live.outside(job)
     made = live.made
-    store, place, found, info = await cluster.in_thread(partial(_artifact, made, outside, stage, item, artifact))
+    store, place, found, info = await cluster.in_thread(
+        job.namespace, partial(_artifact, made, outside, stage, item, artifact)
+    )
     name = headers.readable_name(job.name, stage, place.item, found.name)
     kind, disposition = headers.content_type(found.content_type), headers.disposition(name, download=download)
+    cacheable = len(v) >= 12 and found.sha256.startswith(v)
+    if text:
+        content = await cluster.in_thread(job.namespace, partial(_beginning, store, info))
+        told = headers.guarded("text/plain; charset=utf-8", immutable=cacheable)
+        return Response(
+            content, headers={**told, "Content-Disposition": headers.disposition(f"{name}.txt", download=download)}
+        )
     if config.presign:
         address = await cluster.in_thread(
-            partial(store.presign, info.key, seconds=PRESIGNED_SECONDS, content_type=kind, disposition=disposition)
+            job.namespace,
+            partial(store.presign, info.key, seconds=PRESIGNED_SECONDS, content_type=kind, disposition=disposition),
         )
         if address is not None:
             return RedirectResponse(address, HTTPStatus.TEMPORARY_REDIRECT, {"Cache-Control": "no-store"})
-    told = headers.guarded(kind, immutable=len(v) >= 12 and found.sha256.startswith(v))
+    told = headers.guarded(kind, immutable=cacheable)
     told["Content-Disposition"] = disposition
-    return await _answer(request, store, info, f'"{found.sha256}"', told)
+    return await _answer(request, job.namespace, store, info, f'"{found.sha256}"', told)
 
 
 @router.head("/previews/{preview}", include_in_schema=False)
@@ -89,12 +108,14 @@ async def get_preview(
     live: Live = request.app.state.live
     outside = await live.outside(job)
     made = live.made
-    store, info = await cluster.in_thread(partial(_preview, made, outside, stage, item, preview))
+    store, info = await cluster.in_thread(job.namespace, partial(_preview, made, outside, stage, item, preview))
     told = headers.guarded(headers.content_type(headers.kind_of(preview)), immutable=True)
-    return await _answer(request, store, info, f'"{info.etag}"', told)
+    return await _answer(request, job.namespace, store, info, f'"{info.etag}"', told)
 
 
-async def _answer(request: Request, store: Store, info: ObjectInfo, etag: str, told: dict[str, str]) -> Response:
+async def _answer(
+    request: Request, namespace: str, store: Store, info: ObjectInfo, etag: str, told: dict[str, str]
+) -> Response:
     """A file, or the part of it that a request wants."""
     asked = request.headers
     part = part_of(
@@ -119,16 +140,18 @@ async def _answer(request: Request, store: Store, info: ObjectInfo, etag: str, t
         told["Content-Range"] = part.content_range
     if request.method == "HEAD" or not part.length:
         return Response(status_code=part.status, headers=told)
-    return await _stream(request, store, info, part, told)
+    return await _stream(request, namespace, store, info, part, told)
 
 
-async def _stream(request: Request, store: Store, info: ObjectInfo, part: Part, told: dict[str, str]) -> Response:
-    reading = streaming.read(store, info, part.offset, part.length, request.app.state.live.readers)
+async def _stream(
+    request: Request, namespace: str, store: Store, info: ObjectInfo, part: Part, told: dict[str, str]
+) -> Response:
+    reading = streaming.read(store, info, part.offset, part.length, request.app.state.live.readers, namespace)
     try:
         await reading.start()
     except Changed:
         await reading.close()
-        raise Problem("not-found", "the file has been replaced this moment: look at its unit again") from None
+        raise _replaced() from None
     except BaseException:
         await reading.close()
         raise
@@ -152,6 +175,24 @@ def _artifact(made: Made, job: Job, stage: str, item: str, name: str) -> tuple[S
     if gone:
         raise Problem("not-found", f'"{name}" of {unit} is gone from the bucket: resume the job to have it made again')
     raise Problem("not-found", f'{unit} has no finished file "{name}"')
+
+
+def _beginning(store: Store, info: ObjectInfo) -> bytes:
+    """The beginning of a file as UTF-8, whatever it holds; a letter that is cut in two is left out.
+
+    Raises:
+        Problem: It has been replaced.
+    """
+    try:
+        content = b"".join(store.read(info, 0, min(info.size, TEXT_BYTES))) if info.size else b""
+    except Changed:
+        raise _replaced() from None
+    cut = _DECODER(errors="replace").decode(content, final=len(content) == info.size)
+    return cut.encode()
+
+
+def _replaced() -> Problem:
+    return Problem("not-found", "the file has been replaced this moment: look at its unit again")
 
 
 def _preview(made: Made, job: Job, stage: str, item: str, name: str) -> tuple[Store, ObjectInfo]:

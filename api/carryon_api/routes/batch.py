@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Body
@@ -26,14 +27,14 @@ from carryon_kube.errors import ApiError
 
 router = APIRouter(prefix="/api/v1", tags=["actions"])
 AT_ONCE: Final = 8
-_OUTCOMES: Final = {
+Outcome = Literal["accepted", "already", "refused", "forbidden", "notFound", "failed"]
+_OUTCOMES: Final[Mapping[str, Outcome]] = {
     "forbidden": "forbidden",
     "not-found": "notFound",
     "not-possible": "refused",
     "bad-request": "refused",
     "invalid": "refused",
 }
-Outcome = Literal["accepted", "already", "refused", "forbidden", "notFound", "failed"]
 Name = Annotated[str, Field(pattern=NAME, max_length=253)]
 
 
@@ -132,8 +133,9 @@ async def _one(cluster: Cluster, caller: Caller, namespace: str, name: str, orde
     except (Problem, ApiError, JobError) as error:
         problem = of_kubernetes(error) if isinstance(error, ApiError) else error
         problem = of_job(problem) if isinstance(problem, JobError) else problem
-        outcome: Outcome = _OUTCOMES.get(problem.kind, "failed")  # type: ignore[assignment]
-        return BatchResult(namespace=namespace, name=name, outcome=outcome, detail=problem.detail)
+        return BatchResult(
+            namespace=namespace, name=name, outcome=_OUTCOMES.get(problem.kind, "failed"), detail=problem.detail
+        )
     return BatchResult(
         namespace=namespace, name=name, outcome="already" if done.already else "accepted", detail=done.message
     )

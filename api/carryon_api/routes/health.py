@@ -25,8 +25,8 @@ _PUBLIC: Final[dict[str, Any]] = {"security": []}
 )
 async def livez(request: Request, cluster: ClusterOf) -> Response:
     """Whether this process still does its work; nothing in here depends on Kubernetes."""
-    wrong = {"watches": "nothing is followed any more"} if cluster.broken() else {}
-    return _answer(wrong | ({"pages": "nothing is told to them any more"} if request.app.state.live.broken() else {}))
+    pages = {"pages": "nothing is told to them any more"} if request.app.state.live.broken() else {}
+    return _answer({**cluster.broken(), **pages})
 
 
 @router.get(

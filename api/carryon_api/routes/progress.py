@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from fastapi import APIRouter, Request
 
@@ -31,5 +32,6 @@ async def get_resume_status(job: ReadableJob, cluster: ClusterOf) -> ResumeStatu
 async def status_of(job: JobRecord, cluster: ClusterOf, measurements: Measurements) -> ProcessStatus:
     """How far a job is, with what was measured of it."""
     known = await measurements.of(job)
-    pods = cluster.pods_of(job)
-    return process_status(job, cluster.summaries.of(job), pods, known.means, known.approvals, time.time())
+    summary, pods = cluster.summaries.of(job), cluster.pods_of(job)
+    # Index sets of 10,000 units may have thousands of parts: they are read beside the event loop.
+    return await cluster.compute(partial(process_status, job, summary, pods, known.means, known.approvals, time.time()))

@@ -101,6 +101,18 @@ async def visible_namespaces(caller: Caller, cluster: Cluster) -> list[str]:
     return [each for each, may in zip(named, allowed, strict=True) if may]
 
 
+async def listable(caller: Caller, cluster: Cluster, namespace: str | None) -> frozenset[str]:
+    """Whose jobs a list may have: those of the namespace that was asked for; None: of all where the caller may list.
+
+    Raises:
+        Problem: The caller may not list those of that namespace.
+    """
+    if namespace is None:
+        return frozenset(await visible_namespaces(caller, cluster))
+    await cluster.reviews.demand(caller, Access("list", namespace))
+    return frozenset((namespace,))
+
+
 async def _by_namespace(verb: str, namespaces: list[str], caller: Caller, cluster: Cluster) -> dict[str, bool]:
     if await cluster.reviews.may(caller, Access(verb, None)):
         return dict.fromkeys(namespaces, True)

@@ -40,7 +40,7 @@ async def report(job: ReadableJob, caller: CallerOf, cluster: ClusterOf) -> Resp
     """
     evidence = await _evidence(job, caller, cluster)
     outside = await cluster.outside(job)
-    packed = await cluster.in_thread(lambda: support.pack(outside, evidence))
+    packed = await cluster.in_thread(job.namespace, lambda: support.pack(outside, evidence))
     disposition = f'attachment; filename="{job.name}-support.zip"'
     return Response(packed, media_type="application/zip", headers={"Content-Disposition": disposition})
 
@@ -76,10 +76,13 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
 
     logs = await asyncio.gather(*(log_of(pod["metadata"]["name"]) for pod in newest if support.wrote(pod)))
     secrets: list[str] = []
-    for secret in support.secrets_of(job.raw):
-        what = f"Secret {secret}, to look for its values in logs"
-        found = await asked(what, cluster.secret(job.namespace, secret), {})
-        secrets += [base64.b64decode(value).decode(errors="replace") for value in found.values()]
+    unread: list[str] = []
+    for secret in support.secrets_of(job.raw, pods, cluster.config.default_store_secret):
+        found = await asked("a Secret that the job names", cluster.secret(job.namespace, secret), None)
+        if found is None:
+            unread.append(secret)
+        else:
+            secrets += [base64.b64decode(value).decode(errors="replace") for value in found.values()]
     definition = await asked("conditions of the CRD", client.get(_DEFINITIONS, names.CRD_NAME), None)
     return support.Evidence(
         pods=pods,
@@ -92,6 +95,7 @@ async def _evidence(job: JobRecord, caller: Caller, cluster: Cluster) -> support
             "system": f"{platform.system()} {platform.machine()}",
         },
         secrets=secrets,
+        unread=unread,
         problems=problems,
     )
 

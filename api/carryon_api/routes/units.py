@@ -51,7 +51,7 @@ Limit = Annotated[int, Query(description="How many to show.", ge=1, le=PAGE_MOST
 async def list_items(job: ReadableJob, cluster: ClusterOf, offset: Offset = 0, limit: Limit = 100) -> ItemPage:
     """The ids that the index sets of status refer to."""
     outside = await cluster.outside(job)
-    return await cluster.in_thread(partial(seen.items, outside, offset, limit))
+    return await cluster.in_thread(job.namespace, partial(seen.items, outside, offset, limit))
 
 
 @router.get("/units", responses=responses(404, 409, 422, 502))
@@ -71,7 +71,7 @@ async def list_units(
     pods = cluster.pods_of(job)
     readings = {pod.uid: known for pod in pods if (known := live.poller.known(pod.uid)) is not None}
     sight = seen.Sight(await live.outside(job), live.made, pods, readings)
-    return await cluster.in_thread(partial(seen.units, sight, stage, state, offset, limit))
+    return await cluster.in_thread(job.namespace, partial(seen.units, sight, stage, state, offset, limit))
 
 
 @router.get("/units/{stage}/{item}", responses=responses(404, 409, 422, 502))
@@ -81,11 +81,11 @@ async def get_unit(
     """All about one unit: how far it is, what was tried, and how it was made."""
     live: Live = request.app.state.live
     outside = await live.outside(job)
-    place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
+    place = await cluster.in_thread(job.namespace, partial(live.made.named, outside, stage, item))
     pods = cluster.pods_of(job)
     readings = await _readings(live, [pod for pod in pods if pod.stage == stage and place.item in pod.units])
     sight = seen.Sight(outside, live.made, pods, readings)
-    return await cluster.in_thread(partial(seen.unit, sight, stage, item))
+    return await cluster.in_thread(job.namespace, partial(seen.unit, sight, stage, item))
 
 
 @router.get(
@@ -109,7 +109,7 @@ async def get_log(
     """What an attempt logged last: from its pod while that is there, with the caller's own rights; else as kept."""
     live: Live = request.app.state.live
     outside = await live.outside(job)
-    place = await cluster.in_thread(partial(live.made.named, outside, stage, item))
+    place = await cluster.in_thread(job.namespace, partial(live.made.named, outside, stage, item))
     pods = [pod for pod in cluster.pods_of(job) if pod.stage == stage and place.item in pod.units and pod.started]
     if attempt:
         pods = [pod for pod in pods if pod.uid == attempt]
@@ -127,7 +127,7 @@ async def get_log(
         return PlainTextResponse(text)
     store = outside.store if place.prefix else None
     if store is not None:
-        saved = await cluster.in_thread(partial(_saved, store, place, attempt))
+        saved = await cluster.in_thread(job.namespace, partial(_saved, store, place, attempt))
         if saved is not None:
             return PlainTextResponse("".join(saved.splitlines(keepends=True)[-tail_lines:]))
     what = f"of the attempt {attempt} at" if attempt else "of"

@@ -98,7 +98,7 @@ async def _findings(
         yield each
     if any(each.severity is Severity.ERROR for each in refused):
         return
-    spec = await cluster.in_thread(lambda: checking.parsed(manifest["spec"]))
+    spec = await cluster.compute(lambda: checking.parsed(manifest["spec"]))
     if not isinstance(spec, JobSpec):
         for each in spec:
             yield each
@@ -109,13 +109,13 @@ async def _findings(
         if not was_read:
             yield checking.note("units, because only the operator reads their items: it says so in the job's condition")
             return
-        files = await cluster.in_thread(lambda: file_uris(namespace, name, spec, rows))
+        files = await cluster.compute(lambda: file_uris(namespace, name, spec, rows))
     except SpecError as error:
         yield checking.error(error.message)
         return
     # That they are there is for the operator to see; here each gets a digest that no file has.
     digests = dict.fromkeys(files, "0" * 64)
-    for each in await cluster.in_thread(lambda: list(_of_units(namespace, name, spec, rows, digests))):
+    for each in await cluster.compute(lambda: list(_of_units(namespace, name, spec, rows, digests))):
         yield each
     if files:
         yield checking.note(f"whether {len(files)} input files are there, which the operator reads with the job's keys")
@@ -169,4 +169,4 @@ async def _rows(spec: JobSpec, namespace: str, caller: Caller, cluster: Cluster)
     except Forbidden:
         return None, False
     content = found.get("data") or {}
-    return await cluster.in_thread(lambda: checking.rows_of(source, wanted.name, content)), True
+    return await cluster.compute(lambda: checking.rows_of(source, wanted.name, content)), True

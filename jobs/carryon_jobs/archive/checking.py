@@ -31,7 +31,8 @@ from carryon_jobs.archive.reading import Member, ZipReader, first_documents
 _LINE_LONGEST: Final = 16 << 10
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _ID_LONGEST: Final = 128
-_IMAGES_MOST: Final = 100
+_IMAGES_MOST: Final = 50
+"""Worker images that journals may name: each of them is shown to whoever imports them."""
 
 Rows = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -47,7 +48,7 @@ class Archive:
         resolved: Its units, where it comes from.
         done: Folders of units that are done -> their fingerprints, 64 hex digits, and how they ended.
         kept: Folders of units of which something is kept.
-        images: Worker images that began journals: pods of those units run them. The first hundred.
+        images: Worker images that began journals: pods of those units run them.
     """
 
     reader: ZipReader = field(repr=False)
@@ -248,8 +249,13 @@ class _Walk:
                 claims.check_snapshot(member.name, member.size, first)
             case Kind.FIELDS:
                 image = claims.image(member.name, content or b"")
-                if image and len(self._images) < _IMAGES_MOST:
+                if image:
                     self._images.add(image)
+                if len(self._images) > _IMAGES_MOST:
+                    raise BadArchive(
+                        f"half-made units name more than {_IMAGES_MOST} worker images, more than anybody looks at:"
+                        " export the job without checkpoints"
+                    )
         self._unit.members[unit.name] = (member.size, digest)
 
     def _close_unit(self) -> None:

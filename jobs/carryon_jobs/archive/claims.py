@@ -7,6 +7,7 @@ Raises:
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,8 @@ from carryon_jobs.archive.errors import BadArchive
 
 FIRST: Final = 512
 """Bytes of a member by which its kind is judged: a block of a tar."""
+_IMAGE: Final = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._/:@\[\]-]{0,511}")
+"""What registries, names, tags and digests are made of: nothing that could hide on a screen."""
 _TAR_MAGIC: Final = slice(257, 262)
 _SEGMENT_HEADER_MOST: Final = 64 << 20
 
@@ -98,4 +101,8 @@ def image(name: str, content: bytes) -> str:
     if not isinstance(found, dict):
         raise BadArchive(f"{name} is no JSON object")
     named = found.get(layout.JOURNAL_IMAGE)
-    return named if isinstance(named, str) else ""
+    if not isinstance(named, str) or not named:
+        return ""
+    if not _IMAGE.fullmatch(named):
+        raise BadArchive(f"{name} names {named[:100]!a} as a worker image, which is no name of one")
+    return named

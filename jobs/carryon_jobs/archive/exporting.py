@@ -16,7 +16,7 @@ from typing import Final
 
 from carryon_core import layout
 from carryon_core.done import Done
-from carryon_core.resolve import ResolvedJob
+from carryon_core.resolved import ResolvedJob
 from carryon_jobs.acting import now
 from carryon_jobs.archive import holdings, members
 from carryon_jobs.archive.documents import LEFT_OUT, job_document

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from carryon_core import layout
-from carryon_core.resolve import ResolvedJob, Unit
+from carryon_core.resolved import ResolvedJob, Unit
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_jobs.archive.members import HalfDone
 from carryon_store import NotFound, ObjectInfo, Store

@@ -25,6 +25,7 @@ from carryon_core.spec import JOB_NAME_LONGEST, JobSpec
 from carryon_core.standing import DoneUnit, Standing, stand
 from carryon_jobs.archive import members, moving
 from carryon_jobs.archive.checking import Archive
+from carryon_jobs.archive.claiming import Claim
 from carryon_jobs.archive.documents import Object
 from carryon_jobs.archive.errors import BadArchive, NameTaken, Unanswered
 from carryon_jobs.archive.holdings import Holdings, look
@@ -167,25 +168,37 @@ def plan(
 
 
 def carry_out(plan: Plan, cluster: Cluster) -> Mapping[str, Any]:
-    """Do what was decided.
+    """Do what was decided, unless another import is at the same place.
 
     Returns:
         The job as it was created.
 
     Raises:
         NameTaken: Somebody else has created a job of that name meanwhile.
+        NotPossible: Another import into this place is at work.
         OutOfReach: The bucket does not take it; what was written is removed again, unless a job has the name by now.
     """
     cluster.create(plan.job, dry_run=True)
-    placing = Placing(plan.archive.reader, plan.contents, plan.place, plan.store)
+    try:
+        with Claim(plan.store, plan.place) as claim:
+            return _carry_out(plan, cluster, claim)
+    except StoreError as error:
+        raise OutOfReach(f"the bucket does not take it: {error}") from error
+
+
+def _carry_out(plan: Plan, cluster: Cluster, claim: Claim) -> Mapping[str, Any]:
+    place = plan.place
+    if cluster.find(place.namespace, place.name) is not None:
+        # The import that was at it before has made it.
+        raise taken(place, cluster)
+    placing = Placing(plan.archive.reader, plan.contents, place, plan.store)
     try:
         placing.write()
         return _create(plan, cluster)
     except Unanswered:
         raise
     except BaseException as error:
-        place = plan.place
-        left = placing.undo(lambda: cluster.find(place.namespace, place.name) is None)
+        left = placing.undo(lambda: claim.holds() and cluster.find(place.namespace, place.name) is None)
         if isinstance(error, StoreError):
             raise OutOfReach(f"the bucket does not take it: {error}{left}") from error
         if left:

@@ -16,14 +16,13 @@ from typing import Any, Final
 from carryon_core import layout, names
 from carryon_core.messages import StoreConfig
 from carryon_jobs.archive.documents import LEFT_OUT, Object, is_ours
-from carryon_jobs.archive.errors import NeedsSecrets
+from carryon_jobs.archive.errors import NeedsSecrets, printable
 
 ANNOTATION_IMPORT: Final = f"{names.GROUP}/import"
 """Tells a job of ours from one that somebody else created at the same time."""
 _ODD: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME_LONGEST: Final = 100
 _DIGITS: Final = 16
-_SHOWN: Final = 3
 _SECRET_REFS: Final = ("secretRef", "secretKeyRef", "nodePublishSecretRef")
 
 
@@ -261,5 +260,5 @@ def _in_template(where: str, value: Any, change: Callable[[str, str], str]) -> N
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(name[:200] for name in names[:_SHOWN]) + more
+    """All of them, in full: what somebody has to look at must not hide behind "and 9 more"."""
+    return ", ".join(map(printable, names))

@@ -95,7 +95,8 @@ class Placing:
         """Remove what is new; what is to be said where that fails.
 
         Args:
-            is_free: Whether no job has the name; one that has it by now may count on what lies there, so that stays.
+            is_free: Whether no job has the name, and no other import the place: whoever has it by now may count on what
+                lies there, so that stays.
         """
         keys = list(self._new)
         try:

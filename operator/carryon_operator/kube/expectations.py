@@ -8,7 +8,7 @@ is never going to.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 EXPIRE_AFTER: Final = 300.0
@@ -51,6 +51,10 @@ class Expectations:
         """The informer shows that the object is gone, or on its way out."""
         self._settle(owner, ("delete", uid))
 
+    def forget(self, owner: str) -> None:
+        """The owner is gone: whatever was expected of it never matters again."""
+        self._deadlines.pop(owner, None)
+
     def satisfied(self, owner: str) -> bool:
         """Everything was seen, or is given up."""
         now = self._clock()
@@ -60,6 +64,14 @@ class Expectations:
                 log.warning("%s of %s was never seen in the cache: going on without it", verb, what)
                 self._settle(owner, (verb, what))
         return owner not in self._deadlines
+
+    def creates(self, owner: str) -> int:
+        """Objects of this owner whose creation was asked for and not yet seen."""
+        return sum(verb == "create" for verb, _ in self._deadlines.get(owner, ()))
+
+    def owners(self) -> Iterable[str]:
+        """Owners of whom anything is still to be seen."""
+        return self._deadlines.keys()
 
     def expires_in(self, owner: str) -> float:
         """Seconds until the last expectation of this owner is given up; 0 if there is none."""

@@ -17,7 +17,11 @@ class ShutDown(Exception):
 
 
 class WorkQueue:
-    """A queue of distinct keys, in the order they were added. Time is the event loop's."""
+    """A queue of distinct keys, in the order they were added. Time is the event loop's.
+
+    Attributes:
+        retries: Keys that were added once more because they had failed.
+    """
 
     def __init__(self, backoff: Backoff) -> None:
         """Start empty, inside a running event loop.
@@ -35,6 +39,8 @@ class WorkQueue:
         self._idle = asyncio.Event()
         self._idle.set()
         self._shut_down = False
+        self._moved_at = self._loop.time()
+        self.retries = 0
 
     def add(self, key: str) -> None:
         """Have a key worked on."""
@@ -60,18 +66,26 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = self._loop.call_later(delay, self._ring, key)
 
-    def add_rate_limited(self, key: str) -> float:
-        """Add a key that failed, after its backoff; seconds until then."""
-        delay = self._backoff.next(key)
+    def add_rate_limited(self, key: str, at_least: float = 0.0) -> float:
+        """Add a key that failed, after its backoff, or later if a server asked for that; seconds until then."""
+        self.retries += 1
+        delay = max(self._backoff.next(key), at_least)
         self.add_after(key, delay)
         return delay
 
-    def forget(self, key: str) -> None:
-        """The key worked: its next failure is the first."""
+    def worked(self, key: str, wait: float | None) -> None:
+        """The key worked: its next failure is the first.
+
+        Args:
+            key: That was worked on.
+            wait: Seconds until it wants to be worked on again, None if it does not; a change wakes it all the same.
+        """
         self._backoff.forget(key)
+        if wait is not None:
+            self.add_after(key, wait)
 
     async def get(self) -> str:
-        """The next key to work on; `done` must be called with it.
+        """The next key to work on; `done` must be called with it, and all that it was to be woken for is done with.
 
         Raises:
             ShutDown: There is no next one.
@@ -90,13 +104,17 @@ class WorkQueue:
             raise ShutDown
         key = next(iter(self._queued))
         del self._queued[key]
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()
         self._working.add(key)
+        self._moved_at = self._loop.time()
         self._idle.clear()
         return key
 
     def done(self, key: str) -> None:
         """The key is worked on no more; queued again if it was added meanwhile."""
         self._working.remove(key)
+        self._moved_at = self._loop.time()
         since = self._dirtied.pop(key, None)
         if since is not None and not self._shut_down:
             self._queued[key] = since
@@ -128,6 +146,16 @@ class WorkQueue:
     def head_age(self) -> float:
         """Seconds that the next key has waited; 0 if none does."""
         return self._loop.time() - next(iter(self._queued.values())) if self._queued else 0.0
+
+    @property
+    def busy(self) -> int:
+        """Keys that are worked on."""
+        return len(self._working)
+
+    @property
+    def still(self) -> float:
+        """Seconds since a key was last taken or done."""
+        return self._loop.time() - self._moved_at
 
     def _ring(self, key: str) -> None:
         del self._timers[key]

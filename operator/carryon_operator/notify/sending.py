@@ -19,7 +19,8 @@ from yarl import URL
 
 from carryon_core.notifications import Notify
 from carryon_kube.client import Client
-from carryon_kube.errors import ApiError, NotFound
+from carryon_kube.errors import ApiError, Fenced, NotFound
+from carryon_kube.fence import Fence
 from carryon_kube.resources import SECRETS
 from carryon_operator.notify import message
 from carryon_operator.notify.addresses import Allowed, literal
@@ -50,6 +51,7 @@ class Sender:
         threads: int,
         look_up: LookUp | None = None,
         longest: float = LONGEST,
+        fence: Fence | None = None,
     ) -> None:
         """Prepare; `close` when no attempt is under way any more.
 
@@ -62,6 +64,7 @@ class Sender:
             threads: For looking up hosts: as many as there are attempts at a time.
             look_up: Instead of the system's resolver.
             longest: Seconds of an attempt.
+            fence: Asked when an attempt is about to be made.
         """
         self._client = client
         self._allowed = allowed
@@ -69,6 +72,7 @@ class Sender:
         self._page_url = page_url
         self._clock = clock
         self._longest = longest
+        self._fence = fence
         self._resolver = _Resolver(threads, look_up or _look_up)
 
     @property
@@ -115,6 +119,8 @@ class Sender:
     ) -> tuple[DeliveryEnd, str, float | None]:
         """Post, if the way there is allowed."""
         try:
+            if self._fence is not None:
+                self._fence()
             async with (
                 self._session(route) as session,
                 session.post(url, data=body, headers=headers, allow_redirects=False, proxy=self._proxy) as answer,
@@ -122,6 +128,8 @@ class Sender:
                 return judge(answer.status, answer.headers.get("Retry-After"), self._clock())
         except TimeoutError:
             raise
+        except Fenced as error:
+            return DeliveryEnd.FAILED, error.message, None
         except (aiohttp.InvalidURL, UnicodeError):
             return DeliveryEnd.GIVEN_UP, "the url has no host that there can be: write names and addresses out", None
         except (aiohttp.ClientError, OSError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from carryon_core import durations
 from carryon_core.actions import counted
 from carryon_core.ranges import IndexSet
 from carryon_core.standing import UnitKey
@@ -96,9 +97,11 @@ class Tally:
 def open_tally(seen: Observation) -> Tally:
     """What status has recorded; the UIDs of pods that are gone are struck out."""
     present = {pod.uid for pod in seen.pods}
+    # Make sure that a clock that was set back makes nobody wait for longer than there are delays.
+    longest = seen.now + (durations.seconds(seen.spec.retry.backoff.max_) if seen.spec is not None else 0.0)
     return Tally(
         {uid: None for uid in seen.status.recorded if uid in present},
-        dict(seen.retry_at),
+        {fingerprint: min(at, longest) for fingerprint, at in seen.retry_at.items()},
         account=open_account(seen),
     )
 

@@ -69,11 +69,12 @@ def _decide(seen: Observation) -> Plan:
     idle = not active and not queued.ready and not queued.delayed
     ending = _ending(case, halted, active)
     begin_round = ending is None and not halted.everything and idle and queued.exhausted > 0
-    create = () if ending or halted.everything else launch.pods_for(case, ledger, images, queued.ready, active)
-    gathering = any(case.job.stages[wanted.stage].gathers for wanted in create)
+    wanted = () if ending or halted.everything else launch.pods_for(case, ledger, images, queued.ready, active)
+    create = wanted[: seen.room.pods]
+    gathering = any(case.job.stages[pod.stage].gathers for pod in create)
     # Make sure that nothing vanished behind our back before a job ends, a round begins, or something is gathered.
     if not seen.swept and (ending in _BY_BUCKET or begin_round or gathering):
-        return Plan(status=seen.status, sweep=True, retry_at=seen.retry_at, stopped=seen.stopped)
+        return Plan(status=seen.status, sweep=True, waiting=len(wanted), retry_at=seen.retry_at, stopped=seen.stopped)
     if begin_round:
         exhausted = queued.exhausted
         # A budget that was lowered may take more than one round to come to what was used.
@@ -81,7 +82,8 @@ def _decide(seen: Observation) -> Plan:
             ledger.round += 1
             queued = launch.queue(case, ledger, case.busy(active), tally.retry_at)
         tally.events.append(telling.round_started(ledger, exhausted))
-        create = launch.pods_for(case, ledger, images, queued.ready, active)
+        wanted = launch.pods_for(case, ledger, images, queued.ready, active)
+        create = wanted[: seen.room.pods]
 
     suspension = Suspension.NONE if ending else turn(case, halted, active, tally)
     situation = Situation(
@@ -94,6 +96,7 @@ def _decide(seen: Observation) -> Plan:
         awaiting={stage: len(items) for stage, items in queued.unapproved.items()},
         round=ledger.round if any(ledger.extra(unit) for unit in case.busy(active)) else 0,
         stale=seen.stale,
+        full=seen.room.full if len(create) < len(wanted) else "",
     )
     status = report(case, ledger, tally, images, active)
     if ending is not None:
@@ -119,6 +122,7 @@ def _decide(seen: Observation) -> Plan:
         garbage=seen.garbage,
         stopped=tuple(tally.account.stopped.values()),
         spending=tally.account.made(),
+        waiting=len(wanted) - len(create),
         wake_at=clock.next_of(_moments(case, status, tally, active, halted), seen.now),
         retry_at={fingerprint: at for fingerprint, at in tally.retry_at.items() if at > seen.now},
     )

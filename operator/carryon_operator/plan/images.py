@@ -17,6 +17,7 @@ from carryon_core.standing import UnitKey
 from carryon_core.status import IMAGES_SHOWN
 from carryon_operator.plan.case import Case
 from carryon_operator.plan.model import Event, PodRecord, Waiting
+from carryon_operator.plan.verdicts import outdated
 
 PATIENCE: Final = 300.0
 """Seconds that an image which is not there may take to be had again: a registry that is down has lost nothing."""
@@ -41,7 +42,7 @@ class Images:
     """The images that began units which are not done.
 
     Attributes:
-        began: Unit -> image by digest, "" where that one can't be had any more.
+        began: Unit -> image by digest, "" where that one can't be had any more, or is too old.
         latest: Stage name -> today's image by digest, as the pod that started last has it.
     """
 
@@ -126,7 +127,9 @@ def open_images(case: Case) -> Images:
             moved = (case.moved((stages[kept.name], old)) for old in IndexSet.parse(indexes))
             images.began.update((unit, image) for unit in moved if unit is not None)
     for pod in sorted((pod for pod in seen.pods if pod.started), key=lambda pod: (pod.started or 0.0, pod.uid)):
-        if pod.image_id:
+        if outdated(pod):
+            images.began.update(dict.fromkeys(case.wanted(pod), _TODAY))
+        elif pod.image_id:
             images.began.update(dict.fromkeys(case.wanted(pod), pod.image_id))
             if pod.image == seen.images.get(pod.stage):
                 images.latest[pod.stage] = pod.image_id

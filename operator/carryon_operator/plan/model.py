@@ -14,6 +14,7 @@ from carryon_core.spec import JobSpec
 from carryon_core.standing import DoneUnit, Standing
 from carryon_core.status import JobStatus
 from carryon_core.subject import echo
+from carryon_operator.plan.shares import Room
 
 PERSON_NEEDED: Final = frozenset(
     {
@@ -195,6 +196,7 @@ class Observation:
             CamelCase reason of it, such as QuotaExceeded.
         retry_at: Fingerprint -> time before which the unit is not tried again.
         posted: Attempts at notifications that status may not have heard of yet.
+        room: What the operator's caps leave the job.
         lost: Of a job that is over, units that were done and are not any more, by a late look at its bucket; None
             where there was no look.
     """
@@ -228,6 +230,7 @@ class Observation:
     refusal: str = "PodRefused"
     retry_at: Mapping[str, float] = field(default_factory=dict)
     posted: tuple[DeliveryAttempt, ...] = ()
+    room: Room = field(default_factory=Room)
     lost: int | None = None
 
     @property
@@ -332,6 +335,7 @@ class Plan:
         stopped: As in the observation, for the next one.
         spending: What status has more than before; for whoever measures.
         notified: Likewise, attempts at notifications by what they came to.
+        waiting: Pods that would be created too, if the operator's caps had room, or the bucket had been looked at.
         wake_at: When to look again although nothing happens, None if that is not needed.
         retry_at: As in the observation, for the next one.
     """
@@ -350,5 +354,6 @@ class Plan:
     stopped: tuple[Stopped, ...] = ()
     spending: Spending = Spending()
     notified: Mapping[DeliveryEnd, int] = field(default_factory=dict)
+    waiting: int = 0
     wake_at: float | None = None
     retry_at: Mapping[str, float] = field(default_factory=dict)

@@ -17,6 +17,9 @@ from carryon_operator.plan.stalls import Stall
 RESUMING: Final = "Resuming"
 """Reason of `Suspended` where nothing keeps the job from going on but a bucket that gives no verdict."""
 
+WAITING: Final = "WaitingForTurn"
+"""Reason of `Progressing` where the job has no pod because the operator's own caps have no room."""
+
 
 class Suspension(Enum):
     """Where a job is on the way to being suspended."""
@@ -58,6 +61,7 @@ class Situation:
         awaiting: Stage name -> units that a person has to approve.
         round: Over what is still missing.
         stale: Reason and message where the items' source is not followed.
+        full: Why pods that could start do not, by the operator's own caps, "" where they do.
     """
 
     ending: Ending | None = None
@@ -69,6 +73,7 @@ class Situation:
     awaiting: dict[str, int] = field(default_factory=dict)
     round: int = 0
     stale: tuple[str, str] | None = None
+    full: str = ""
 
 
 def accepted(units: int, stages: int) -> str:
@@ -184,9 +189,13 @@ def _progressing(spec: JobSpec, status: JobStatus, situation: Situation) -> tupl
         return True, "BackingOff", told
     if not active and situation.awaiting:
         return False, "AwaitingApproval", _awaiting(situation)[2]
+    if not active and situation.full:
+        return True, WAITING, f"waits for its turn: {situation.full}"
+    more = f"; more could start: {situation.full}" if situation.full else ""
     if situation.round:
-        return True, "InRound", f"round {situation.round} over what is still missing: {counted(active, 'unit')} at work"
-    return True, "Working", f"at work: {counted(active, 'unit')}"
+        told = f"round {situation.round} over what is still missing: {counted(active, 'unit')} at work"
+        return True, "InRound", told + more
+    return True, "Working", f"at work: {counted(active, 'unit')}{more}"
 
 
 def summarise(name: str, spec: JobSpec, status: JobStatus, last: RecentFailure | None = None) -> JobStatus:
@@ -207,6 +216,9 @@ def summarise(name: str, spec: JobSpec, status: JobStatus, last: RecentFailure |
         ended = conditions.holds(status, ConditionType.FINISHED)
         if condition is not None and condition.status == "True" and not ended:
             message += f"; {condition.message}"
+    progressing = conditions.find(status, ConditionType.PROGRESSING)
+    if progressing is not None and progressing.reason == WAITING:
+        message += f"; {progressing.message}"
     failed = conditions.find(status, ConditionType.FAILED)
     if failed is not None and failed.status == "True":
         if failed.reason == Ending.TIMED_OUT:

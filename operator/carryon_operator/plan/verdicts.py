@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from carryon_core.compatibility import WORKER_TOO_OLD
 from carryon_core.messages import ExitCode, Termination, UnitOutcome, UnitReport
 from carryon_operator.plan.model import PodRecord
 
@@ -124,8 +125,16 @@ _REASON_LONGEST: Final = 100
 _VANISHED: Final = "the worker reported the unit done, but the bucket does not show it"
 
 
+def outdated(pod: PodRecord) -> bool:
+    """Whether the worker that began a unit is too old to go on with it, as it says itself."""
+    return pod.pinned and pod.exit_code == ExitCode.BAD_REQUEST and termination_of(pod).reason == WORKER_TOO_OLD
+
+
 def _disruption(pod: PodRecord) -> str:
     """Why the pod's end is not its own doing, "" if it is."""
+    # Make sure that a unit which only we gave to an old worker gets today's for nothing.
+    if outdated(pod):
+        return WORKER_TOO_OLD
     # Make sure that a worker's own word stands, and that of the kernel about its memory.
     if pod.exit_code in _OWN_DOING or pod.reason == OOM_KILLED:
         return ""

@@ -41,6 +41,7 @@ from carryon_standalone.apiserver.negotiation import (
     load_patch,
     load_yaml,
 )
+from carryon_standalone.apiserver.pages import Page, Pages
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.requests import Query, Target
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -53,7 +54,7 @@ from carryon_standalone.apiserver.responses import (
     status_response,
     written_response,
 )
-from carryon_standalone.apiserver.selectors import Selector
+from carryon_standalone.apiserver.selectors import EVERYTHING, Selector
 from carryon_standalone.apiserver.storage import Object, StorageError, Store, Stored
 from carryon_standalone.apiserver.writes import WriteOptions, Writes, Written
 
@@ -77,6 +78,7 @@ class Api:
     authority: Authority
     logs_folder: Path
     streams: set[asyncio.Task[Any]]
+    pages: Pages
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -240,21 +242,33 @@ class Api:
         if revision is not None and revision > self.store.revision:
             raise too_large_version(revision, self.store.revision)
         selector = self._select(resource, query)
-        found = [each for each in self.store.objects(resource.storage_kind, target.namespace) if selector.matches(each)]
-        version = str(self.store.revision)
-        if form is PLAIN and all(each.api_version == resource.api_version for each in found):
+        page = self._page(target, selector, query)
+        metadata: Object = {"continue": page.token, "resourceVersion": str(page.revision)}
+        if page.remaining and selector == EVERYTHING:
+            metadata["remainingItemCount"] = page.remaining
+        if form is PLAIN and all(each.api_version == resource.api_version for each in page.objects):
             head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
-            opening = orjson.dumps({**head, "metadata": {"continue": "", "resourceVersion": version}})[:-1]
-            return raw(b'%b,"items":[%b]}' % (opening, b",".join(each.raw for each in found)))
-        values = [load(resource, each) for each in found]
+            opening = orjson.dumps({**head, "metadata": metadata})[:-1]
+            return raw(b'%b,"items":[%b]}' % (opening, b",".join(each.raw for each in page.objects)))
+        values = [load(resource, each) for each in page.objects]
         if form.kind == "Table":
             rows = query.get("includeObject", "Metadata")
-            return json(tables.table(resource, form.version, values, {"resourceVersion": version}, rows), form=form)
+            if not page.token:
+                del metadata["continue"]
+            return json(tables.table(resource, form.version, values, metadata, rows), form=form)
         head = {"kind": resource.listed_as, "apiVersion": resource.api_version}
         if form.kind:
             head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
             values = [tables.partial(each, form.version) for each in values]
-        return json({**head, "metadata": {"continue": "", "resourceVersion": version}, "items": values}, form=form)
+        return json({**head, "metadata": metadata, "items": values}, form=form)
+
+    def _page(self, target: Target, selector: Selector, query: Query) -> Page:
+        kind, (limit, token) = target.resource.storage_kind, ask.page_of(query)
+        question = (kind, target.namespace or "", query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        if token:
+            return self.pages.next(question, token, limit)
+        found = [each for each in self.store.objects(kind, target.namespace) if selector.matches(each)]
+        return self.pages.first(question, found, self.store.revision, limit)
 
     async def _watch(self, request: web.BaseRequest, target: Target, form: Form) -> web.StreamResponse:
         query = request.query

@@ -215,3 +215,16 @@ def _number(query: Query, name: str) -> int | None:
 def timeout_of(query: Query) -> float | None:
     """Seconds a watch may take, or None where the client leaves it to the server."""
     return _number(query, "timeoutSeconds")
+
+
+def page_of(query: Query) -> tuple[int, str]:
+    """How many objects a page of a list may have, 0 for any number, and the token that asks for one further on.
+
+    Raises:
+        ApiError: 400 where a revision is asked for beside a token, which has one.
+    """
+    limit, token = _number(query, "limit") or 0, query.get("continue", "")
+    if token and query.get("resourceVersion", "") not in ("", "0"):
+        raise bad_request("specifying resource version is not allowed when using continue")
+    # Whoever is content with any state gets it whole, as from the cache of a real server.
+    return (0 if not token and query.get("resourceVersion") == "0" else limit), token

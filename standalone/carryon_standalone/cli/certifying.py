@@ -136,7 +136,9 @@ def ask(question: Mapping[str, Any]) -> tuple[Sequence[Verdict], str]:
         answer = json.loads(said)
         return answer["verdicts"], answer["markdown"]
     except ValueError:
-        raise CommandError("no worker answers beside this command: install carryon[worker] and torch", FAILED) from None
+        raise CommandError(
+            "no worker answers beside this command: install torch, and Carryon with its extra `worker`", FAILED
+        ) from None
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -110,13 +110,8 @@ class Cluster:
     def jobs(self, selector: str | None = None, *, everywhere: bool = False) -> list[Object]:
         """Jobs by namespace and name: all of them, or those with the labels; `everywhere` means all namespaces."""
         selected = {"label_selector": selector} if selector else {}
-        if everywhere:
-            answer = self._custom.list_cluster_custom_object(
-                names.GROUP, names.VERSION, names.PLURAL, _request_timeout=_TIMEOUT, **selected
-            )
-        else:
-            answer = self._custom.list_namespaced_custom_object(*self._path(), _request_timeout=_TIMEOUT, **selected)
-        return sorted(answer["items"], key=lambda job: (job["metadata"]["namespace"], job["metadata"]["name"]))
+        found = self._list(everywhere, **selected)["items"]
+        return sorted(found, key=lambda job: (job["metadata"]["namespace"], job["metadata"]["name"]))
 
     @_explained
     def job(self, name: str, namespace: str | None = None) -> Object:
@@ -288,14 +283,16 @@ class Cluster:
             return made
         return made + [{**each, "kind": "Deployment"} for each in listed["items"]]
 
-    def watch(self, name: str | None = None, selector: str | None = None) -> Iterator[tuple[str, Object]]:
+    def watch(
+        self, name: str | None = None, selector: str | None = None, *, everywhere: bool = False
+    ) -> Iterator[tuple[str, Object]]:
         """What is there, then every change: ("ADDED" | "MODIFIED" | "DELETED", job), for ever."""
         selected = {"field_selector": f"metadata.name={name}"} if name is not None else {}
         if selector:
             selected["label_selector"] = selector
         seen: dict[str, Object] = {}
         while True:
-            listed = self._list(**selected)
+            listed = self._list(everywhere, **selected)
             present = {str(job["metadata"]["uid"]): job for job in listed["items"]}
             for uid, job in seen.items():
                 if uid not in present:
@@ -304,7 +301,7 @@ class Cluster:
                 if seen.get(uid) != job:
                     yield "MODIFIED" if uid in seen else "ADDED", job
             seen = present
-            for kind, job in self._events(listed["metadata"]["resourceVersion"], **selected):
+            for kind, job in self._events(listed["metadata"]["resourceVersion"], everywhere, **selected):
                 uid = str(job["metadata"]["uid"])
                 if kind == "DELETED":
                     seen.pop(uid, None)
@@ -312,11 +309,12 @@ class Cluster:
                     seen[uid] = job
                 yield kind, job
 
-    def _events(self, version: str, **selected: str) -> Iterator[tuple[str, Object]]:
+    def _events(self, version: str, everywhere: bool, **selected: str) -> Iterator[tuple[str, Object]]:
         """Changes since a version, until the stream ends, the connection breaks or the version is too old."""
+        ask, path = self._listing(everywhere)
         stream = kubernetes.watch.Watch().stream(
-            self._custom.list_namespaced_custom_object,
-            *self._path(),
+            ask,
+            *path,
             resource_version=version,
             timeout_seconds=_WATCH_SECONDS,
             **selected,
@@ -331,11 +329,16 @@ class Cluster:
             return  # listing anew tells whether the server is still there
 
     @_explained
-    def _list(self, **selected: str) -> Object:
-        answer: Object = self._custom.list_namespaced_custom_object(
-            *self._path(), _request_timeout=_TIMEOUT, **selected
-        )
+    def _list(self, everywhere: bool, **selected: str) -> Object:
+        ask, path = self._listing(everywhere)
+        answer: Object = ask(*path, _request_timeout=_TIMEOUT, **selected)
         return answer
+
+    def _listing(self, everywhere: bool) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        """How the jobs of a namespace, or of all, are asked for: the method, and its path."""
+        if everywhere:
+            return self._custom.list_cluster_custom_object, (names.GROUP, names.VERSION, names.PLURAL)
+        return self._custom.list_namespaced_custom_object, self._path()
 
     def _path(self, namespace: str | None = None) -> tuple[str, str, str, str]:
         return names.GROUP, names.VERSION, namespace or self.namespace, names.PLURAL

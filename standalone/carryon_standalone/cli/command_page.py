@@ -28,7 +28,9 @@ installed with the package as the plug-in `kubectl-carryon`. It talks to the clu
 (`NAME: accepted|already|refused|forbidden|notFound|failed: why`; with `--json` the `results` that the API's `/batch`
 answers), and end with exit code 1 where one of them did not work.
 
-**Completion.** `carryon --install-completion` teaches your shell commands and options.
+**Completion.** `carryon --install-completion` teaches your shell commands and options. Under kubectl they come with
+kubectl's own (`source <(kubectl completion bash)`), which asks `kubectl_complete-carryon`: it is installed beside the
+plug-in.
 
 **Exit codes.** 0 done, or it is so already; 1 failed or not possible; 2 wrong usage; 130 after Ctrl-C.
 

@@ -55,12 +55,11 @@ def get(
             narrowed=bool(selector or wanted),
         )
         return
-    if everywhere:
-        raise CommandError("-w follows the jobs of one namespace: leave out -A", USAGE)
     if name is not None:
         cluster.job(name)  # a wrong name is a mistake, not something to wait for
-    events = cluster.watch(name, selector)
-    _until_interrupted(lambda: print_stream(((kind, job) for kind, job in events if chosen(job)), form.value))
+    events = cluster.watch(name, selector, everywhere=everywhere)
+    shown = ((kind, job) for kind, job in events if chosen(job))
+    _until_interrupted(lambda: print_stream(shown, form.value, with_namespace=everywhere))
 
 
 def describe(where: Where, name: Name) -> None:

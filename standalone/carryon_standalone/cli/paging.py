@@ -46,7 +46,7 @@ def signing_in(home: Home) -> str:
         if running is None or not running.ready:
             raise CommandError(f"no control plane runs in {home.root}: start one with `{home.command('up')}`")
         raise CommandError(
-            "there is no page, because its server is not installed: `pip install 'carryon[api]'` brings it, then"
+            "there is no page, because its server is not installed: install Carryon with its extra `api`, then"
             f" `{home.command('down')}` and `{home.command('up')}`"
         )
     return f"{found}#token={quote(home.token.read_text().strip(), safe='')}"

@@ -16,6 +16,7 @@ from carryon_jobs.view import JobView, UnitView, now_utc
 from carryon_standalone.cli import render
 
 _UNBOUNDED: Final = 10_000
+_NAMESPACE_WIDTH: Final = 15
 _WIDTHS: Final = (20, 12, 10, 7, 7, 6)
 
 
@@ -44,14 +45,19 @@ def print_jobs(
     typer.echo(_dump(content, form))
 
 
-def print_stream(events: Iterable[tuple[str, dict[str, Any]]], form: str) -> None:
+def print_stream(events: Iterable[tuple[str, dict[str, Any]]], form: str, *, with_namespace: bool = False) -> None:
     """Print jobs as they change, one line or document each, for ever."""
+
+    def place(namespace: str) -> str:
+        return f"{namespace:<{_NAMESPACE_WIDTH}}  " if with_namespace else ""
+
     if form == "table":
-        typer.echo(_row(("NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")))
+        typer.echo(place("NAMESPACE") + _row(("NAME", "PHASE", "PROGRESS", "FAILED", "ACTIVE", "AGE", "MESSAGE")))
     for kind, job in events:
         if form == "table":
-            row = render.columns(JobView.of(job), now_utc())
-            typer.echo(_row(row if kind != "DELETED" else (*row[:-1], "deleted")))
+            view = JobView.of(job)
+            row = render.columns(view, now_utc())
+            typer.echo(place(view.namespace) + _row(row if kind != "DELETED" else (*row[:-1], "deleted")))
         elif form == "json":
             typer.echo(json.dumps({"type": kind, "object": _shown(job)}))
         else:

@@ -77,12 +77,10 @@ def evidence(cluster: Cluster, job: dict[str, Any], home: Home | None) -> Eviden
         for pod in newest
         if reports.wrote(pod)
     }
+    named = reports.secrets_of(job, pods)
+    read = {name: asked("a Secret that the job names", partial(cluster.secret, name)) for name in named}
     secrets = [
-        base64.b64decode(value).decode(errors="replace")
-        for secret in reports.secrets_of(job)
-        for value in (
-            asked(f"Secret {secret}, to look for its values in logs", partial(cluster.secret, secret)) or {}
-        ).values()
+        base64.b64decode(value).decode(errors="replace") for data in read.values() for value in (data or {}).values()
     ]
     return reports.Evidence(
         pods=pods,
@@ -98,6 +96,7 @@ def evidence(cluster: Cluster, job: dict[str, Any], home: Home | None) -> Eviden
             "kernel": platform.release(),
         },
         secrets=secrets,
+        unread=[name for name, data in read.items() if data is None],
         problems=problems,
     )
 

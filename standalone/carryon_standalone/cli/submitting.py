@@ -16,6 +16,8 @@ from carryon_standalone.cli.options import Filenames, Files, Gpus, Json, Output,
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from carryon_standalone.cli.cluster import Cluster
+
 
 def run(
     where: Where,
@@ -63,15 +65,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only let the API server check them.")] = False,
 ) -> None:
     """Create jobs, or change those that are there to what the files say; does not wait for them."""
-    from carryon_standalone.cli import manifests
-    from carryon_standalone.cli.running import refused_in
-
-    jobs = manifests.read_all(files, filenames)
-    cluster = where.cluster()
-    for path, job in jobs:
-        with refused_in(path):
-            cluster.apply(job, dry_run=dry_run)
-        typer.echo(f"{job['metadata']['name']} {'could be' if dry_run else 'is'} applied")
+    _send(where, files, filenames, "applied", lambda cluster, job: cluster.apply(job, dry_run=dry_run), dry_run)
 
 
 def create(
@@ -81,6 +75,18 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only let the API server check them.")] = False,
 ) -> None:
     """Create jobs; those that are there already are left alone, and refused."""
+    _send(where, files, filenames, "created", lambda cluster, job: cluster.create(job, dry_run=dry_run), dry_run)
+
+
+def _send(
+    where: Where,
+    files: list[Path] | None,
+    filenames: list[Path] | None,
+    done: str,
+    send: Callable[[Cluster, dict[str, Any]], object],
+    dry_run: bool,
+) -> None:
+    """Send the jobs of all files, one after the other, and say so of each."""
     from carryon_standalone.cli import manifests
     from carryon_standalone.cli.running import refused_in
 
@@ -88,8 +94,8 @@ def create(
     cluster = where.cluster()
     for path, job in jobs:
         with refused_in(path):
-            cluster.create(job, dry_run=dry_run)
-        typer.echo(f"{job['metadata']['name']} {'could be' if dry_run else 'is'} created")
+            send(cluster, job)
+        typer.echo(f"{job['metadata']['name']} {'could be' if dry_run else 'is'} {done}")
 
 
 def validate(

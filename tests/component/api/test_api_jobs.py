@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -267,6 +268,25 @@ def test_keys_that_were_changed_are_used_though_the_job_was_not(site: Site, make
     site.kube("PATCH", f"{path}/rotated", {"data": {"AWS_ACCESS_KEY_ID": "dHdv"}})
     cluster._secrets._kept.clear()  # half a minute later
     assert site.run(key) == "two"
+
+
+def test_a_job_without_an_output_is_read_with_the_default_stores_keys(site: Site, make: Make) -> None:
+    data = {"AWS_ACCESS_KEY_ID": "aG91c2U=", "AWS_SECRET_ACCESS_KEY": "eA=="}
+    site.kube("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "house"}, "data": data})
+    make("homely", RUNNING, items={"count": 15})
+    cluster = site.apps[0].state.cluster
+    record, ours = cluster.job("default", "homely"), cluster.config
+
+    async def keys() -> Any:
+        return (await cluster.outside(record)).keys
+
+    assert site.run(keys) is None
+    cluster.config = replace(ours, default_store_secret="house")
+    try:
+        found = site.run(keys)
+    finally:
+        cluster.config = ours
+    assert found.access_key_id == "house"
 
 
 def test_a_unit_is_made_anew_with_what_was_asked_for(site: Site, make: Make) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from carryon_core.fingerprint import CONTRACT
 from carryon_core.messages import TERMINATION_LONGEST, ExitCode, StoreConfig, UnitOutcome
 from carryon_store import open_store, records
 
@@ -233,6 +234,36 @@ def test_a_worker_without_an_assignment_says_so(bench: Any, text: str, message: 
     assert (ended.code, ended.termination.reason) == (1, "AssignmentUnreadable")
     assert message in ended.termination.message
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("where", ["environment", "bucket"])
+def test_a_worker_that_is_too_old_for_its_operator_says_so_and_makes_nothing(bench: Any, where: str) -> None:
+    unit = bench.shell(0, WRITES)
+    assignment = bench.assignment(unit, version=2)
+    if where == "environment":
+        # Of the next release, in which more may have changed than fields that can be ignored.
+        text = json.dumps({**json.loads(assignment.model_dump_json(by_alias=True)), "job": {"name": "reel"}})
+    else:
+        text = records.put_assignment(bench.store, assignment).model_dump_json(by_alias=True)
+    ended = bench.run(text)
+    assert (ended.code, ended.termination.reason) == (ExitCode.BAD_REQUEST, "WorkerTooOld")
+    assert "carries out assignments up to version 1, and the operator's is of version 2" in ended.termination.message
+    assert "name a worker image of the operator's release" in ended.termination.message
+    assert bench.done(unit) is None
+
+
+def test_done_json_says_which_contract_its_fingerprint_is_of_whatever_the_workers_own_is(bench: Any) -> None:
+    unit = bench.shell(0, WRITES)
+    assert bench.run(bench.assignment(unit, contract=CONTRACT + 1)).code == ExitCode.DONE
+    assert bench.done(unit).contract == CONTRACT + 1
+
+
+def test_an_assignment_of_an_operator_from_before_versions_is_carried_out(bench: Any) -> None:
+    unit = bench.shell(0, WRITES)
+    old = json.loads(bench.assignment(unit).model_dump_json(by_alias=True))
+    assert old.pop("version") == old.pop("contract") == 1
+    assert bench.run(json.dumps(old)).code == ExitCode.DONE
+    assert bench.done(unit).contract == 1
 
 
 def test_a_bucket_that_can_not_be_written_is_the_units_failure(bench: Any) -> None:

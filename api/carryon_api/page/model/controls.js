@@ -30,6 +30,7 @@ export const LOSING = new Set(["cancel", "delete"]);
  * @property {boolean} enabled
  * @property {boolean} busy It has been asked for and is under way.
  * @property {string} reason Why, or why not.
+ * @property {boolean} [until] Of a pause: it can be given an end.
  */
 
 /**
@@ -57,6 +58,8 @@ export function controls(job, local = {}, rights = {}) {
       enabled: verdict.possible && !busy,
       busy,
       reason: verdict.reason,
+      // A job that is suspended already can still be told when to go on.
+      ...(id === "pause" ? { until: !sending && (verdict.possible || (job.suspend && verdict.already)) } : {}),
     };
   });
 }

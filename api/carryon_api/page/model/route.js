@@ -1,7 +1,7 @@
 /** Addresses inside the page: what follows the #. Pure. */
 
 /**
- * @typedef {{view: "jobs"} | {view: "new"} | {view: "import"}
+ * @typedef {{view: "jobs"} | {view: "new"} | {view: "import"} | {view: "analytics"}
  *   | {view: "job", namespace: string, name: string, unit?: {stage: string, item: string}}
  *   | {view: "edit", namespace: string, name: string}} Route
  */
@@ -14,7 +14,7 @@
 export function route(hash) {
   const parts = hash.replace(/^#?\/?/, "").split("/").map(decoded);
   const [view, namespace, name, what, stage, item] = parts;
-  if (view === "new" || view === "import") return { view };
+  if (view === "new" || view === "import" || view === "analytics") return { view };
   if (view === "jobs" && namespace && name) {
     if (what === "edit") return { view: "edit", namespace, name };
     if (what === "units" && stage && item) return { view: "job", namespace, name, unit: { stage, item } };
@@ -33,11 +33,12 @@ export function toJob({ namespace, name }, ...rest) {
 }
 
 /**
- * How an item is named in an address: by its id, or by ~ and its index where the id would be read as something else.
- * @param {{item: string, index: number}} unit
+ * How an item is named in an address: by its id, or by ~ and its index where the id is not known yet or would be read as
+ * something else.
+ * @param {{item?: string, index: number}} unit
  */
 export function itemKey({ item, index }) {
-  return /^~|\/|^\.{1,2}$/.test(item) ? `~${index}` : item;
+  return item === undefined || /^~|\/|^\.{1,2}$/.test(item) ? `~${index}` : item;
 }
 
 /** @param {string} part */

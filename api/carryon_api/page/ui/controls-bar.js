@@ -40,6 +40,10 @@ export function ControlButton({ control, onAct, small }) {
       <${Icon} name=${busy ? "hourglass" : icon} />
       <span>${word}${count && html` <span class="count">${count}</span>`}</span>
     </button>
+    ${id === "pause" && !small && html`<button type="button" class="button beside" data-action="pause-until" aria-label="Pause until a time"
+        title="Pause until a time" aria-disabled=${control.until ? undefined : "true"} aria-describedby=${control.until ? undefined : reason}
+        onClick=${() => (control.until ? onAct("pause-until") : toast("note", `Pause until a time: ${control.reason}`))}>
+      <${Icon} name="clock" /></button>`}
     <span class=${`tip ${put ? "away" : ""}`} role="tooltip" id=${reason}>${capital(control.reason)}</span>
   </span>`;
 }

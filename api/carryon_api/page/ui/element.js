@@ -28,14 +28,6 @@ export function useNow(every = 1000) {
 }
 
 /**
- * Names of classes that hold.
- * @param {Record<string, unknown>} given
- */
-export function classes(given) {
-  return Object.keys(given).filter((name) => name && given[name]).join(" ");
-}
-
-/**
  * Sets the title of the window while a view is shown.
  * @param {string} title
  */

@@ -4,21 +4,30 @@ import { html, useEffect, useState } from "./element.js";
 import { Icon } from "./icons.js";
 import { size } from "../model/wording.js";
 
-/** Bytes of a text that are shown. */
-const TEXT_SHOWN = 32_768;
+/** Bytes of a text that are shown: as many as the API gives of one. */
+const TEXT_SHOWN = 131_072;
 const UNSHOWN = "(can't be shown here: open it or download it)";
+/** Names of texts whose type nobody knew when they were made: subtitles, tables, notes. */
+const TEXT_NAMES = /\.(txt|md|srt|vtt|ass|csv|tsv|jsonl?|ndjson|ya?ml|xml|toml|ini|log)$/i;
 
-/** @param {string} type */
-const kindOf = (type) => (/^(image|video|audio)\//.exec(type)?.[1] ?? (/^text\/|json|yaml|xml/.test(type) ? "text" : "file"));
+/**
+ * How a file is shown.
+ * @param {{name: string, contentType: string}} artifact
+ */
+function kindOf({ name, contentType }) {
+  const seen = /^(image|video|audio)\//.exec(contentType)?.[1];
+  if (seen) return seen;
+  return /^text\/|json|yaml|xml|subrip/.test(contentType) || TEXT_NAMES.test(name) ? "text" : "file";
+}
 
 /**
  * The first picture of a unit, small.
  * @param {{unit?: import("../model/types.js").Unit}} props
  */
 export function Thumbnail({ unit }) {
-  const found = unit?.artifacts.find((artifact) => ["image", "video"].includes(kindOf(artifact.contentType)));
+  const found = unit?.artifacts.find((artifact) => ["image", "video"].includes(kindOf(artifact)));
   if (!found) return html`<span class="thumb nothing"></span>`;
-  if (kindOf(found.contentType) === "image") {
+  if (kindOf(found) === "image") {
     return html`<span class="thumb"><img src=${found.url} alt="" loading="lazy" decoding="async" /></span>`;
   }
   // A moment in, because many clips begin black; metadata only, so that a grid of clips loads no clip.
@@ -31,7 +40,7 @@ export function Thumbnail({ unit }) {
  * @param {{artifact: import("../model/types.js").Artifact}} props
  */
 export function Artifact({ artifact }) {
-  const kind = kindOf(artifact.contentType);
+  const kind = kindOf(artifact);
   return html`<figure class="artifact">
     ${kind === "image" && html`<img src=${artifact.url} alt=${artifact.name} />`}
     ${kind === "video" && html`<video src=${artifact.url} controls preload="metadata" playsinline aria-label=${artifact.name}></video>`}
@@ -39,23 +48,26 @@ export function Artifact({ artifact }) {
     ${kind === "text" && html`<${TextBeginning} artifact=${artifact} />`}
     <figcaption><${Icon} name="file" /><a class="artifact-name" href=${artifact.url} target="_blank" rel="noopener">${artifact.name}</a>
       <span class="muted">${size(artifact.size)}</span>
-      <a class="button small" href=${withDownload(artifact.url)} download=${artifact.name} aria-label=${`Download ${artifact.name}`}>
+      <a class="button small" href=${withQuery(artifact.url, "download")} download=${artifact.name} aria-label=${`Download ${artifact.name}`}>
         <${Icon} name="download" /></a></figcaption>
   </figure>`;
 }
 
-/** @param {string} url */
-const withDownload = (url) => `${url}${url.includes("?") ? "&" : "?"}download=true`;
+/**
+ * @param {string} url
+ * @param {string} wish
+ */
+const withQuery = (url, wish) => `${url}${url.includes("?") ? "&" : "?"}${wish}=true`;
 
 /** @param {{artifact: import("../model/types.js").Artifact}} props */
 function TextBeginning({ artifact }) {
   const [text, setText] = useState(/** @type {string | null} */ (null));
   useEffect(() => {
     const leave = new AbortController();
-    fetch(artifact.url, { headers: { Range: `bytes=0-${TEXT_SHOWN - 1}` }, signal: leave.signal })
+    // Through the API, also where a bucket hands its files out itself: scripts may not read what other origins have.
+    fetch(withQuery(artifact.url, "text"), { signal: leave.signal })
       .then((answer) => (answer.ok ? answer.text() : UNSHOWN))
       .then(setText)
-      // A bucket that hands its files out itself need not let scripts of other origins read them.
       .catch(() => leave.signal.aborted || setText(UNSHOWN));
     return () => leave.abort();
   }, [artifact.url]);

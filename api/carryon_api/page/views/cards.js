@@ -84,7 +84,7 @@ export function Cards({ job, stage, states, indexes, pages, progress, openItem }
  */
 function Card({ job, stage, index, place, column, unit, state, progress, tall, reachable, openItem, onFocus }) {
   const item = unit?.item ?? progress?.item;
-  const itsKey = item === undefined ? null : itemKey({ item, index });
+  const itsKey = itemKey({ item, index });
   // What is known of the unit may be older than its state.
   const known = unit && (unit.state === state || unit.state === "filtered") ? unit : undefined;
   const shownState = known?.state ?? state;
@@ -94,9 +94,9 @@ function Card({ job, stage, index, place, column, unit, state, progress, tall, r
   const share = state === "active" && progress?.step != null && progress.steps ? progress.step / progress.steps : null;
   const name = item ?? `#${index}`;
   return html`<div role="gridcell" aria-colindex=${column}>
-    <a class=${`unit ${shownState} ${tall ? "tall" : ""} ${openItem !== null && openItem === itsKey ? "open" : ""}`} data-at=${place}
+    <a class=${`unit ${shownState} ${tall ? "tall" : ""} ${openItem === itsKey || openItem === itemKey({ index }) ? "open" : ""}`} data-at=${place}
         data-unit=${`${stage.name}/${index}`} data-state=${shownState} tabindex=${reachable ? 0 : -1} onFocus=${onFocus}
-        href=${itsKey === null ? undefined : toJob(job, "units", stage.name, itsKey)}
+        href=${toJob(job, "units", stage.name, itsKey)}
         aria-label=${[`${stage.name} ${name}`, label, now, why].filter(Boolean).join(", ")}>
       ${tall && html`<${Thumbnail} unit=${known} />`}
       <span class="unit-name">${name}</span>

@@ -1,6 +1,6 @@
 /** A new job, or another spec for one that is there: a form and its YAML, checked by the API before it is sent. */
 
-import { html, useEffect, useRef, useState, useTitle } from "../ui/element.js";
+import { html, useEffect, useLayoutEffect, useRef, useState, useTitle } from "../ui/element.js";
 import { Icon } from "../ui/icons.js";
 import { JobForm } from "./form.js";
 import { Inputs } from "./inputs.js";
@@ -8,12 +8,15 @@ import { bare, FIRST } from "../model/manifest.js";
 import { toJob } from "../model/route.js";
 import { counted } from "../model/wording.js";
 import { complain } from "../acting.js";
+import { hold } from "../leaving.js";
 import { jobPath, Problem, request } from "../net/api.js";
 import { toast, useStore } from "../state.js";
 import { dump, load } from "../yaml.js";
 
 /** Milliseconds without a key pressed after which the API looks at what was written. */
 const PAUSE = 500;
+/** Times an edit is sent anew because the job's status has changed since. */
+const REPLACE_TRIES = 10;
 
 /** @typedef {{severity: "error" | "warning" | "note", field: string, message: string}} Finding */
 
@@ -45,9 +48,8 @@ export function EditView({ namespace, name }) {
   }).catch((error) => (error instanceof Problem ? setProblem(error.message) : Promise.reject(error)));
   useEffect(() => { read(); }, []);
   const send = async (/** @type {string} */ _text, /** @type {any} */ manifest) => {
-    const metadata = { ...manifest.metadata, resourceVersion: found.metadata.resourceVersion };
     try {
-      const answer = await request("PUT", jobPath(job), { json: { ...manifest, metadata } });
+      const answer = await replaced(job, manifest, found);
       toast("done", answer?.message ?? `${name} has been changed: what it changes is made anew, all else is kept`);
       location.hash = toJob(job);
     } catch (error) {
@@ -66,6 +68,28 @@ export function EditView({ namespace, name }) {
 }
 
 /**
+ * Put a manifest in a job's place, unless somebody else has edited it. Its status may have changed meanwhile, as that of
+ * a running job does all the time, and only that.
+ * @param {{namespace: string, name: string}} job
+ * @param {any} manifest
+ * @param {any} seen The job that the manifest was made from.
+ * @throws {Problem} 409 where somebody has.
+ */
+async function replaced(job, manifest, seen) {
+  let { resourceVersion } = seen.metadata;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await request("PUT", jobPath(job), { json: { ...manifest, metadata: { ...manifest.metadata, resourceVersion } } });
+    } catch (error) {
+      if (!(error instanceof Problem && error.status === 409) || tries === REPLACE_TRIES) throw error;
+      const { object } = await request("GET", jobPath(job));
+      if (dump(bare(object)) !== dump(bare(seen))) throw error;
+      ({ resourceVersion } = object.metadata);
+    }
+  }
+}
+
+/**
  * @param {{first: any, namespaces: string[], existing: boolean, label: string, job?: {namespace: string, name: string},
  *   send: (text: string, manifest: any) => Promise<void>}} props
  */
@@ -78,6 +102,13 @@ function Editor({ first, namespaces, existing, label, job, send }) {
   const namespace = manifest.metadata?.namespace ?? namespaces[0] ?? "default";
   const { findings, check } = useFindings(text, namespace);
   const summary = useRef(/** @type {HTMLElement | null} */ (null));
+  const before = useRef(text);
+  const what = text === before.current ? "" : existing ? `Your edit of ${manifest.metadata?.name ?? "the job"}` : "Your new job";
+  // Before anything else is done: whoever types and goes back at once is asked too.
+  useLayoutEffect(() => {
+    hold(what);
+    return () => hold("");
+  }, [what]);
   const typeText = (/** @type {string} */ written) => {
     setText(written);
     try {
@@ -102,7 +133,7 @@ function Editor({ first, namespaces, existing, label, job, send }) {
     try {
       const errors = wrong ? [wrong] : (await check()).filter((each) => each.severity === "error");
       if (errors.length) summary.current?.focus();
-      else await send(text, manifest);
+      else await send(text, manifest).then(() => hold(""));
     } catch (error) {
       complain(error);
     } finally {

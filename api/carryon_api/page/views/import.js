@@ -11,8 +11,8 @@ import { Problem, request } from "../net/api.js";
 import { upload } from "../net/upload.js";
 import { toast, update, useStore } from "../state.js";
 
-/** Bytes of an archive in which its manifest and job lie: they come first. */
-const HEAD = 1024 * 1024;
+/** Bytes of an archive in which its manifest and job lie: they come first. As many as the API reads. */
+const HEAD = 6 * 1024 * 1024;
 
 export function ImportView() {
   useTitle("Import");

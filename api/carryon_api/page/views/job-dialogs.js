@@ -2,6 +2,7 @@
 
 import { html, useEffect, useId, useState } from "../ui/element.js";
 import { Confirm, Dialog } from "../ui/dialog.js";
+import { PauseDialog } from "./pause.js";
 import { isStill } from "../model/controls.js";
 import { act, complain, exportJob } from "../acting.js";
 import { get, jobPath } from "../net/api.js";
@@ -12,6 +13,7 @@ import { toast } from "../state.js";
  */
 export function JobDialog({ job, asking, onClose }) {
   if (asking.id === "export") return html`<${ExportDialog} job=${job} onClose=${onClose} />`;
+  if (asking.id === "pause-until") return html`<${PauseDialog} job=${job} onClose=${onClose} />`;
   if (asking.id === "redo") return html`<${RedoDialog} job=${job} unit=${asking.unit} onClose=${onClose} />`;
   if (asking.id === "approve") return html`<${ApproveDialog} job=${job} onClose=${onClose} />`;
   const cancel = asking.id === "cancel";

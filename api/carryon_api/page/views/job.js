@@ -7,6 +7,7 @@ import { Progress } from "../ui/progress.js";
 import { ControlsBar } from "../ui/controls-bar.js";
 import { JobDialog } from "./job-dialogs.js";
 import { Facts } from "./facts.js";
+import { GoesOn } from "./pause.js";
 import { Settings } from "./settings.js";
 import { StageSection } from "./stage.js";
 import { UnitPanel } from "./unit.js";
@@ -36,11 +37,12 @@ export function JobView({ namespace, name, unit }) {
   const job = { ...status, ...summary, stages: status.stages };
   const onAct = (/** @type {string} */ id, /** @type {any} */ of = null) => {
     if (id === "edit") location.hash = toJob(job, "edit");
-    else if (asksFirst(id) || ["export", "redo", "approve"].includes(id)) ask({ id, unit: of });
+    else if (asksFirst(id) || ["export", "redo", "approve", "pause-until"].includes(id)) ask({ id, unit: of });
     else act(job, id);
   };
   return html`<main id="main" class=${`page job ${unit ? "with-panel" : ""}`} tabindex="-1">
     <${Head} job=${job} onAct=${onAct} />
+    <${GoesOn} job=${job} onChange=${() => onAct("pause-until")} />
     <${Notices} job=${job} />
     <div class="job-body">
       <div class="job-stages">
@@ -49,7 +51,7 @@ export function JobView({ namespace, name, unit }) {
       </div>
       <${Facts} job=${job} />
     </div>
-    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${() => onAct("redo", unit)} />`}
+    ${unit && html`<${UnitPanel} key=${`${unit.stage}/${unit.item}`} job=${job} unit=${unit} onRedo=${(/** @type {any} */ of) => onAct("redo", of)} />`}
     ${asking && html`<${JobDialog} job=${job} asking=${asking} onClose=${() => ask(null)} />`}
   </main>`;
 }
@@ -90,10 +92,21 @@ function useGone(job, there) {
 function useFocusBack(job, unit) {
   const last = useRef(/** @type {string | null} */ (null));
   useEffect(() => {
-    const cell = last.current && document.querySelector(`a.unit[href="${CSS.escape(last.current)}"]`);
+    const cell = last.current && document.querySelector(last.current);
     if (!unit && cell instanceof HTMLElement) cell.focus({ preventScroll: true });
-    last.current = unit ? toJob(job, "units", unit.stage, unit.item) : null;
+    last.current = unit ? cellOf(job, unit) : null;
   }, [unit?.stage, unit?.item]);
+}
+
+/**
+ * The selector of a unit's cell.
+ * @param {{namespace: string, name: string}} job
+ * @param {{stage: string, item: string}} unit As the address names it.
+ */
+function cellOf(job, { stage, item }) {
+  // Opened before its name was known, it may have another address by now.
+  if (item.startsWith("~")) return `a.unit[data-unit="${CSS.escape(`${stage}/${item.slice(1)}`)}"]`;
+  return `a.unit[href="${CSS.escape(toJob(job, "units", stage, item))}"]`;
 }
 
 /** @param {{name: string, reason: string}} props */

@@ -10,6 +10,7 @@ import { controls } from "../model/controls.js";
 import { keyOf } from "../model/feed.js";
 import { FILTERS, FILTER_LABELS, filterCounts, isActive, listed } from "../model/listing.js";
 import { toJob } from "../model/route.js";
+import { waitsUntil } from "../model/until.js";
 import { ago, between, number, span } from "../model/wording.js";
 import { act } from "../acting.js";
 import { listen } from "../session.js";
@@ -126,6 +127,8 @@ function Since({ job }) {
   const now = useNow(isActive(job) ? 1000 : 30_000);
   const took = between(job.started, job.finished, now);
   if (isActive(job) && took !== null) return html`<span class="muted">for ${span(took)}</span>`;
+  const until = waitsUntil(job, now);
+  if (until !== null) return html`<span class="muted">goes on in ${span((Date.parse(until) - now) / 1000)}</span>`;
   const since = job.finished ?? job.started ?? job.created;
   return html`<span class="muted">${ago(since, now)}</span>`;
 }

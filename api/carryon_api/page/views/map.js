@@ -34,7 +34,9 @@ export function UnitMap({ job, stage, states, indexes, pages, progress, openItem
     const found = Math.floor(event.offsetY / cell) * columns + column;
     return column < columns && found < indexes.length ? found : null;
   };
-  const open = () => unit && (location.hash = toJob(job, "units", stage.name, itemKey(unit)));
+  const open = () => {
+    if (index !== null && index !== undefined) location.hash = toJob(job, "units", stage.name, itemKey({ item: unit?.item, index }));
+  };
   const key = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
@@ -66,10 +68,13 @@ function Readout({ stage, index, state, unit, progress }) {
   return html`<span class=${`swatch ${state}`}></span><strong>${stage.name} ${unit?.item ?? `#${index}`}</strong> <span>${said}</span>`;
 }
 
-/** Colours of the style sheet as they are now, under "--name" -> value. */
-function palette() {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
+/** Colours of the style sheet as they are now. @param {HTMLCanvasElement} canvas */
+function palette(canvas) {
+  const colour = (/** @type {string} */ name) => {
+    // What a custom property stands for, light or dark, is known where it is used as a colour.
+    canvas.style.color = `var(--${name})`;
+    return getComputedStyle(canvas).color;
+  };
   return { waiting: colour("waiting"), active: colour("active"), done: colour("done"), skipped: colour("skipped"),
     failed: colour("failed"), waitingForApproval: colour("asks"), surface: colour("surface"), text: colour("text") };
 }
@@ -88,7 +93,7 @@ function draw(canvas, { states, indexes, columns, rows, cell, marked }) {
   canvas.style.width = `${columns * cell}px`;
   canvas.style.height = `${rows * cell}px`;
   pen.scale(scale, scale);
-  const colours = palette();
+  const colours = palette(canvas);
   const side = cell - 2;
   STATES.forEach((state, code) => {
     pen.fillStyle = colours[state];

@@ -30,7 +30,7 @@ export function UnitList({ job, stage, states, indexes, pages, progress }) {
 /** @param {{job: any, stage: any, index: number, unit?: import("../model/types.js").Unit, state: string, progress?: any}} props */
 function Row({ job, stage, index, unit, state, progress }) {
   const shown = unit?.state === "filtered" ? "filtered" : state;
-  return html`<tr><th scope="row">${unit ? html`<a href=${toJob(job, "units", stage.name, itemKey(unit))}>${unit.item}</a>` : `#${index}`}</th>
+  return html`<tr><th scope="row"><a href=${toJob(job, "units", stage.name, itemKey({ item: unit?.item, index }))}>${unit?.item ?? `#${index}`}</a></th>
     <td><span class=${`swatch ${shown}`}></span> ${LABELS[/** @type {keyof typeof LABELS} */ (shown)]}</td>
     <td>${state === "active" ? step(progress ?? unit?.progress) : unit?.reason}</td>
     <td>${unit?.artifacts.map((artifact) => html`<a key=${artifact.name} href=${artifact.url}>${artifact.name}</a> <span class="muted">${size(artifact.size)}</span> `)}</td></tr>`;

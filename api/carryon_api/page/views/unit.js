@@ -16,7 +16,7 @@ import { useStore } from "../state.js";
 const LOOK_EVERY = 3000;
 
 /**
- * @param {{job: import("../model/types.js").ProcessStatus, unit: {stage: string, item: string}, onRedo: () => void}} props
+ * @param {{job: import("../model/types.js").ProcessStatus, unit: {stage: string, item: string}, onRedo: (unit: {stage: string, item: string}) => void}} props
  */
 export function UnitPanel({ job, unit, onRedo }) {
   const { detail, problem } = useDetail(job, unit);
@@ -30,7 +30,7 @@ export function UnitPanel({ job, unit, onRedo }) {
     addEventListener("keydown", leave);
     return () => removeEventListener("keydown", leave);
   }, []);
-  return html`<aside class="panel" aria-label=${`Unit ${unit.stage} ${unit.item}`}>
+  return html`<aside class="panel" aria-label=${`Unit ${unit.stage} ${detail?.item ?? unit.item}`}>
     <header><h2 tabindex="-1" ref=${heading}><span class="muted">${unit.stage}</span> ${detail?.item ?? unit.item}</h2>
       <a class="plain" href=${back} aria-label="Close this unit"><${Icon} name="cross" /></a></header>
     ${problem && html`<p class="error" role="alert">${problem}</p>`}
@@ -70,7 +70,7 @@ function useDetail(job, unit) {
   return seen;
 }
 
-/** @param {{job: import("../model/types.js").ProcessStatus, detail: any, onRedo: () => void}} props */
+/** @param {{job: import("../model/types.js").ProcessStatus, detail: any, onRedo: (unit: {stage: string, item: string}) => void}} props */
 function Detail({ job, detail, onRedo }) {
   const progress = useStore((state) => state.feed.progress.get(keyOf(job))?.get(`${detail.stage}/${detail.index}`)) ?? detail.progress;
   const label = LABELS[/** @type {keyof typeof LABELS} */ (detail.state)] ?? detail.state;
@@ -84,7 +84,7 @@ function Detail({ job, detail, onRedo }) {
     <div class="panel-actions">
       ${detail.state === "failed" && html`<button class="button small" onClick=${() => act(job, "retry", { units: [`${detail.stage}/${detail.index}`] })}>
         <${Icon} name="retry" /> Retry this unit</button>`}
-      ${job.actions.redo?.possible && html`<button class="button small" onClick=${onRedo}><${Icon} name="redo" /> Redo…</button>`}
+      ${job.actions.redo?.possible && html`<button class="button small" onClick=${() => onRedo(detail)}><${Icon} name="redo" /> Redo…</button>`}
     </div>
     ${detail.previews?.map((/** @type {any} */ preview) => html`<figure class="artifact preview" key=${preview.name}>
       <video src=${preview.url} controls muted preload="metadata" playsinline aria-label=${`Preview ${preview.name}`}></video>
