@@ -51,26 +51,32 @@ class Verdict:
 
 
 def judge(frames: Frames) -> Verdict:
-    mask = moving(frames)
-    visible = mask.sum((1, 2)) >= FEWEST
-    if visible.sum() < len(frames) / 2:
-        return Verdict(None, None, None)
-    return Verdict(form(mask[visible][::2]), colour(frames, mask), direction(mask[visible]))
-
-
-def moving(frames: Frames) -> Mask:
-    """What differs from its row: landscapes are of one colour from left to right, and a form covers less than half."""
+    # Landscapes are of one colour from left to right, and a form covers less than half of a row.
     behind = np.median(frames, axis=(0, 2), keepdims=True)
-    return np.linalg.norm(frames - behind, axis=-1) > CONTRAST
+    far = np.linalg.norm(frames - behind, axis=-1)
+    differs = far > CONTRAST
+    if (differs.sum((1, 2)) >= FEWEST).sum() < len(frames) / 2:
+        return Verdict(None, None, None)
+    seen = shade(frames, differs)
+    # Edges lie where the form's colour and the landscape's are mixed by halves.
+    mask = differs & (np.linalg.norm(frames - seen, axis=-1) < far)
+    visible = mask[mask.sum((1, 2)) >= FEWEST]
+    if len(visible) < len(frames) / 2:
+        return Verdict(None, None, None)
+    return Verdict(form(visible[::2]), colour(seen), direction(visible))
 
 
-def colour(frames: Frames, mask: Mask) -> str:
-    """The palette's nearest to the middle value within the form, away from its edge."""
+def shade(frames: Frames, mask: Mask) -> NDArray[np.float64]:
+    """The middle value within a form, away from its edge."""
     inner = mask.copy()
     for axis in (1, 2):
         for shift in (-1, 1):
             inner &= np.roll(mask, shift, axis)
-    seen = np.median(frames[inner if inner.sum() >= FEWEST else mask], axis=0)
+    return np.median(frames[inner if inner.sum() >= FEWEST else mask], axis=0)
+
+
+def colour(seen: NDArray[np.float64]) -> str:
+    """The palette's nearest."""
     return min(scenes.COLOURS, key=lambda name: float(np.linalg.norm(seen - scenes.COLOURS[name])))
 
 

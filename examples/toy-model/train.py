@@ -22,7 +22,7 @@ import training
 import transformers
 from torch import nn
 
-STEPS, BATCH, RATE = 3500, 32, 3e-3
+STEPS, BATCH, RATE = 2750, 32, 3e-3
 LIBRARY = 4000
 """Ways of forms to learn from; colours are given to them anew in each step."""
 GRID = tuple(
