@@ -53,8 +53,8 @@ def transformer(channels: int, patch: tuple[int, int, int]) -> diffusers.WanTran
         out_channels=channels,
         text_dim=TEXT,
         freq_dim=64,
-        ffn_dim=512,
-        num_layers=4,
+        ffn_dim=448,
+        num_layers=3,
         rope_max_seq_len=32,
     )
 
