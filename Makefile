@@ -102,10 +102,12 @@ generate: $(READY) ## Make the generated files anew.
 	$(BIN)/python -m carryon_core.chart_files
 	$(BIN)/python -m carryon_api.reference
 	$(BIN)/python -m carryon_operator.metrics.reference
+	$(BIN)/python -m carryon_standalone.kinds_file
 	$(BIN)/python -m carryon_standalone.cli.command_page
 	$(BIN)/python -m carryon_operator.reference
 
 GENERATED := crds/carryon.dev_generationjobs.yaml $(addprefix charts/carryon/files/,crd.yaml dashboard.json) \
+	standalone/carryon_standalone/apiserver/kinds.json \
 	$(addprefix docs/reference/,spec.md actions.md api.md cli.md metrics.md operator.md values.md)
 
 verify: $(READY) ## Fail where a generated file is not what its source makes.

@@ -236,7 +236,7 @@ class Cluster:
 
     def succeeded(self, name: str, units: int) -> None:
         """Return when a job has ended well, with so many units."""
-        until(lambda: (self.job(name).get("status") or {}).get("phase") in ("Succeeded", "Failed"), 240, "the end")
+        until(lambda: (self.job(name).get("status") or {}).get("phase") in ("Succeeded", "Failed"), 600, "the end")
         status = self.job(name)["status"]
         assert (status["phase"], status["progress"]) == ("Succeeded", f"{units}/{units}"), json.dumps(status)
 

@@ -55,8 +55,13 @@ def test_a_node_killed_at_random_moments_never_runs_two_copies(machine: Machine,
         f"echo start >> {tmp_path}/starts; sleep 30 & sleep 0.3 9>&-"
     )
     starts, kills, made = tmp_path / "starts", 0, 0
-    deadline = time.monotonic() + 60
-    while kills < 12 and time.monotonic() < deadline:
+
+    def started() -> int:
+        return len(starts.read_text().splitlines()) if starts.exists() else 0
+
+    deadline = time.monotonic() + 180
+    # On a busy machine a node may be killed before anything starts.
+    while (kills < 12 or started() < 3) and time.monotonic() < deadline:
         alive_until = time.monotonic() + chance.uniform(0.2, 1.2)
         while time.monotonic() < alive_until:
             pod = machine.pod("job")
@@ -69,9 +74,9 @@ def test_a_node_killed_at_random_moments_never_runs_two_copies(machine: Machine,
         machine.stop_node()
         machine.start_node()
         kills += 1
-    assert kills == 12
+    assert kills >= 12
     assert not (tmp_path / "doubles").exists()
-    assert len(starts.read_text().splitlines()) >= 3
+    assert started() >= 3
     if machine.pod("job") is None:
         machine.create("job", script)
     machine.finished("job")

@@ -949,7 +949,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
         made = Real(Path(given))
     else:
         server = request.getfixturevalue("server")
-        made = Embedded(server, server.home.kubeconfig)
+        made = Embedded(server, server.kubeconfig)
     status, answer = made.request("POST", CRDS, crd.build())
     assert status in (201, 409), answer
     until(lambda: made.request("GET", JOBS)[0] == 200, "the new kind is not served")

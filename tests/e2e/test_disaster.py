@@ -68,7 +68,7 @@ def test_what_a_lost_cluster_had_made_is_not_made_again(tmp_path: Path, begun: P
         new.apply(posts(begun))
         new.apply(film)
         posts_status = new.wait_for("posts", succeeded, 120)["status"]
-        film_status = new.wait_for("film", succeeded, 240)["status"]
+        film_status = new.wait_for("film", succeeded, 600)["status"]
         pods = new.pods_since(before)
     finally:
         new.stop()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from aiohttp import web
 
-from carryon_standalone.apiserver import access, discovery, logs, openapi, patch, reviews, selectors, tables, watch
+from carryon_standalone.apiserver import access, discovery, logs, reviews, selectors, tables, watch
 from carryon_standalone.apiserver import requests as ask
 from carryon_standalone.apiserver.access import Authority, User
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
@@ -22,26 +22,16 @@ from carryon_standalone.apiserver.errors import (
     ApiError,
     PageNotFound,
     bad_request,
+    expired,
     internal,
     method_not_allowed,
     not_found,
     too_large_version,
-    unsupported_media_type,
 )
-from carryon_standalone.apiserver.negotiation import (
-    APPLY_PATCH,
-    JSON,
-    JSON_PATCH,
-    MERGE_PATCH,
-    PLAIN,
-    STRATEGIC_PATCH,
-    Form,
-    decode,
-    form_of,
-    load_patch,
-    load_yaml,
-)
+from carryon_standalone.apiserver.negotiation import APPLY_PATCH, JSON, PLAIN, Form, decode, form_of, load_yaml
+from carryon_standalone.apiserver.openapi import Documents
 from carryon_standalone.apiserver.pages import Page, Pages
+from carryon_standalone.apiserver.patching import change_of
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.requests import Query, Target
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -78,7 +68,8 @@ class Api:
     authority: Authority
     logs_folder: Path
     streams: set[asyncio.Task[Any]]
-    pages: Pages
+    documents: Documents
+    pages: Pages = field(default_factory=Pages)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -141,11 +132,14 @@ class Api:
         if parts[1:2] != ["v3"]:
             raise PageNotFound
         if len(parts) == 2:
-            return cached(request, openapi.index(self.registry), JSON)
-        document = openapi.document(self.registry, "/".join(parts[2:]))
-        if document is None:
+            # Of all documents this alone is served as plain text by a real server.
+            return cached(request, self.documents.index(), "text/plain; charset=utf-8", "no-cache, private")
+        found = self.documents.document("/".join(parts[2:]))
+        if found is None:
             raise PageNotFound
-        return cached(request, document, JSON)
+        document, tag = found
+        lasting = request.query.get("hash") == tag
+        return cached(request, document, JSON, "public, immutable" if lasting else "no-cache, private", tag)
 
     async def _object(self, request: web.BaseRequest, target: Target, user: User) -> web.StreamResponse:
         method, query = request.method, request.query
@@ -168,9 +162,10 @@ class Api:
         form = form_of(request.headers.get("Accept", ""))
         body = await request.read()
         if verb in ("delete", "deletecollection"):
-            return await self._delete(target, query, body, form)
-        options = ask.write_options(query, request.headers.get("User-Agent", ""), target.subresource)
-        written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), options)
+            options = ask.delete_options(query, body, request.headers.get("Content-Type", ""))
+            return await self._delete(target, query, options, form)
+        writing = ask.write_options(request, target.subresource, body)
+        written = await self._write(verb, target, query, body, request.headers.get("Content-Type", ""), writing)
         return written_response(target.resource, written, form)
 
     async def _write(
@@ -198,24 +193,8 @@ class Api:
             _check_kind(resource, wanted)
             force = ask.is_true(query, "force")
             return await self.writes.apply(resource, namespace, target.name, wanted, options, force)
-        accepted = [JSON_PATCH, MERGE_PATCH, *([] if resource.custom else [STRATEGIC_PATCH]), APPLY_PATCH]
-        if media_type not in accepted:
-            raise unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: "
-                + ", ".join(accepted)
-            )
-        change = load_patch(body)
-        if media_type != JSON_PATCH and not isinstance(change, dict):
-            raise bad_request("error decoding patch: a merge patch must be an object")
-
-        def patched(value: Object) -> Object:
-            if media_type == JSON_PATCH:
-                return patch.json_patch(value, change)
-            if media_type == MERGE_PATCH:
-                return dict(patch.merge(value, change))
-            return dict(patch.strategic(value, change, resource.shape))
-
-        return await self.writes.update(resource, namespace, target.name, patched, options, "patch")
+        change = change_of(resource, media_type, body)
+        return await self.writes.update(resource, namespace, target.name, change, options, "patch")
 
     def _get(self, target: Target, form: Form, query: Query) -> web.Response:
         stored = self.store.get(target.resource.key(target.namespace or "", target.name))
@@ -238,9 +217,13 @@ class Api:
 
     def _list(self, target: Target, form: Form, query: Query) -> web.Response:
         resource = target.resource
+        ask.check_list(query)
         revision = ask.revision_of(query)
         if revision is not None and revision > self.store.revision:
             raise too_large_version(revision, self.store.revision)
+        if revision is not None and revision < self.store.revision and query.get("resourceVersionMatch") == "Exact":
+            # Only the newest state is kept; to a client it is as if the older ones had been compacted.
+            raise expired("The resourceVersion for the provided list is too old.")
         selector = self._select(resource, query)
         page = self._page(target, selector, query)
         metadata: Object = {"continue": page.token, "resourceVersion": str(page.revision)}
@@ -272,7 +255,7 @@ class Api:
 
     async def _watch(self, request: web.BaseRequest, target: Target, form: Form) -> web.StreamResponse:
         query = request.query
-        ask.check_initial_events(query)
+        ask.check_watch(query)
         revision = ask.revision_of(query)
         asked = query.get("sendInitialEvents")
         initial = ask.is_true(query, "sendInitialEvents") if asked is not None else not revision
@@ -307,8 +290,8 @@ class Api:
             self.streams.discard(task)
         return response
 
-    async def _delete(self, target: Target, query: Query, body: bytes, form: Form) -> web.Response:
-        resource, options = target.resource, ask.delete_options(query, body)
+    async def _delete(self, target: Target, query: Query, options: DeleteOptions, form: Form) -> web.Response:
+        resource = target.resource
         if target.name:
             answer = await self.deletion.delete(resource, target.namespace or "", target.name, options)
             return raw(answer) if form.media_type == JSON else json(orjson.loads(answer), form=form)
@@ -338,7 +321,7 @@ class Api:
         if request.method != "POST":
             raise method_not_allowed()
         body = decode(await request.read(), request.headers.get("Content-Type", ""), target.subresource)
-        options = ask.write_options(request.query, request.headers.get("User-Agent", ""), "")
+        options = ask.write_options(request, "")
         if target.subresource == "binding":
             node = (body.get("target") or {}).get("name") or ""
             await self.pods.bind(target.resource, key, node, options)
@@ -366,7 +349,7 @@ class Api:
         if request.method != "POST" or target.name:
             raise method_not_allowed()
         value = decode(await request.read(), request.headers.get("Content-Type", ""), target.resource.kind)
-        manager = ask.write_options(request.query, request.headers.get("User-Agent", ""), "").manager
+        manager = ask.write_options(request, "").manager
         return json(reviews.answered(self.authority, user, target, value, manager), 201)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from carryon_standalone.apiserver import definitions, strategies, tables
+from carryon_standalone.apiserver import definitions, kinds, strategies, tables
 from carryon_standalone.apiserver.resources import Resource
-from carryon_standalone.apiserver.schema import ANYTHING, Structural
+from carryon_standalone.apiserver.schema import Structural
 
 _STATUS: Final = {"status": ("get", "patch", "update")}
 _CREATE: Final = ("create",)
@@ -21,18 +20,21 @@ SERVICE_ACCOUNTS: Final = "/serviceaccounts"
 
 
 def _review(group: str, kind: str, namespaced: bool = False) -> Resource:
-    return _built_in(group, f"{kind.lower()}s", kind, namespaced=namespaced, verbs=_CREATE, virtual=True)
+    return _built_in(
+        group, f"{kind.lower()}s", kind, namespaced=namespaced, verbs=_CREATE, virtual=True, strategy=strategies.REVIEW
+    )
 
 
-def _built_in(group: str, plural: str, kind: str, shape: Mapping[str, Any] | None = None, **more: Any) -> Resource:
+def _built_in(group: str, plural: str, kind: str, **more: Any) -> Resource:
+    shape = kinds.shape(kinds.name_of(group, "v1", kind))
     return Resource(
         group=group,
         version="v1",
         plural=plural,
         singular=kind.lower(),
         kind=kind,
-        shape=shape or {},
-        structural=Structural.of(shape) if shape else ANYTHING,
+        shape=shape,
+        structural=Structural.of(shape),
         **more,
     )
 
@@ -50,7 +52,6 @@ BUILTINS: Final = (
         verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         subresources={**_STATUS, "finalize": ("update",)},
         strategy=strategies.NAMESPACE,
-        shape=strategies.NAMESPACE_SHAPE,
         columns=tables.NAMESPACE_COLUMNS,
         deletion_returns_object=True,
     ),
@@ -61,7 +62,6 @@ BUILTINS: Final = (
         categories=("all",),
         subresources={**_STATUS, "log": ("get",), "binding": _CREATE, "eviction": _CREATE},
         strategy=strategies.POD,
-        shape=strategies.POD_SHAPE,
         columns=tables.POD_COLUMNS,
         counts_generation=True,
         deletion_returns_object=True,
@@ -71,14 +71,12 @@ BUILTINS: Final = (
         "Event",
         short_names=("ev",),
         strategy=strategies.EVENT,
-        shape=strategies.EVENT_SHAPE,
         columns=tables.EVENT_COLUMNS,
     ),
     _core(
         "secrets",
         "Secret",
         strategy=strategies.SECRET,
-        shape=strategies.SECRET_SHAPE,
         columns=tables.SECRET_COLUMNS,
     ),
     _core(
@@ -86,17 +84,17 @@ BUILTINS: Final = (
         "ConfigMap",
         short_names=("cm",),
         strategy=strategies.CONFIG_MAP,
-        shape=strategies.CONFIG_MAP_SHAPE,
         columns=tables.CONFIG_MAP_COLUMNS,
     ),
     _core(
         "serviceaccounts",
         "ServiceAccount",
         short_names=("sa",),
-        shape=strategies.SERVICE_ACCOUNT_SHAPE,
         columns=tables.SERVICE_ACCOUNT_COLUMNS,
         deletion_returns_object=True,
     ),
+    # There are none, and none can be made: nothing here would route to them. `kubectl cluster-info` looks for some.
+    _core("services", "Service", short_names=("svc",), categories=("all",), verbs=("get", "list", "watch")),
     _core(
         "nodes",
         "Node",
@@ -104,14 +102,13 @@ BUILTINS: Final = (
         short_names=("no",),
         subresources=_STATUS,
         strategy=strategies.NODE,
-        shape=strategies.NODE_SHAPE,
         columns=tables.NODE_COLUMNS,
     ),
     _built_in(
         group="coordination.k8s.io",
         plural="leases",
         kind="Lease",
-        shape=strategies.LEASE_SHAPE,
+        strategy=strategies.LEASE,
         columns=tables.LEASE_COLUMNS,
     ),
     _built_in(
@@ -123,12 +120,12 @@ BUILTINS: Final = (
         categories=("api-extensions",),
         subresources=_STATUS,
         strategy=definitions.STRATEGY,
-        shape=definitions.SHAPE,
         columns=tables.DEFINITION_COLUMNS,
         counts_generation=True,
         deletion_returns_object=True,
     ),
     _review("authorization.k8s.io", "SelfSubjectAccessReview"),
+    _review("authorization.k8s.io", "SelfSubjectRulesReview"),
     _review("authorization.k8s.io", "SubjectAccessReview"),
     _review("authorization.k8s.io", "LocalSubjectAccessReview", namespaced=True),
     _review("authentication.k8s.io", "TokenReview"),

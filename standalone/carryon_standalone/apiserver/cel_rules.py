@@ -14,6 +14,8 @@ from typing import Any, Final
 import cel
 import cel.stdlib
 
+from carryon_standalone.apiserver import cel_library
+
 _RESERVED: Final = frozenset(
     [
         "true",
@@ -40,10 +42,27 @@ _RESERVED: Final = frozenset(
     ]
 )
 _LIBRARY: Final = {
-    name: function
-    for name, function in cel.stdlib.STDLIB_FUNCTIONS.items()
-    if name not in ("contains", "bool")  # the built-in ones know strings
+    **{
+        name: function
+        for name, function in cel.stdlib.STDLIB_FUNCTIONS.items()
+        if name not in ("contains", "bool")  # the built-in ones know strings
+    },
+    **cel_library.FUNCTIONS,
 }
+_MACROS: Final = ("all", "exists", "exists_one", "filter", "map")
+_BUILT_IN: Final = frozenset(
+    [
+        *("bool", "bytes", "double", "dyn", "duration", "int", "string", "timestamp", "type", "uint"),
+        *("contains", "endsWith", "has", "matches", "max", "min", "size", "startsWith"),
+        *("getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds"),
+        *("getMinutes", "getMonth", "getSeconds"),
+        *_MACROS,
+    ]
+)
+_TYPES: Final = frozenset(["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"])
+_FUNCTIONS: Final = _BUILT_IN | {each.rpartition(".")[2] for each in _LIBRARY}
+_SPACES: Final = {each.partition(".")[0] for each in _LIBRARY if "." in each}
+_BOUND: Final = re.compile(rf"\.(?:{'|'.join(_MACROS)})\(\s*([A-Za-z_]\w*)\s*,")
 _SELF: Final = re.compile(r"\bself\b(?:\.([A-Za-z_]\w*)(?!\w*\())?")
 _ABSENT: Final = object()
 
@@ -97,9 +116,15 @@ def compile_rule(definition: Mapping[str, Any]) -> Rule:
 
 def _compile(source: str) -> Any:
     try:
-        return cel.compile(source)
+        program = cel.compile(source)
     except ValueError as error:
         raise RuleError(str(error).replace("\n", " ")) from error
+    known = {"self", "oldSelf"} | _TYPES | _SPACES | set(_BOUND.findall(source))
+    unknown = [each for each in program.variables() if each not in known]
+    unknown += [each for each in program.functions() if each[:1].isalpha() and each not in _FUNCTIONS]
+    if unknown:
+        raise RuleError(f"undeclared reference to '{unknown[0]}' (in container '')")
+    return program
 
 
 def _variables(source: str) -> list[str]:

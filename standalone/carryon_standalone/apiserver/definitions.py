@@ -8,59 +8,13 @@ from typing import Any, Final
 
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import tables
-from carryon_standalone.apiserver.errors import FieldError, invalid_value, required_value
+from carryon_standalone.apiserver.errors import FieldError, invalid_value, not_supported, required_value
 from carryon_standalone.apiserver.resources import Column, Resource, Strategy
 from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.storage import Object
 
 CLEANUP: Final = "customresourcecleanup.apiextensions.k8s.io"
 _NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_OBJECT: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-_TEXT: Final = {"type": "string"}
-_TEXTS: Final = {"type": "array", "items": _TEXT}
-_COLUMN: Final = {
-    "type": "object",
-    "required": ["name", "type", "jsonPath"],
-    "properties": {
-        **dict.fromkeys(("name", "type", "jsonPath", "description", "format"), _TEXT),
-        "priority": {"type": "integer"},
-    },
-}
-SHAPE: Final[dict[str, Any]] = {
-    **_OBJECT,
-    "properties": {
-        "spec": {
-            **_OBJECT,
-            "properties": {
-                "group": _TEXT,
-                "scope": _TEXT,
-                "names": {
-                    **_OBJECT,
-                    "properties": {
-                        **dict.fromkeys(("plural", "singular", "kind", "listKind"), _TEXT),
-                        "shortNames": _TEXTS,
-                        "categories": _TEXTS,
-                    },
-                },
-                "versions": {
-                    "type": "array",
-                    "items": {
-                        **_OBJECT,
-                        "properties": {
-                            "name": _TEXT,
-                            "schema": {**_OBJECT, "properties": {"openAPIV3Schema": _OBJECT}},
-                            "subresources": {**_OBJECT, "properties": {"status": _OBJECT}},
-                            "served": {"type": "boolean"},
-                            "storage": {"type": "boolean"},
-                            "additionalPrinterColumns": {"type": "array", "items": _COLUMN},
-                        },
-                    },
-                },
-            },
-        }
-    },
-}
-"""What this server relies on before it looks closer."""
 _CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 
 
@@ -125,8 +79,7 @@ def _validate(definition: Object, old: Object | None) -> list[FieldError]:
     if name != wanted:
         errors.append(invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     if spec["scope"] not in ("Namespaced", "Cluster"):
-        message = f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"'
-        errors.append(FieldError("FieldValueNotSupported", "spec.scope", message))
+        errors.append(not_supported("spec.scope", spec["scope"], "Cluster", "Namespaced"))
     for field in ("plural", "singular"):
         if not _NAME.fullmatch(names.get(field, "")):
             errors.append(invalid_value(f"spec.names.{field}", names.get(field, ""), "must be a DNS-1035 label"))
@@ -164,7 +117,8 @@ def _check_version(version: Mapping[str, Any], where: str) -> list[FieldError]:
     return errors
 
 
-STRATEGY: Final = Strategy(prepare=_prepare, default=_default, validate=_validate)
+_EMPTY: Final = {"group": "", "names": {"plural": "", "kind": ""}, "scope": "", "versions": None}
+STRATEGY: Final = Strategy(prepare=_prepare, default=_default, validate=_validate, empty={"spec": _EMPTY})
 
 
 def served(definition: Object) -> tuple[Resource, ...]:
@@ -184,6 +138,7 @@ def _resource(spec: Mapping[str, Any], names: Mapping[str, Any], version: Mappin
         singular=names["singular"],
         kind=names["kind"],
         list_kind=names["listKind"],
+        storage_version=next(each["name"] for each in spec["versions"] if each.get("storage")),
         namespaced=spec["scope"] == "Namespaced",
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any, Final
 
 from carryon_standalone.apiserver.resources import Registry, Resource
@@ -91,6 +93,8 @@ def _entries(resource: Resource) -> list[dict[str, Any]]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    if not resource.virtual:
+        entry["storageVersionHash"] = _storage_version_hash(resource)
     below = [
         {
             "name": f"{resource.plural}/{name}",
@@ -102,6 +106,12 @@ def _entries(resource: Resource) -> list[dict[str, Any]]:
         for name, verbs in resource.subresources.items()
     ]
     return [entry, *below]
+
+
+def _storage_version_hash(resource: Resource) -> str:
+    """As k8s.io/apiserver/pkg/endpoints/discovery has it: changes where objects are stored in another version."""
+    name = f"{resource.group}/{resource.storage_version or resource.version}/{resource.kind}"
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()[:8]).decode()
 
 
 _OTHER_KINDS: Final = {"eviction": ("policy", "v1", "Eviction"), "binding": ("", "v1", "Binding")}
@@ -143,7 +153,10 @@ def aggregated(registry: Registry, core: bool, version: str) -> dict[str, Any]:
 
 
 def _aggregated_entry(resource: Resource) -> dict[str, Any]:
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    # Kinds of a real server's own groups go without group and version here: they are those of the group's entry.
+    kind = {"group": "", "version": "", "kind": resource.kind}
+    if resource.custom:
+        kind |= {"group": resource.group, "version": resource.version}
     entry: dict[str, Any] = {
         "resource": resource.plural,
         "responseKind": kind,
@@ -158,6 +171,6 @@ def _aggregated_entry(resource: Resource) -> dict[str, Any]:
     if resource.subresources:
         entry["subresources"] = [
             {"subresource": name, "responseKind": {**kind, **_kind_of(resource, name)}, "verbs": list(verbs)}
-            for name, verbs in resource.subresources.items()
+            for name, verbs in sorted(resource.subresources.items())
         ]
     return entry

@@ -99,6 +99,14 @@ def forbidden_value(field: str, message: str) -> FieldError:
     return FieldError("FieldValueForbidden", field, f"Forbidden: {message}")
 
 
+def not_supported(field: str, value: str, *allowed: str) -> FieldError:
+    """`Unsupported value: ...`, with those that are."""
+    listed = ", ".join(quoted(each) for each in allowed)
+    return FieldError(
+        "FieldValueNotSupported", field, f"Unsupported value: {quoted(value)}: supported values: {listed}"
+    )
+
+
 def duplicate_value(field: str, value: Any) -> FieldError:
     """`Duplicate value: ...`."""
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {quoted(value)}")

@@ -67,10 +67,11 @@ def changed(old: Any, new: Any, shape: Mapping[str, Any]) -> Fields:
         if element not in before:
             below = field_set(inner, inner_shape, nodes=True)
             found[element] = below
-        elif inner != before[element]:
-            if _is_atomic(inner, inner_shape) or _is_atomic(before[element], inner_shape):
+        elif inner != (was := before[element]):
+            filled = was is None or (not was and type(was) is type(inner))
+            if _is_atomic(inner, inner_shape) or (_is_atomic(was, inner_shape) and not filled):
                 found[element] = field_set(inner, inner_shape, nodes=True)
-            elif below := changed(before[element], inner, inner_shape):
+            elif below := changed(was, inner, inner_shape):
                 found[element] = below
     return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -9,6 +12,7 @@ from typing import Any, Final
 import orjson
 import yaml
 
+from carryon_standalone.apiserver import protobuf
 from carryon_standalone.apiserver.errors import ApiError, bad_request, unsupported_media_type
 
 JSON: Final = "application/json"
@@ -73,9 +77,7 @@ def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == PROTOBUF:
-        raise unsupported_media_type(
-            "this server does not read protobuf bodies: write the object to a file and use `kubectl apply -f FILE`"
-        )
+        return _load_protobuf(body)
     if media_type not in ("", JSON, YAML, "application/octet-stream"):
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {_TYPES}"
@@ -87,6 +89,46 @@ def decode(body: bytes, content_type: str, kind: str) -> dict[str, Any]:
             " the body is not an object"
         )
     return value
+
+
+class _Pairs(dict[str, Any]):
+    """A JSON object that remembers which of its fields came more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = Counter(name for name, _ in pairs) if len(self) < len(pairs) else {}
+        self.repeated = [name for name, times in names.items() if times > 1]
+
+
+def repeated_fields(body: bytes) -> list[str]:
+    """Paths of fields that a JSON document has more than once: all but the last are lost."""
+    try:
+        document = json.loads(body, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        # YAML, whose reader knows no repetitions, or nonsense that is refused elsewhere.
+        return []
+    return list(_repeated(document, ""))
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        yield from (f"{path}.{name}".lstrip(".") for name in value.repeated)
+        for name, inner in value.items():
+            yield from _repeated(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _repeated(inner, f"{path}[{index}]")
+
+
+def _load_protobuf(body: bytes) -> dict[str, Any]:
+    try:
+        return protobuf.decode(body)
+    except protobuf.UnknownKind as error:
+        raise unsupported_media_type(
+            f"this server does not read {error} as protobuf: write the object to a file and use `kubectl apply -f FILE`"
+        ) from error
+    except ValueError as error:
+        raise bad_request(f"the object provided is unrecognized: {error}") from error
 
 
 def _load_json(body: bytes, kind: str) -> Any:

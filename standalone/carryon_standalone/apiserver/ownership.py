@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
+import orjson
+
 from carryon_standalone.apiserver import fields
 from carryon_standalone.apiserver.errors import ApiError
 from carryon_standalone.apiserver.fields import MEMBER, Fields
@@ -18,6 +20,9 @@ from carryon_standalone.apiserver.patch import child
 _SYSTEM: Final = frozenset(
     ("name", "namespace", "uid", "creationTimestamp", "selfLink", "generation", "managedFields", "resourceVersion")
 )
+_KUBECTL: Final = "kubectl"
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+_ESCAPED: Final = {each: f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"}
 _METADATA: Final[Mapping[str, Any]] = {
     "properties": {
         "finalizers": {"x-kubernetes-list-type": "set"},
@@ -106,7 +111,9 @@ def apply(
     difference = _written(live, merged, shape)
     conflicts = [(entry, fields.intersection(entry.fields, difference)) for entry in others]
     if not force:
-        _refuse([(entry, path) for entry, clash in conflicts for path in fields.paths(clash)])
+        mine_already = _applied_before(live, shape) if author.manager == _KUBECTL else {}
+        refused = [(entry, fields.difference(clash, mine_already)) for entry, clash in conflicts]
+        _refuse([(entry, path) for entry, clash in refused for path in fields.paths(clash)])
     others = [
         replace(entry, fields=fields.difference(entry.fields, clash)) if clash else entry for entry, clash in conflicts
     ]
@@ -118,6 +125,11 @@ def apply(
         for entry in others:
             owned = fields.top_union(owned, entry.fields)
         _remove(merged, dropped, owned, shape)
+    if author.manager == _KUBECTL and _LAST_APPLIED in (annotations := _annotations(merged)):
+        merged["metadata"] = {
+            **merged["metadata"],
+            "annotations": {**annotations, _LAST_APPLIED: _last_applied(wanted)},
+        }
     applied = _applied(author, config_fields)
     if mine is not None and mine.fields == config_fields and _content(merged) == _content(live):
         applied = mine
@@ -125,6 +137,31 @@ def apply(
     kept = [replace(entry, fields=fields.present(entry.fields, content, shape)) for entry in others]
     _write(merged, [*kept, applied])
     return merged
+
+
+def _annotations(value: Mapping[str, Any]) -> dict[str, Any]:
+    return (value.get("metadata") or {}).get("annotations") or {}
+
+
+def _applied_before(live: Mapping[str, Any], shape: Mapping[str, Any]) -> Fields:
+    """Fields that `kubectl apply` has set by the client: `kubectl apply --server-side` takes them over unasked."""
+    try:
+        applied = orjson.loads(_annotations(live).get(_LAST_APPLIED, "null"))
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(applied, dict) or not isinstance(applied.get("metadata") or {}, dict):
+        return {}
+    annotation: Fields = {"f:metadata": {"f:annotations": {f"f:{_LAST_APPLIED}": {}}}}
+    return fields.top_union(fields.field_set(_content(applied), shape, nodes=False), annotation)
+
+
+def _last_applied(wanted: Mapping[str, Any]) -> str:
+    """The annotation of `kubectl apply` for what was applied by the server instead, as Go's JSON has it."""
+    metadata = {key: inner for key, inner in wanted["metadata"].items() if key != "annotations"}
+    if annotations := {key: inner for key, inner in _annotations(wanted).items() if key != _LAST_APPLIED}:
+        metadata["annotations"] = annotations
+    text = orjson.dumps({**wanted, "metadata": metadata}, option=orjson.OPT_SORT_KEYS).decode()
+    return "".join(_ESCAPED.get(character, character) for character in text) + "\n"
 
 
 def _applied(author: Author, owned: Fields) -> _Entry:

@@ -48,7 +48,7 @@ def json_patch(target: dict[str, Any], operations: Any) -> dict[str, Any]:
 
 
 def strategic(target: Any, patch: Any, shape: Mapping[str, Any]) -> Any:
-    """Strategic merge: as `merge`, but lists that `shape` gives map keys merge item by item.
+    """Strategic merge: as `merge`, but lists that `shape` gives a patch strategy merge item by item.
 
     Understands the directives `$patch: delete | replace | merge`, `$retainKeys`, `$deleteFromPrimitiveList/...` and
     `$setElementOrder/...`. The latter only says how kubectl saw the order; ours is: old items first, new ones appended.
@@ -85,14 +85,12 @@ def child(shape: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _merged_list(target: Any, patch: list[Any], shape: Mapping[str, Any]) -> list[Any]:
-    kind = shape.get("x-kubernetes-list-type")
     old = list(target) if isinstance(target, list) else []
-    if kind == "set":
-        return [*old, *(each for each in patch if each not in old)]
-    keys = shape.get("x-kubernetes-list-map-keys")
-    if kind != "map" or not keys:
+    merge_key, items = shape.get("x-kubernetes-patch-merge-key"), shape.get("items") or {}
+    if "merge" not in (shape.get("x-kubernetes-patch-strategy") or "").split(","):
         return copy.deepcopy(patch)
-    merge_key, items = keys[0], shape.get("items") or {}
+    if merge_key is None:
+        return [*old, *(each for each in patch if each not in old)]
     if any(isinstance(each, dict) and each.get(_DIRECTIVE) == "replace" for each in patch):
         return [each for each in patch if not (isinstance(each, dict) and each.get(_DIRECTIVE) == "replace")]
     for change in patch:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import orjson
+from aiohttp import web
 
 from carryon_standalone.apiserver.deletion import DeleteOptions
 from carryon_standalone.apiserver.errors import (
@@ -17,9 +17,12 @@ from carryon_standalone.apiserver.errors import (
     forbidden_value,
     invalid,
     invalid_value,
+    not_found,
+    not_supported,
     required_value,
 )
 from carryon_standalone.apiserver.logs import LogOptions
+from carryon_standalone.apiserver.negotiation import APPLY_PATCH, JSON_PATCH, decode, repeated_fields
 from carryon_standalone.apiserver.resources import Registry, Resource
 from carryon_standalone.apiserver.schema import Structural
 from carryon_standalone.apiserver.writes import WriteOptions
@@ -75,7 +78,7 @@ def target_of(registry: Registry, parts: list[str]) -> Target:
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
     if subresource and subresource not in resource.subresources:
-        raise PageNotFound
+        raise not_found(resource.named(name)) if resource.custom else PageNotFound
     if (namespace is not None and not resource.namespaced) or (name and resource.namespaced and namespace is None):
         raise PageNotFound
     return Target(resource, namespace, name, subresource)
@@ -101,23 +104,30 @@ def revision_of(query: Query) -> int | None:
     return int(text)
 
 
-def write_options(query: Query, user_agent: str, subresource: str) -> WriteOptions:
-    """Options of a write.
+_OPTIONS: Final = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
+
+
+def write_options(request: web.BaseRequest, subresource: str, body: bytes = b"") -> WriteOptions:
+    """Options of a write, from its query and its body.
 
     Raises:
-        ApiError: 400 or 422 where one is unknown.
+        ApiError: 422 where one is unknown.
     """
+    query = request.query
     dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
-        message = f'Unsupported value: "{dry_run}": supported values: "All"'
-        raise bad_request(f"Invalid value for dryRun: {message}")
     validation = query.get("fieldValidation") or "Warn"
+    errors = []
+    if dry_run not in ("", "All"):
+        errors.append(not_supported("dryRun", dry_run, "All"))
     if validation not in ("Ignore", "Warn", "Strict"):
-        raise bad_request(
-            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Warn", "Strict"'
-        )
-    manager = query.get("fieldManager") or user_agent.partition("/")[0] or "unknown"
-    return WriteOptions(manager[:128], dry_run == "All", validation, subresource)
+        errors.append(not_supported("fieldValidation", validation, "", "Ignore", "Strict", "Warn"))
+    if errors:
+        raise invalid(Named("meta.k8s.io", _OPTIONS[request.method], ""), errors)
+    manager = query.get("fieldManager") or request.headers.get("User-Agent", "").partition("/")[0] or "unknown"
+    media_type = request.headers.get("Content-Type", "").partition(";")[0]
+    whole = media_type not in (JSON_PATCH, APPLY_PATCH)
+    repeated = repeated_fields(body) if body and whole and validation != "Ignore" else []
+    return WriteOptions(manager[:128], dry_run == "All", validation, subresource, tuple(repeated))
 
 
 def apply_manager(query: Query) -> None:
@@ -131,18 +141,48 @@ def apply_manager(query: Query) -> None:
         raise invalid(Named("meta.k8s.io", "PatchOptions", ""), [error])
 
 
-def check_initial_events(query: Query) -> None:
-    """Make sure that sendInitialEvents comes with what it needs.
+def check_watch(query: Query) -> None:
+    """Make sure that the options of a watch go together, as Kubernetes' ValidateListOptions does.
 
     Raises:
         ApiError: 422.
     """
-    if "sendInitialEvents" in query and query.get("resourceVersionMatch") != "NotOlderThan":
+    match, why = query.get("resourceVersionMatch", ""), ""
+    if "sendInitialEvents" not in query:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided" if match else ""
+    elif match != "NotOlderThan":
         why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+    if why:
         raise invalid(Named("meta.k8s.io", "ListOptions", ""), [forbidden_value("resourceVersionMatch", why)])
 
 
-def delete_options(query: Query, body: bytes) -> DeleteOptions:
+def check_list(query: Query) -> None:
+    """Make sure that the options of a list go together, as Kubernetes' ValidateListOptions does.
+
+    Raises:
+        ApiError: 422.
+    """
+    match, version = query.get("resourceVersionMatch", ""), query.get("resourceVersion", "")
+    errors = []
+    if "sendInitialEvents" in query:
+        errors.append(forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"))
+    if match:
+        if not version:
+            why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
+            errors.append(forbidden_value("resourceVersionMatch", why))
+        if query.get("continue"):
+            why = "resourceVersionMatch is forbidden when continue is provided"
+            errors.append(forbidden_value("resourceVersionMatch", why))
+        if match not in ("Exact", "NotOlderThan"):
+            errors.append(not_supported("resourceVersionMatch", match, "Exact", "NotOlderThan", ""))
+        if match == "Exact" and version == "0":
+            why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            errors.append(forbidden_value("resourceVersionMatch", why))
+    if errors:
+        raise invalid(Named("meta.k8s.io", "ListOptions", ""), errors)
+
+
+def delete_options(query: Query, body: bytes, content_type: str = "") -> DeleteOptions:
     """Options of a deletion: from the body, or the query where there is none.
 
     Raises:
@@ -150,29 +190,29 @@ def delete_options(query: Query, body: bytes) -> DeleteOptions:
     """
     given: dict[str, Any] = {}
     if body.strip():
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise bad_request(f"error decoding DeleteOptions: {error}") from error
-        if not isinstance(given, dict):
-            raise bad_request("DeleteOptions must be an object")
+        given = decode(body, content_type, "DeleteOptions")
         if misfits := _DELETE_OPTIONS.validate(given):
             raise bad_request(f"DeleteOptions cannot be decoded: {'; '.join(map(str, misfits))}")
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy") or ""
     orphan = given.get("orphanDependents", {"true": True, "false": False}.get(query.get("orphanDependents", "")))
     if not propagation and orphan is not None:
         propagation = "Orphan" if orphan else "Background"
+    errors = []
     if propagation not in ("", "Background", "Foreground", "Orphan"):
-        message = f'Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
-        raise bad_request(f"DeleteOptions: propagationPolicy: {message}")
+        allowed = ("Background", "Foreground", "Orphan", "nil")
+        errors.append(not_supported("propagationPolicy", propagation, *allowed))
+    dry_runs = given.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
+    errors += [not_supported("dryRun", each, "All") for each in dry_runs if each != "All"]
+    if errors:
+        raise invalid(Named("meta.k8s.io", "DeleteOptions", ""), errors)
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     preconditions = given.get("preconditions") or {}
     try:
         seconds = None if grace is None else int(grace)
     except (TypeError, ValueError) as error:
         raise bad_request(f"DeleteOptions: gracePeriodSeconds: {grace!r} is not a number of seconds") from error
-    dry_run = bool(given.get("dryRun")) or query.get("dryRun") == "All"
-    return DeleteOptions(seconds, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"), dry_run)
+    uid, version = preconditions.get("uid"), preconditions.get("resourceVersion")
+    return DeleteOptions(seconds, propagation, uid, version, bool(dry_runs))
 
 
 def log_options(query: Query) -> LogOptions:

@@ -49,12 +49,15 @@ class Strategy:
         default: Fills in defaults, at every write.
         validate: Says what is wrong with the new object, given the old one.
         fields: Selectable fields beyond metadata.name and metadata.namespace.
+        empty: What an object of this kind says that says nothing: the fields that Go writes although they are empty.
+            Nobody comes to own them by creating one.
     """
 
     prepare: Callable[[Object], None] = _nothing
     default: Callable[[Object], None] = _nothing
     validate: Callable[[Object, Object | None], list[FieldError]] = _no_errors
     fields: Callable[[Object], Fields] = _no_fields
+    empty: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Resource:
     """One kind as it is served.
 
     Args:
+        storage_version: The version that objects are stored in, where it is another one.
         shape: The schema. That of a built-in kind only holds the types this server relies on and how lists merge.
         structural: The same, compiled.
         custom: Whether it comes from a CustomResourceDefinition: its rules differ in details.
@@ -75,6 +79,7 @@ class Resource:
     kind: str
     namespaced: bool = True
     list_kind: str = ""
+    storage_version: str = ""
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS

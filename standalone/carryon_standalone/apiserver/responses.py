@@ -35,11 +35,21 @@ def json(value: Any, status: int = 200, form: Form = PLAIN, headers: dict[str, s
     return raw(encode(value, form), status, {"Content-Type": form.media_type, **(headers or {})})
 
 
-def cached(request: web.BaseRequest, value: dict[str, Any], media_type: str) -> web.Response:
-    """A document with its ETag, or 304 where the client has it."""
-    tag = f'"{openapi.etag(value)}"'
-    headers = {"Cache-Control": "public", "Content-Type": media_type, "ETag": tag, "Vary": "Accept"}
-    if request.headers.get("If-None-Match") == tag:
+def cached(
+    request: web.BaseRequest, value: dict[str, Any], media_type: str, keep: str = "public", tag: str = ""
+) -> web.Response:
+    """A document with its ETag, or 304 where the client has it.
+
+    Args:
+        request: What was asked.
+        value: The document.
+        media_type: Of the document.
+        keep: Cache-Control.
+        tag: The document's hash, where it is known.
+    """
+    quoted = f'"{tag or openapi.etag(value)}"'
+    headers = {"Cache-Control": keep, "Content-Type": media_type, "ETag": quoted, "Vary": "Accept"}
+    if request.headers.get("If-None-Match") == quoted:
         return web.Response(status=304, headers=headers)
     return raw(orjson.dumps(value), headers=headers)
 

@@ -37,6 +37,7 @@ _SPEC: Final = Structural.of(
                 "nullable": True,
                 "properties": {
                     "token": _TEXT,
+                    "namespace": _TEXT,
                     "audiences": _TEXTS,
                     "user": _TEXT,
                     "uid": _TEXT,
@@ -76,6 +77,10 @@ def answered(authority: Authority, user: User, target: Target, value: Object, ma
         return {**value, "status": _token(authority, value["spec"])}
     if resource.kind == "SelfSubjectReview":
         return {**value, "status": {"userInfo": _info(user)}}
+    if resource.kind == "SelfSubjectRulesReview":
+        if not value["spec"].get("namespace"):
+            raise bad_request("no namespace on request")
+        return {**value, "status": _rules(authority, user)}
     spec = value["spec"]
     wrong = _wrong(resource.kind, spec, target.namespace)
     if wrong:
@@ -83,7 +88,7 @@ def answered(authority: Authority, user: User, target: Target, value: Object, ma
     if resource.kind != "SelfSubjectAccessReview":
         extra = {name: tuple(values or ()) for name, values in (spec.get("extra") or {}).items()}
         user = User(spec.get("user", ""), tuple(spec.get("groups") or ()), spec.get("uid", ""), extra)
-    record(None, value, {}, Author(manager, "", resource.api_version, meta.now()))
+    record(dict(resource.strategy.empty), value, {}, Author(manager, "", resource.api_version, meta.now()))
     return {**value, "status": {"allowed": authority.allows(user, _attributes(spec))}}
 
 
@@ -95,6 +100,17 @@ def _token(authority: Authority, spec: Mapping[str, Any]) -> dict[str, Any]:
     if user is None:
         return {"user": {}, "error": "invalid bearer token"}
     return {"authenticated": True, "user": _info(user), "audiences": [AUDIENCE]}
+
+
+def _rules(authority: Authority, user: User) -> dict[str, Any]:
+    """All rights, or none that could be listed: an authority answers single questions."""
+    everything = Attributes("*", "*", "*"), Attributes("*", path="*")
+    owner = all(authority.allows(user, each) for each in everything)
+    return {
+        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}] if owner else [],
+        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}] if owner else [],
+        "incomplete": not owner,
+    }
 
 
 def _info(user: User) -> dict[str, Any]:

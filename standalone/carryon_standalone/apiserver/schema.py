@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 
 import orjson
@@ -23,6 +22,7 @@ from carryon_standalone.apiserver.errors import (
     quoted,
     required_value,
 )
+from carryon_standalone.apiserver.scalars import check_enum, check_number, check_string
 
 _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean")
 _ROOT_ALLOWED: Final = ("apiVersion", "kind", "metadata")
@@ -35,9 +35,9 @@ _UNCHECKED: Final = FieldError(
 )
 _IMPLIED: Final = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
 _MISSING: Final = object()
-_TIME: Final = re.compile("([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})")
-"""Of kube-openapi, the bare dot included."""
 _NUMBER: Final = (int, float)
+QUANTITY: Final = "quantity"
+"""The format of Kubernetes quantities, which may be written as numbers too, such as half a CPU."""
 _KEYWORDS: Final[Mapping[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(
         ("type", "pattern", "format", "description", "x-kubernetes-list-type", "x-kubernetes-map-type"), str
@@ -58,7 +58,7 @@ _ITEMS: Final[Mapping[str, type]] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One compiled node of a structural schema."""
+    """One compiled node of a structural schema; `quantities` says whether it is one, or some lie below."""
 
     schema: Mapping[str, Any]
     type: str
@@ -71,6 +71,7 @@ class Node:
     pattern: re.Pattern[str] | None
     rules: tuple[Rule, ...]
     rules_below: bool
+    quantities: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ def _compile(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> 
         pattern=_pattern(schema, path, errors),
         rules=rules,
         rules_below=bool(rules) or any(each.rules_below for each in below),
+        quantities=schema.get("format") == QUANTITY or any(each.quantities for each in below),
     )
 
 
@@ -290,7 +292,8 @@ def _validate(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldErro
         return
     expected = node.type
     if node.schema.get("x-kubernetes-int-or-string"):
-        expected = actual if actual in ("integer", "string") else "integer,string"
+        allowed = ("integer", "string", "number") if node.schema.get("format") == QUANTITY else ("integer", "string")
+        expected = actual if actual in allowed else "integer,string"
     if not _fits(expected, actual) or (value is None and not node.preserve):
         yield FieldError(
             "FieldValueTypeInvalid",
@@ -298,71 +301,15 @@ def _validate(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldErro
             f'Invalid value: "{actual}": {path} in body must be of type {expected}: "{actual}"',
         )
         return
-    yield from _validate_enum(node.schema, value, path)
+    yield from check_enum(node.schema, value, path)
     if isinstance(value, str):
-        yield from _validate_string(node, value, path)
+        yield from check_string(node.schema, node.pattern, value, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield from _validate_number(node.schema, value, path)
+        yield from check_number(node.schema, value, path)
     elif isinstance(value, list):
         yield from _validate_list(node, value, old, path)
     elif isinstance(value, dict):
         yield from _validate_object(node, value, old, path)
-
-
-def _validate_enum(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[FieldError]:
-    allowed = schema.get("enum")
-    if allowed is not None and value not in allowed:
-        listed = ", ".join(quoted(each if isinstance(each, str) else quoted(each)) for each in allowed)
-        message = f"Unsupported value: {quoted(value)}: supported values: {listed}"
-        yield FieldError("FieldValueNotSupported", path, message)
-
-
-def _validate_string(node: Node, value: str, path: str) -> Iterator[FieldError]:
-    shortest, longest = node.schema.get("minLength"), node.schema.get("maxLength")
-    if longest is not None and len(value) > longest:
-        yield FieldError("FieldValueTooLong", path, f"Too long: may not be more than {longest} bytes")
-    if shortest is not None and len(value) < shortest:
-        yield invalid_value(path, value, f"{path} in body should be at least {shortest} chars long")
-    if node.pattern is not None and not node.pattern.search(value):
-        yield invalid_value(path, value, f"{path} in body should match '{node.schema['pattern']}'")
-    format_ = str(node.schema.get("format", ""))
-    if format_ in _FORMATS and not _FORMATS[format_](value):
-        message = f"Invalid value: {quoted(value)}: {path} in body must be of type {format_}: {quoted(value)}"
-        yield FieldError("FieldValueTypeInvalid", path, message)
-
-
-def _is_date_time(value: str) -> bool:
-    """RFC 3339 as kube-openapi reads it: no leap seconds, either case."""
-    day, _, rest = value.lower().partition("t")
-    found = _TIME.fullmatch(rest.partition("t")[0])
-    if found is None or found[1] > "23" or found[2] > "59" or found[3] > "59":
-        return False
-    try:
-        return len(day) == len("2026-12-01") and bool(date.fromisoformat(day))
-    except ValueError:
-        return False
-
-
-_FORMATS: Final[Mapping[str, Callable[[str], bool]]] = {"date-time": _is_date_time}
-"""Formats that are checked; a server ignores those that it does not know."""
-
-
-def _validate_number(schema: Mapping[str, Any], value: float, path: str) -> Iterator[FieldError]:
-    least, most, step = schema.get("minimum"), schema.get("maximum"), schema.get("multipleOf")
-    if least is not None:
-        if schema.get("exclusiveMinimum"):
-            if value <= least:
-                yield invalid_value(path, value, f"{path} in body should be greater than {least}")
-        elif value < least:
-            yield invalid_value(path, value, f"{path} in body should be greater than or equal to {least}")
-    if most is not None:
-        if schema.get("exclusiveMaximum"):
-            if value >= most:
-                yield invalid_value(path, value, f"{path} in body should be less than {most}")
-        elif value > most:
-            yield invalid_value(path, value, f"{path} in body should be less than or equal to {most}")
-    if step is not None and value % step:
-        yield invalid_value(path, value, f"{path} in body should be a multiple of {step}")
 
 
 def _validate_list(node: Node, value: list[Any], old: Any, path: str) -> Iterator[FieldError]:

@@ -27,7 +27,7 @@ from carryon_standalone.apiserver.controllers import (
     NamespaceController,
 )
 from carryon_standalone.apiserver.deletion import Deletion
-from carryon_standalone.apiserver.pages import Pages
+from carryon_standalone.apiserver.openapi import Documents
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.resources import Fields, Registry
 from carryon_standalone.apiserver.storage import Object, Store
@@ -90,7 +90,8 @@ async def running(config: Config) -> AsyncIterator[str]:
     )
     streams: set[asyncio.Task[object]] = set()
     authority = config.authority or OneToken(config.token)
-    api = Api(store, registry, writes, deletion, PodActions(store, deletion), authority, config.logs, streams, Pages())
+    pods, documents = PodActions(store, deletion), Documents(registry)
+    api = Api(store, registry, writes, deletion, pods, authority, config.logs, streams, documents)
     runner = web.ServerRunner(
         web.Server(api.handle, request_factory=_request, handler_cancellation=True, access_log=None),
         shutdown_timeout=_SHUTDOWN_SECONDS,

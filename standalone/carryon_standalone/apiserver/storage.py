@@ -29,8 +29,10 @@ EVENTS_KEPT: Final = 5_000
 BYTES_KEPT: Final = 64 * 1024 * 1024
 """Bytes of objects kept in one kind's log: statuses of very large jobs would fill the memory otherwise."""
 _TRIM_STEP: Final = 512
+_EMPTY: Final = 1
+"""The revision of an empty store. Nobody has seen one, so whoever asks for what came after it has it from elsewhere."""
 
-_SCHEMA: Final = """
+_SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
     PRIMARY KEY (kind, namespace, name)
@@ -42,7 +44,7 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_by_kind ON events (kind, revision);
 CREATE TABLE IF NOT EXISTS trimmed (kind TEXT PRIMARY KEY, revision INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS revision (one INTEGER PRIMARY KEY CHECK (one = 1), value INTEGER NOT NULL);
-INSERT OR IGNORE INTO revision VALUES (1, 1);
+INSERT OR IGNORE INTO revision VALUES (1, {_EMPTY});
 """
 
 
@@ -99,7 +101,7 @@ class Event:
 class EventLog:
     """The changes of one kind in order. Watchers hold a revision, never a queue, so a slow one loses nothing."""
 
-    def __init__(self, trimmed_through: int = 0) -> None:
+    def __init__(self, trimmed_through: int = _EMPTY + 1) -> None:
         self.trimmed_through = trimmed_through
         self._events: list[Event] = []
         self._bytes = 0

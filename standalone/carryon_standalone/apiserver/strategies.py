@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final
+from typing import Final
 
 from carryon_standalone.apiserver.errors import (
     FieldError,
     forbidden_value,
     invalid_value,
+    not_supported,
     required_value,
 )
 from carryon_standalone.apiserver.resources import Strategy
@@ -17,92 +18,6 @@ from carryon_standalone.apiserver.storage import Object
 
 TERMINAL: Final = ("Succeeded", "Failed")
 _SECRET_LARGEST: Final = 1024 * 1024
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": properties}
-
-
-def _list(**properties: Any) -> dict[str, Any]:
-    return {"type": "array", "items": _object(**properties)}
-
-
-def _by(key: str, **properties: Any) -> dict[str, Any]:
-    """A list whose items merge by a key."""
-    return {**_list(**properties), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
-
-
-_TEXT: Final = {"type": "string"}
-_NUMBER: Final = {"type": "integer"}
-_TEXTS: Final = {"type": "object", "additionalProperties": _TEXT}
-_QUANTITIES: Final = {"type": "object", "additionalProperties": {"x-kubernetes-int-or-string": True}}
-_PROBE: Final = _object(httpGet=_object())
-_CONTAINERS: Final = _by(
-    "name",
-    name=_TEXT,
-    image=_TEXT,
-    command={"type": "array", "items": _TEXT},
-    args={"type": "array", "items": _TEXT},
-    env=_by("name", name=_TEXT, value=_TEXT, valueFrom=_object()),
-    ports=_by("containerPort", containerPort=_NUMBER),
-    volumeMounts=_by("mountPath", name=_TEXT, mountPath=_TEXT),
-    volumeDevices=_by("devicePath"),
-    resources=_object(requests=_QUANTITIES, limits=_QUANTITIES),
-    livenessProbe=_PROBE,
-    readinessProbe=_PROBE,
-    startupProbe=_PROBE,
-)
-_CONDITIONS: Final = _by("type", type=_TEXT, status=_TEXT)
-_CONTAINER_STATUSES: Final = _list(
-    name=_TEXT, state=_object(waiting=_object(), running=_object(), terminated=_object())
-)
-_VOLUMES: Final = _by(
-    "name", name=_TEXT, secret=_object(), configMap=_object(), projected=_object(), downwardAPI=_object()
-)
-POD_SHAPE: Final = _object(
-    spec=_object(
-        containers=_CONTAINERS,
-        initContainers=_CONTAINERS,
-        volumes=_VOLUMES,
-        imagePullSecrets=_by("name"),
-        hostAliases=_by("ip"),
-        schedulingGates=_by("name", name=_TEXT),
-        topologySpreadConstraints=_by("topologyKey"),
-        tolerations=_list(),
-        nodeSelector={**_TEXTS, "x-kubernetes-map-type": "atomic"},
-        nodeName=_TEXT,
-        restartPolicy=_TEXT,
-        serviceAccountName=_TEXT,
-        terminationGracePeriodSeconds=_NUMBER,
-    ),
-    status=_object(
-        phase=_TEXT,
-        conditions=_CONDITIONS,
-        podIPs=_by("ip"),
-        hostIPs=_by("ip"),
-        containerStatuses=_CONTAINER_STATUSES,
-        initContainerStatuses=_CONTAINER_STATUSES,
-    ),
-)
-NODE_SHAPE: Final = _object(
-    spec=_object(taints=_by("key")),
-    status=_object(conditions=_CONDITIONS, addresses=_by("type"), nodeInfo=_object()),
-)
-NAMESPACE_SHAPE: Final = _object(
-    spec=_object(finalizers={"type": "array", "items": _TEXT}), status=_object(phase=_TEXT, conditions=_CONDITIONS)
-)
-SERVICE_ACCOUNT_SHAPE: Final = _object(secrets=_by("name"), imagePullSecrets=_by("name"))
-SECRET_SHAPE: Final = _object(data=_TEXTS, stringData=_TEXTS, type=_TEXT)
-CONFIG_MAP_SHAPE: Final = _object(data=_TEXTS, binaryData=_TEXTS)
-EVENT_SHAPE: Final = _object(
-    involvedObject={**_object(), "x-kubernetes-map-type": "atomic"},
-    source=_object(component=_TEXT),
-    series=_object(),
-    reason=_TEXT,
-    message=_TEXT,
-    type=_TEXT,
-)
-LEASE_SHAPE: Final = _object(spec=_object(holderIdentity=_TEXT))
 
 
 def _prepare_pod(pod: Object) -> None:
@@ -202,8 +117,7 @@ def _validate_pod(pod: Object, old: Object | None) -> list[FieldError]:
             if not container.get("image"):
                 errors.append(required_value(f"{where}.image"))
     if spec["restartPolicy"] not in ("Always", "OnFailure", "Never"):
-        message = f'Unsupported value: "{spec["restartPolicy"]}": supported values: "Always", "OnFailure", "Never"'
-        errors.append(FieldError("FieldValueNotSupported", "spec.restartPolicy", message))
+        errors.append(not_supported("spec.restartPolicy", spec["restartPolicy"], "Always", "OnFailure", "Never"))
     return errors
 
 
@@ -290,10 +204,8 @@ def _prepare_namespace(namespace: Object) -> None:
 
 def _default_event(event: Object) -> None:
     event.setdefault("source", {})
-    for name in ("firstTimestamp", "lastTimestamp", "eventTime"):
-        event.setdefault(name, None)
-    event.setdefault("reportingComponent", "")
-    event.setdefault("reportingInstance", "")
+    for name, value in (_TIMELESS | _NAMELESS).items():
+        event.setdefault(name, value)
 
 
 def _event_fields(event: Object) -> dict[str, str]:
@@ -333,9 +245,27 @@ def _secret_fields(secret: Object) -> dict[str, str]:
     return {"type": secret.get("type") or ""}
 
 
-POD: Final = Strategy(prepare=_prepare_pod, default=_default_pod, validate=_validate_pod, fields=_pod_fields)
+_NAMELESS: Final = dict.fromkeys(("reportingComponent", "reportingInstance"), "")
+_TIMELESS: Final = dict.fromkeys(("firstTimestamp", "lastTimestamp", "eventTime"))
+
+POD: Final = Strategy(
+    prepare=_prepare_pod,
+    default=_default_pod,
+    validate=_validate_pod,
+    fields=_pod_fields,
+    empty={"spec": {"containers": None}},
+)
 SECRET: Final = Strategy(default=_default_secret, validate=_validate_secret, fields=_secret_fields)
 CONFIG_MAP: Final = Strategy(validate=_validate_config_map)
-NAMESPACE: Final = Strategy(prepare=_prepare_namespace, fields=_namespace_fields)
-EVENT: Final = Strategy(default=_default_event, validate=_validate_event, fields=_event_fields)
-NODE: Final = Strategy(fields=_node_fields)
+NAMESPACE: Final = Strategy(
+    prepare=_prepare_namespace, fields=_namespace_fields, empty={"spec": {"finalizers": ["kubernetes"]}}
+)
+EVENT: Final = Strategy(
+    default=_default_event,
+    validate=_validate_event,
+    fields=_event_fields,
+    empty={"involvedObject": {}, "source": {}, **_TIMELESS, **_NAMELESS},
+)
+NODE: Final = Strategy(fields=_node_fields, empty={"spec": {}})
+LEASE: Final = Strategy(empty={"spec": {}})
+REVIEW: Final = Strategy(empty={"spec": {}})

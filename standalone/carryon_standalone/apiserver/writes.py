@@ -14,6 +14,7 @@ import orjson
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver import ownership
 from carryon_standalone.apiserver.catalog import NAMESPACES
+from carryon_standalone.apiserver.decoding import MISFIT, drop_nulls, settle
 from carryon_standalone.apiserver.errors import (
     ApiError,
     FieldError,
@@ -35,12 +36,13 @@ _ATTEMPTS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """Query parameters of a write."""
+    """Query parameters of a write, and fields that its body has more than once."""
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     subresource: str = ""
+    repeated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ class Writes:
         if self._store.current(key) is not None:
             raise already_exists(resource.named(metadata["name"]))
         if not applied:
-            ownership.record(None, value, ownership.shape_of(resource.shape), author(resource, options))
+            ownership.record(
+                _unowned(resource, value), value, ownership.shape_of(resource.shape), author(resource, options)
+            )
         if options.dry_run:
             return Written(orjson.dumps(value), True, warnings)
         stored = await self._store.put(key, value)
@@ -121,7 +125,7 @@ class Writes:
         self, resource: Resource, namespace: str, name: str, wanted: Object, options: WriteOptions, force: bool
     ) -> Written:
         """Server-side apply."""
-        _drop_nulls(wanted)
+        drop_nulls(wanted)
         meta.check_types(wanted.setdefault("metadata", {}))
         if wanted["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
@@ -197,14 +201,12 @@ class Writes:
         options: WriteOptions,
         source: Source,
     ) -> tuple[str, ...]:
-        """Prune, fill in defaults and validate; warnings about unknown fields."""
-        if resource.custom:
-            unknown = sorted([*unknown, *resource.structural.prune(value)])
-        else:
-            _drop_nulls(value)
-            if misfits := resource.structural.validate(value):
-                raise bad_request(f"{resource.kind} cannot be decoded: {'; '.join(map(str, misfits))}")
-        words = [f'unknown field "{path}"' for path in unknown]
+        """Prune, fill in defaults and validate; warnings about unknown and repeated fields."""
+        unknown = sorted([*unknown, *resource.structural.prune(value)])
+        if not resource.custom:
+            settle(resource, value)
+        words = [f'duplicate field "{path}"' for path in options.repeated]
+        words += [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
             raise _strict(resource, words, source)
         resource.structural.default(value)
@@ -260,18 +262,17 @@ class Writes:
     def _check_declared(self, resource: Resource, namespace: str, wanted: Object) -> None:
         """Apply refuses unknown and misshapen fields always: nobody could own them."""
         value = orjson.loads(orjson.dumps(wanted))
-        problems = []
-        if resource.custom:
-            problems = [f".{path}: field not declared in schema" for path in resource.structural.prune(value)]
+        problems = [f".{path}: field not declared in schema" for path in resource.structural.prune(value)]
         problems += [
             str(error)
             for error in resource.structural.validate(value)
-            if error.reason in ("FieldValueTypeInvalid", "FieldValueDuplicate")
+            if error.reason in (MISFIT, "FieldValueDuplicate")
         ]
         if problems:
             where = f"{namespace}/{wanted['metadata']['name']}" if namespace else wanted["metadata"]["name"]
             raise bad_request(
-                f"failed to create typed patch object ({where}; {resource.api_version}, Kind={resource.kind}):"
+                f"failed to create typed patch object ({where}; {resource.group}/{resource.version},"
+                f" Kind={resource.kind}):"
                 f" {', '.join(problems)}"
             )
 
@@ -279,18 +280,6 @@ class Writes:
 def author(resource: Resource, options: WriteOptions) -> ownership.Author:
     """Who a write is recorded under."""
     return ownership.Author(options.manager, options.subresource, resource.api_version, meta.now())
-
-
-def _drop_nulls(value: Any) -> None:
-    """To the typed decoder of a built-in kind, null is absent."""
-    if isinstance(value, dict):
-        for name in [name for name, inner in value.items() if inner is None]:
-            del value[name]
-        for inner in value.values():
-            _drop_nulls(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _drop_nulls(inner)
 
 
 def _strict(resource: Resource, words: list[str], source: Source) -> ApiError:
@@ -335,6 +324,12 @@ def _applied_part(resource: Resource, wanted: Object, subresource: str) -> Objec
         metadata = {key: inner for key, inner in wanted["metadata"].items() if key in ("name", "namespace")}
         return {**identity, "metadata": metadata, **({"status": wanted["status"]} if "status" in wanted else {})}
     return {key: inner for key, inner in wanted.items() if key != "status" or not resource.has_status}
+
+
+def _unowned(resource: Resource, value: Object) -> Object:
+    """What is in a new object without anybody having put it there; a status is written apart."""
+    status = {"status": value["status"]} if resource.has_status and "status" in value else {}
+    return {**resource.strategy.empty, **status}
 
 
 def _spec_of(resource: Resource, value: Mapping[str, Any]) -> Object:

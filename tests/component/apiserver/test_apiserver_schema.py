@@ -228,6 +228,38 @@ def test_cel_rules_mean_what_they_mean_on_a_cluster(rule: str, value: Any, holds
     assert sentence == (None if holds else "no")
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "[1, 2].isSorted() && !['b', 'a'].isSorted()",
+        "['a', 'b', 'a'].indexOf('a') == 0 && ['a', 'b', 'a'].lastIndexOf('a') == 2 && ['a'].indexOf('b') == -1",
+        "'tacocat'.indexOf('ac') == 1 && 'tacocat'.lastIndexOf('at') == 5 && 'tacocat'.indexOf('a', 3) == 5",
+        "'abc 123'.find('[0-9]+') == '123' && 'abc'.find('[0-9]') == ''",
+        "'1 2 3'.findAll('[0-9]') == ['1', '2', '3'] && '1 2 3'.findAll('[0-9]', 1) == ['1']",
+        "isURL('https://a.b:8/c?d=e') && !isURL('a.b')",
+        "url('https://u@a.b:8/c%20d?e=f').getHost() == 'a.b:8' && url('https://a.b:8/').getPort() == '8'",
+        "url('https://a.b/c?d=e').getQuery() == {'d': ['e']} && url('https://a.b/c').getEscapedPath() == '/c'",
+        "isQuantity('1.5Gi') && !isQuantity('1GB')",
+        "quantity('1Gi').isGreaterThan(quantity('1000M')) && quantity('500m').isLessThan(quantity('1'))",
+        "quantity('1000m') == quantity('1') && quantity('50k').add(quantity('20k')) == quantity('70k')",
+        "quantity('50k').sub(20000).asInteger() == 30000 && quantity('-1').sign() == -1",
+        "isIP('10.0.0.1') && isIP('::1') && !isIP('10.0.0.300')",
+        "ip('10.0.0.1').family() == 4 && ip('127.0.0.1').isLoopback() && ip.isCanonical('::1')",
+        "cidr('10.0.0.0/8').containsIP('10.1.1.1') && !cidr('10.0.0.0/8').containsIP(ip('11.1.1.1'))",
+        "cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')",
+        "cidr('10.1.2.3/8').ip() == ip('10.1.2.3') && cidr('10.0.0.0/8').prefixLength() == 8 && isCIDR('::/0')",
+    ],
+)
+def test_rules_have_kubernetes_own_functions(rule: str) -> None:
+    assert evaluate(compile_rule({"rule": rule}), STRING, "x") is None
+
+
+@pytest.mark.parametrize("rule", ["slef.a == 'x'", "self.a.startWith('x')", "nothing(self.a)"])
+def test_a_rule_that_names_what_is_not_there_is_refused_with_its_definition(rule: str) -> None:
+    with pytest.raises(RuleError, match=r"undeclared reference to '(slef|startWith|nothing)'"):
+        compile_rule({"rule": rule})
+
+
 def test_a_rule_that_looks_at_an_absent_field_fails_with_its_name() -> None:
     schema = {"type": "object", "properties": {"a": STRING}}
     sentence = evaluate(compile_rule({"rule": "self.a == 'x'"}), schema, {})
