@@ -174,6 +174,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.clips and not arguments.score:
         parser.error("name clips, or a pipeline with --score")
+    # What is computed is so small that threads would mostly wait for each other.
+    torch.set_num_threads(1)
     for clip in arguments.clips:
         verdict = judge(read(clip))
         print(f"{clip}: {verdict.colour} {verdict.form}, {verdict.direction}")
