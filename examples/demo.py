@@ -1,7 +1,7 @@
-"""`make demo`: a reel of 15 clips on this machine, with a tiny made-up model.
+"""`make demo`: a reel of 15 clips on this machine, by the toy model in examples/toy-model.
 
-Everything lies in ./demo: the model, the control plane's state, the clips, the contact sheet. Press Ctrl-C, or kill
-what you like, at any moment: the same command carries on where it was.
+Everything lies in ./demo: the control plane's state, the clips, the film, the contact sheet. Press Ctrl-C, or kill what
+you like, at any moment: the same command carries on where it was.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,19 +23,15 @@ from carryon_core.spec import JobSpec
 
 EXAMPLES = Path(__file__).resolve().parent
 DEMO = EXAMPLES.parent / "demo"
-MODEL = DEMO / "model"
+MODEL = EXAMPLES / "toy-model" / "shapes"
 OUTPUT = DEMO / "output"
-SHEET = DEMO / "contact-sheet.png"
-COLUMNS, TILE, CAPTION = 5, 160, 16
+SHEET, MOVING = DEMO / "contact-sheet.png", DEMO / "contact-sheet.gif"
+COLUMNS, TILE, CAPTION = 5, 160, 34
 INTERRUPTED = 130
 
 
 def main() -> int:
     DEMO.mkdir(exist_ok=True)
-    if not MODEL.exists():
-        print("building a tiny model with made-up weights (once) ...", flush=True)
-        if code := call(str(EXAMPLES / "tiny_pipeline.py"), str(MODEL)):
-            return code
     job = yaml.safe_load((EXAMPLES / "reel.yaml").read_text())
     job["spec"]["stages"][0]["generate"]["diffusers"]["model"] = str(MODEL)
     manifest = DEMO / "reel.yaml"
@@ -45,8 +42,12 @@ def main() -> int:
     if code == INTERRUPTED:
         print("`make demo` carries on")
     if code == 0:
-        contact_sheet(list(clips(job))).save(SHEET)
-        print(f"contact sheet: {SHEET}")
+        sheets = contact_sheets(list(clips(job)))
+        sheets[len(sheets) // 2].save(SHEET, optimize=True)
+        # Without dots between colours, which would be most of the file.
+        moving = [sheet.quantize(64, dither=Image.Dither.NONE) for sheet in sheets]
+        moving[0].save(MOVING, save_all=True, append_images=moving[1:], duration=125, loop=0)
+        print(f"contact sheet: {SHEET}, moving: {MOVING}\nfilm: {film(job)}")
     return code
 
 
@@ -63,30 +64,46 @@ def call(*arguments: str) -> int:
 
 
 def clips(job: dict) -> Iterator[tuple[str, Path]]:
-    """Item and clip of each unit, as its done.json says."""
+    """Prompt and file of each clip."""
     resolved = resolve("default", job["metadata"]["name"], JobSpec.model_validate(job["spec"]))
-    for unit in resolved.units():
-        folder = OUTPUT / resolved.prefix(unit)
-        yield resolved.ids[unit.item], folder / json.loads((folder / "done.json").read_text())["artifacts"][0]["key"]
+    for unit in resolved.stages[0].units:
+        yield resolved.params[unit.item]["prompt"], artifact(OUTPUT / resolved.prefix(unit))
 
 
-def contact_sheet(labelled: list[tuple[str, Path]]) -> Image.Image:
-    """One frame of each clip, from its middle, with its name."""
-    rows = -(-len(labelled) // COLUMNS)
+def film(job: dict) -> Path:
+    """The last one that was made: which clips it is of is part of its folder's name."""
+    folders = [done.parent for done in OUTPUT.glob(f"default/{job['metadata']['name']}/film/*/*/done.json")]
+    return artifact(max(folders, key=lambda folder: (folder / "done.json").stat().st_mtime))
+
+
+def artifact(folder: Path) -> Path:
+    """The first file of a unit, as its done.json says."""
+    return folder / json.loads((folder / "done.json").read_text())["artifacts"][0]["key"]
+
+
+def contact_sheets(titled: list[tuple[str, Path]]) -> list[Image.Image]:
+    """All clips side by side, with their prompts, frame by frame."""
+    return [
+        contact_sheet([(title, frame) for (title, _), frame in zip(titled, shown, strict=True)])
+        for shown in zip(*(frames(clip) for _, clip in titled), strict=True)
+    ]
+
+
+def contact_sheet(titled: list[tuple[str, Image.Image]]) -> Image.Image:
+    rows = -(-len(titled) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * TILE, rows * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (name, clip) in enumerate(labelled):
+    for number, (title, frame) in enumerate(titled):
         row, column = divmod(number, COLUMNS)
-        corner = (column * TILE, row * (TILE + CAPTION))
-        sheet.paste(middle_frame(clip).resize((TILE - 4, TILE - 4)), corner)
-        draw.text((corner[0] + 2, corner[1] + TILE - 3), name, fill="black")
+        x, y = column * TILE, row * (TILE + CAPTION)
+        sheet.paste(frame.resize((TILE - 4, TILE - 4), Image.Resampling.LANCZOS), (x, y))
+        draw.multiline_text((x + 2, y + TILE - 3), textwrap.fill(title, width=25), fill="black", spacing=2)
     return sheet
 
 
-def middle_frame(clip: Path) -> Image.Image:
+def frames(clip: Path) -> list[Image.Image]:
     with av.open(str(clip)) as container:
-        frames = [frame.to_image() for frame in container.decode(video=0)]
-    return frames[len(frames) // 2]
+        return [frame.to_image() for frame in container.decode(video=0)]
 
 
 if __name__ == "__main__":

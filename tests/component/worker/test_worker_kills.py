@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+import yaml
 
 import zoo
 from carryon_core import layout
@@ -14,6 +16,7 @@ from carryon_core.messages import AssignedUnit, ExitCode
 from forked_workers import Fate
 from studios import NEVER, OFTEN, Studio
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
 FAMILIES = ("sd", "sdxl", "flux", "sd3", "wan", "ltx", "hunyuan", "framepack", "cogvideo", "animatediff")
 USUAL = (
@@ -95,6 +98,14 @@ def test_a_unit_that_is_killed_inside_goes_on_to_the_same_bits(studio: Studio, m
     # Both, in any order, and up to two more.
     signals = draw.sample([TERM, KILL], 2) + draw.choices([TERM, KILL], k=draw.choice([0, 0, 0, 1, 2]))
     go_on(studio, studio.unit(model), signals, draw)
+
+
+def test_a_clip_of_the_toy_model_that_is_killed_inside_goes_on_to_the_same_bits(studio: Studio) -> None:
+    reel = yaml.safe_load((EXAMPLES / "reel.yaml").read_text())
+    params = reel["spec"]["stages"][0]["generate"]["diffusers"]["params"]
+    prompt = reel["spec"]["items"]["list"][0]["params"]["prompt"]
+    unit = studio.unit(str(EXAMPLES / "toy-model" / "shapes"), like="wan", **{**params, "prompt": prompt})
+    go_on(studio, unit, [KILL, TERM], drawing("toy model"))
 
 
 @pytest.mark.slow
