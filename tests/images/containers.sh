@@ -64,6 +64,7 @@ build() { # name, then arguments of the build
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$repository/pyproject.toml")
 control=localhost/carryon-test:$version worker=localhost/carryon-test-worker:$version own=localhost/carryon-test-own:$version
+team=localhost/carryon-test-team:$version
 build "$control" --build-arg "VERSION=$version" "$repository"
 # The build of torch that is installed here: 2.13.0+cpu, or without a plus what PyPI has.
 torch=$(python3 -c 'from importlib.metadata import version; print(version("torch"))')
@@ -71,11 +72,13 @@ case "$torch" in *+*) variant=${torch##*+} ;; *) variant=cuda ;; esac
 build "$worker" --build-arg "VERSION=$version" --build-arg "VARIANT=$variant" \
     --file "$repository/worker-image/Dockerfile" "$repository"
 
-# An image of somebody's own, as docs/how-to/own-image.md has it.
-rm -rf "$work/own" && mkdir -p "$work/own"
+# An image of somebody's own, as docs/how-to/own-image.md has it, on one that has torch already, as theirs do.
+rm -rf "$work/team" "$work/own" && mkdir -p "$work/team" "$work/own"
+printf 'FROM %s\nRUN pip install --no-cache-dir torch==%s\n' "$base" "$torch" > "$work/team/Dockerfile"
+build "$team" "$work/team"
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$work/own" "$repository"
 sed -n '/^```dockerfile$/,/^```$/p' "$repository/docs/how-to/own-image.md" | sed '/^```/d' \
-    | sed "s|^FROM .*|FROM $base|" > "$work/own/Dockerfile"
+    | sed "s|^FROM .*|FROM $team|" > "$work/own/Dockerfile"
 build "$own" "$work/own"
 
 export CARRYON_TEST_IMAGES="$control $worker $own"

@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 import yaml
 
 from carryon_core import names
@@ -101,6 +102,10 @@ def test_versions_are_those_of_the_lock(images: tuple[str, str, str]) -> None:
     for image in images[:2]:
         found = dict(each.split("==") for each in run(image, "python", "-c", code).split())
         assert {name for name, version in found.items() if locked.get(name, version) != version} - twice == set()
+
+
+def test_a_torch_that_is_installed_already_stays(images: tuple[str, str, str]) -> None:
+    assert run(images[2], "python3", "-c", "import torch; print(torch.__version__)").strip() == torch.__version__
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -31,10 +33,35 @@ def series() -> dict[str, set[str]]:
     }
 
 
-def asked(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Name of each series in an expression, and the labels that it is narrowed by."""
-    for name, labels in re.findall(r"(carryon_\w+)(?:\{([^}]*)\})?", expression):
-        yield re.sub(r"_bucket$", "", name), set(re.findall(r"(\w+)\s*[=!]~?", labels))
+@dataclass
+class Asked:
+    """What an expression asks for.
+
+    Attributes:
+        series: Name of each series, and the labels that it is narrowed by.
+        by: Labels that are kept or left out.
+    """
+
+    series: list[tuple[str, set[str]]] = field(default_factory=list)
+    by: set[str] = field(default_factory=set)
+
+
+def asked(expression: str) -> Asked:
+    """What an expression of PromQL asks for; a ValueError where it is none."""
+    # Grafana puts durations in their place.
+    text = re.sub(r"\$__(range|rate_interval)", "5m", expression)
+    found = Asked()
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.series.append(
+                (re.sub(r"_bucket$", "", node.name or ""), {each.name for each in node.matchers.matchers})
+            )
+        elif isinstance(node, promql_parser.AggregateExpr) and node.modifier is not None:
+            found.by.update(node.modifier.labels)
+
+    promql_parser.walk(promql_parser.parse(text), visit)
+    return found
 
 
 def expressions() -> Iterator[Any]:
@@ -47,23 +74,22 @@ def expressions() -> Iterator[Any]:
 
 @pytest.mark.parametrize("expression", [*expressions()])
 def test_what_is_asked_for_is_there(expression: str) -> None:
-    known, found = series(), [*asked(expression)]
-    assert found
+    known, found = series(), asked(expression)
+    assert found.series
+    assert [name for name, _ in found.series if name not in known] == []
     # Prometheus adds the namespace that a target is in.
-    assert [(name, labels) for name, labels in found if not labels <= known.get(name, set()) | {"namespace"}] == []
-    assert [name for name, _ in found if name not in known] == []
-    for opening, closing in ("()", "[]", "{}"):
-        assert expression.count(opening) == expression.count(closing)
-    by = set(re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", expression)))) - {"namespace", "le"}
-    assert by <= set().union(*(known[name] for name, _ in found))
+    assert [(name, labels) for name, labels in found.series if not labels <= known[name] | {"namespace"}] == []
+    assert found.by - {"namespace", "le"} <= set().union(*(known[name] for name, _ in found.series))
 
 
 def test_a_name_that_nobody_counts_is_found_out() -> None:
     known = series()
     assert len(known) > 40
     assert known["carryon_jobs"] == {"phase"}
-    assert [*asked('sum(carryon_jbos{phase="x"})')] == [("carryon_jbos", {"phase"})]
+    assert asked('sum by (job) (carryon_jbos{phase="x"})') == Asked([("carryon_jbos", {"phase"})], {"job"})
     assert "carryon_jbos" not in known
+    with pytest.raises(ValueError, match="unclosed left parenthesis"):
+        asked("sum(carryon_jobs")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))

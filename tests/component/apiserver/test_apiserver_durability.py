@@ -44,7 +44,7 @@ class Watcher(threading.Thread):
         self.failure: BaseException | None = None
         self.seen: dict[str, int] = {}
         self.newest = 0
-        self.resumed = 0
+        self.watches = 0
         self._server = server
         self._list()
 
@@ -68,7 +68,7 @@ class Watcher(threading.Thread):
     def _follow(self) -> None:
         try:
             with self._server.watch(f"{MAPS}?watch=1&resourceVersion={self.newest}") as events:
-                self.resumed += 1
+                self.watches += 1
                 for event in events:
                     if event["type"] == "ERROR":
                         assert event["object"]["code"] == 410, event
@@ -112,6 +112,7 @@ def survive(server: ForkedServer, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     watcher = Watcher(server)
     watcher.start()
+    until(lambda: watcher.watches, "the first watch to begin")
     for _ in range(rounds):
         newest = int(server.get(MAPS)["metadata"]["resourceVersion"])
         acknowledged: dict[str, Acknowledged] = {}
@@ -140,7 +141,7 @@ def survive(server: ForkedServer, rounds: int, seed: int) -> None:
         assert max(each.version for each in acknowledged.values()) > newest
         stored = {name: int(each["metadata"]["resourceVersion"]) for name, each in found.items()}
         until(partial(watcher.has_seen, stored), "the watcher to see what is stored")
-    assert watcher.resumed > rounds
+    assert watcher.watches > rounds
 
 
 @pytest.fixture
