@@ -27,7 +27,7 @@ demo: $(READY) ## Render a reel of 15 clips on this machine; Ctrl-C any time, th
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) chromium ## Run the tests: no cluster, no Docker, no GPU.
-	$(BIN)/python -m pytest -m "not slow and not radosgw and not images" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not radosgw and not images" -n 3 --dist loadfile
 
 test-slow: $(READY) chromium ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
 	$(BIN)/python -m pytest -m slow --ignore tests/component/worker

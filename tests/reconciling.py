@@ -220,9 +220,12 @@ async def world(folder: Path, longest: float = 20.0, **settings: Any) -> AsyncIt
         tasks = [asyncio.create_task(pods.run()), asyncio.create_task(recorder.run())]
         await pods.synced.wait()
         made = World(server, client, config, JobCache(), pods, expectations, recorder, metrics, longest)
-        pods.subscribe(
-            lambda old, new: pod_changed(made.jobs, expectations, lambda key, wait: None, made.slots, old, new)
-        )
+
+        def changed(old: PodRecord | None, new: PodRecord | None) -> None:
+            gone = made.reconciler.pod_gone
+            pod_changed(made.jobs, expectations, lambda key, wait: None, made.slots, gone, old, new)
+
+        pods.subscribe(changed)
         try:
             yield made
         finally:

@@ -39,7 +39,8 @@ class JobMemory:
     """What is kept of a job between reconciles; all of it can be lost and found again.
 
     Attributes:
-        pods: As they were seen last, see `vanished`.
+        pods: As they were at the last look, see `vanished`.
+        gone: Pods that went since then, by uid, as they were seen last.
         retry_at: Fingerprint -> time before which the unit is not tried again.
         stopped: Pods that were stopped, and whose end is still to be accounted for.
         wrote_at: When status was last written, on the monotonic clock; likewise `opened_at`.
@@ -54,6 +55,7 @@ class JobMemory:
 
     uid: str
     pods: tuple[PodRecord, ...] = ()
+    gone: dict[str, PodRecord] = field(default_factory=dict)
     retry_at: Mapping[str, float] = field(default_factory=dict)
     stopped: tuple[Stopped, ...] = ()
     wrote_at: float = -math.inf

@@ -131,6 +131,12 @@ class Reconciler:
             self.metrics.put_off()
             return _CALLED_RETRY if busy.queued else _BUSY_RETRY
 
+    def pod_gone(self, key: str, pod: PodRecord) -> None:
+        """Keep what was seen last of a pod: it may have come and gone between two looks at its job."""
+        memory = self._memories.get(key)
+        if memory is not None and memory.uid == pod.job_uid:
+            memory.gone[pod.uid] = pod
+
     def _forget(self, key: str, uid: str) -> None:
         """A job is gone: so is all that was kept of it."""
         del self._memories[key]
@@ -153,7 +159,8 @@ class Reconciler:
         if raw["metadata"].get("deletionTimestamp"):
             return await self._deletion.carry_out(raw, pods, memory, now)
         recorded = frozenset((raw.get("status") or {}).get("recorded") or ())
-        memory.pods = pods = with_vanished(memory.pods, pods, recorded, now)
+        memory.pods = pods = with_vanished((*memory.pods, *memory.gone.values()), pods, recorded, now)
+        memory.gone.clear()
         held = await self._deletion.prepare(raw)
         if held is None:
             return None

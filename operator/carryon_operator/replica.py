@@ -94,7 +94,6 @@ class Replica:
             client, PODS, project=project, owner=owner_key, namespaces=config.namespaces, label_selector=_SELECTOR
         )
         self._slots = Slots(config.caps, self._pods, expectations, ring=self._ring, clock=clock)
-        self._pods.subscribe(partial(pod_changed, self._jobs, expectations, self._ring, self._slots))
         self._looks = Looks(ring=self._ring)
         self._sender = Sender(
             client,
@@ -121,6 +120,8 @@ class Replica:
             metrics=metrics,
             guard=None if elector is None else guard_of(elector),
         )
+        watched = partial(pod_changed, self._jobs, expectations, self._ring, self._slots, self._reconciler.pod_gone)
+        self._pods.subscribe(watched)
 
     async def run(self) -> None:
         """Carry out jobs until told to stop.
@@ -292,6 +293,7 @@ def pod_changed(
     expectations: Expectations,
     ring: Callable[[str, float], None],
     slots: Slots,
+    gone: Callable[[str, PodRecord], None],
     old: PodRecord | None,
     new: PodRecord | None,
 ) -> None:
@@ -307,6 +309,8 @@ def pod_changed(
     for owner in {each.job_uid for each in (old, new) if each is not None}:
         key = jobs.key_of_uid(owner)
         if key is not None:
+            if new is None:
+                gone(key, pod)
             # One that frees no slot only changes what status shows, which is written no more often.
             ring(key, 0.0 if _at_work(old) and not _at_work(new) else WRITE_INTERVAL)
 

@@ -18,13 +18,14 @@ def with_vanished(
     """The pods of a job, and those of a moment ago that are neither here nor recorded, as having ended.
 
     Args:
-        before: What this returned the last time.
+        before: What this returned the last time, then what was seen of pods that went since: the later counts.
         pods: Those there are.
         recorded: UIDs in status.
         now: Seconds since the epoch.
     """
     present = {pod.uid for pod in pods}
-    gone = [_ended(pod, now) for pod in before if pod.uid not in present and pod.uid not in recorded]
+    last = {pod.uid: pod for pod in before}
+    gone = [_ended(pod, now) for uid, pod in last.items() if uid not in present and uid not in recorded]
     return (*pods, *gone)
 
 

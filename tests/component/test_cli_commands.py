@@ -62,7 +62,7 @@ def job(name: str, script: str = "true", *, count: int = 3, **spec: Any) -> dict
         "spec": {
             "items": {"count": count},
             "parallelism": 3,
-            "retry": {"perUnit": 1},
+            "retry": {"perUnit": 1, "backoff": {"initial": "1s"}},
             "stages": [{"name": "clip", "generate": {"command": {"args": ["sh", "-ec", f"{script}\n{MAKE}"]}}}],
             **spec,
         },

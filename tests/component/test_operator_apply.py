@@ -9,8 +9,9 @@ import pytest
 
 from carryon_core import layout
 from carryon_core.attempts import AttemptRecord
+from carryon_core.messages import ExitCode
 from carryon_kube.errors import Conflict
-from fake_apiserver import Fault
+from fake_apiserver import Fault, eventually
 from reconciling import KEY, World, world
 
 
@@ -81,6 +82,21 @@ async def test_a_disrupted_pod_leaves_no_log(tmp_path: Path) -> None:
         await w.reconcile()
         assert w.status["counters"]["disruptions"] == 3
         assert kept_logs(tmp_path / "out") == {}
+
+
+async def test_pods_that_come_and_go_between_two_looks_are_counted_all_the_same(tmp_path: Path) -> None:
+    async with world(tmp_path / "out") as w:
+        w.write(retry={"perUnit": 2})
+        await w.reconcile()
+        await w.seen(*w.end("1", code=ExitCode.SOME_FAILED))
+        for pod in w.ours():
+            w.server.remove("pods", pod["metadata"]["name"])
+        await eventually(lambda: not len(w.pods))
+        await w.reconcile()
+        counters = w.status["counters"]
+        assert (counters["disruptions"], counters["failures"]) == (2, 1)
+        await w.reconcile()
+        assert w.status["counters"] == counters, "once"
 
 
 async def cancelled(w: World, **fields: Any) -> None:

@@ -40,5 +40,10 @@ async def test_a_job_is_looked_at_at_once_when_a_slot_is_free(
     expectations = Expectations(lambda: 0.0)
     rung: list[tuple[str, float]] = []
     slots = Slots(Caps(), (), expectations, ring=lambda key: None, clock=lambda: 0.0)
-    pod_changed(jobs, expectations, lambda key, after: rung.append((key, after)), slots, old, new)
+    gone: list[tuple[str, PodRecord]] = []
+    pod_changed(
+        *(jobs, expectations, lambda key, after: rung.append((key, after)), slots),
+        *(lambda key, pod: gone.append((key, pod)), old, new),
+    )
     assert rung == [("default/reel", delay)], what
+    assert gone == ([("default/reel", old)] if new is None else []), what
