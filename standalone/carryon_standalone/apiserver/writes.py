@@ -204,7 +204,7 @@ class Writes:
         """Prune, fill in defaults and validate; warnings about unknown and repeated fields."""
         unknown = sorted([*unknown, *resource.structural.prune(value)])
         if not resource.custom:
-            settle(resource, value)
+            settle(resource, value, old)
         words = [f'duplicate field "{path}"' for path in options.repeated]
         words += [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
@@ -303,13 +303,13 @@ def warning_header(warnings: tuple[str, ...]) -> str:
 def _written_part(resource: Resource, old: Object, new: Object, subresource: str) -> Object:
     """Main writes leave the status alone, status writes everything else."""
     if subresource == "status":
-        part = orjson.loads(orjson.dumps(old))
+        part = {**old, "metadata": dict(old["metadata"])}
         part["metadata"]["managedFields"] = new["metadata"].get("managedFields") or []
         if "status" in new:
             part["status"] = new["status"]
         else:
             part.pop("status", None)
-        return dict(part)
+        return part
     if resource.has_status:
         if "status" in old:
             new["status"] = old["status"]
