@@ -81,6 +81,7 @@ class _Node:
         self._kubelet = Kubelet(
             Services(
                 config=config,
+                allocatable=self._machine.capacity(config.max_pods),
                 client=client,
                 recorder=self._recorder,
                 devices=Devices(self._machine.gpus),
