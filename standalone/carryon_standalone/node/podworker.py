@@ -94,6 +94,8 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """The pod's object changed."""
+        if self._verdict is not None and _newer(pod, self.pod) and status.contradicts(pod, self._verdict):
+            self._changed.set()
         self.pod = pod
         if deleting(pod):
             self.stop(status.DELETED, grace_seconds(pod))
@@ -288,8 +290,12 @@ class PodWorker:
 
     def _take(self, pod: Object) -> None:
         """Keep an answer, unless the watch has brought something newer meanwhile."""
-        if int(pod["metadata"]["resourceVersion"]) > int(self.pod["metadata"]["resourceVersion"]):
+        if _newer(pod, self.pod):
             self.update(pod)
+
+
+def _newer(pod: Object, known: Object) -> bool:
+    return int(pod["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
 
 
 def _start_time(pod: Object) -> datetime:

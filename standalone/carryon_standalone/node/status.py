@@ -281,6 +281,13 @@ def with_foreign_conditions(status: Object, current: Object) -> Object:
     return {**status, "conditions": [*status["conditions"], *foreign]}
 
 
+def contradicts(pod: Object, status: Object) -> bool:
+    """Whether somebody else has said of a pod that runs that it is not ready, while nothing was heard of its node."""
+    said = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or ()}
+    mine = {each["type"]: each["status"] for each in status["conditions"]}
+    return said.get("Ready") == "False" and mine.get("Ready") == "True"
+
+
 def lost(pod: Object, status: Object, now: datetime) -> Object:
     """The verdict on a pod whose node ended while it ran; one that had come to its own end keeps that.
 
