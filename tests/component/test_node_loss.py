@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from carryon_standalone.apiserver.nodes import tolerated_for
+from carryon_standalone.apiserver.nodes import Silence, tolerated_for
 from nodes import Machine, Object, alive, conditions, running
 from processes import until
 
@@ -133,3 +133,21 @@ def test_a_taint_ends_running_pods_that_do_not_tolerate_it(machine: Machine, tmp
 )
 def test_how_long_a_pod_stays_under_a_taint(tolerations: list[dict[str, Any]], key: str, seconds: float) -> None:
     assert tolerated_for(tolerations, {"key": key, "value": "hot", "effect": "NoExecute"}) == seconds
+
+
+def test_a_node_is_lost_after_as_many_seconds_of_looking_as_it_was_silent() -> None:
+    silence = Silence(40)
+    for _ in range(8):
+        assert silence.look(["a"], 5) == []
+    assert silence.look(["a"], 5) == ["a"]
+    silence.hear("a")
+    assert silence.look(["a"], 5) == []
+
+
+def test_time_in_which_nobody_looked_makes_no_node_look_lost() -> None:
+    silence = Silence(40)
+    silence.look(["a"], 5)
+    # The machine was asleep, or the server was: the node could not be heard.
+    assert silence.look(["a"], 3600) == []
+    silence.forget("a")
+    assert not silence.is_lost("a")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from carryon_standalone.apiserver.errors import ApiError, bad_request
 from carryon_standalone.apiserver.quantities import canonical
 from carryon_standalone.apiserver.resources import Resource
-from carryon_standalone.apiserver.schema import Node
+from carryon_standalone.apiserver.schema import Node, same
 from carryon_standalone.apiserver.storage import Object
 
 MISFIT: Final = "FieldValueTypeInvalid"
@@ -19,13 +19,15 @@ def settle(resource: Resource, value: Object, old: Object | None) -> None:
     Raises:
         ApiError: 400 where a typed server could not have decoded it.
     """
-    changed = {name: inner for name, inner in value.items() if old is None or name not in old or inner != old[name]}
+    changed = {
+        name: inner for name, inner in value.items() if old is None or name not in old or not same(inner, old[name])
+    }
     for name, inner in changed.items():
         if inner is None:
             del value[name]
         else:
             drop_nulls(inner)
-    if misfits := [each for each in resource.structural.validate(value, old) if each.reason == MISFIT]:
+    if misfits := [each for each in resource.structural.validate(changed) if each.reason == MISFIT]:
         raise _unhandled(resource, "; ".join(map(str, misfits)))
     if resource.structural.root.quantities:
         try:

@@ -68,20 +68,48 @@ def _pods_on(store: Store, node: str) -> Iterator[Stored]:
             yield stored
 
 
-class NodeLifecycle(Controller):
-    """Says that a node is lost when nothing was heard of it for a while, and takes that back.
+class Silence:
+    """For how long nothing was heard of each node, in seconds of looking.
 
-    What was heard is counted by our own clock, in looks: neither a clock that is set, nor a machine that was asleep,
-    nor a server that was held up itself, makes nodes look lost.
+    No clock is compared with another one, and a look counts for two at most: neither a clock that is set, nor a machine
+    that was asleep, nor a server that was held up itself, makes nodes look lost.
     """
+
+    def __init__(self, grace: float) -> None:
+        """Begin; a node of which nothing was heard for more than `grace` seconds is lost."""
+        self.every = grace / _LOOKS
+        self._grace = grace
+        self._seconds: dict[str, float] = {}
+
+    def hear(self, node: str) -> None:
+        """A node gave a sign of life."""
+        self._seconds[node] = 0.0
+
+    def forget(self, node: str) -> None:
+        """There is no such node any more."""
+        self._seconds.pop(node, None)
+
+    def look(self, nodes: Iterable[str], passed: float) -> list[str]:
+        """The nodes that are lost, seconds after the look before."""
+        counted = min(passed, 2 * self.every)
+        for node in nodes:
+            self._seconds[node] = self._seconds.get(node, 0.0) + counted
+        return [node for node in self._seconds if self.is_lost(node)]
+
+    def is_lost(self, node: str) -> bool:
+        """Whether nothing was heard of a node for too long."""
+        return self._seconds.get(node, 0.0) > self._grace
+
+
+class NodeLifecycle(Controller):
+    """Says that a node is lost when nothing was heard of it for a while, and takes that back."""
 
     def __init__(
         self, store: Store, registry: Registry, writes: Writes, deletion: Deletion, grace: float = GRACE
     ) -> None:
         super().__init__(store, registry, writes, deletion)
         self.queue = Queue(self._look)
-        self._grace = grace
-        self._silent: dict[str, float] = {}
+        self._silence = Silence(grace)
         for stored in store.objects(NODES):
             self.queue.add(stored.key)
         store.listeners.append(self._observe)
@@ -89,32 +117,29 @@ class NodeLifecycle(Controller):
     def _observe(self, event: Event) -> None:
         key = event.new.key
         if key.kind == LEASES and key.namespace == _LEASES_OF_NODES:
-            self._silent[key.name] = 0.0
+            self._silence.hear(key.name)
         elif key.kind == NODES and event.type == "DELETED":
-            self._silent.pop(key.name, None)
+            self._silence.forget(key.name)
         elif key.kind == NODES:
             if event.previous is None or _heard(event.new) != _heard(event.previous):
-                self._silent[key.name] = 0.0
+                self._silence.hear(key.name)
             self.queue.add(key)
 
     async def run(self) -> None:
         """Look at the clock for ever."""
-        every, before = self._grace / _LOOKS, time.monotonic()
+        before = time.monotonic()
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(self._silence.every)
             now = time.monotonic()
-            for stored in self.store.objects(NODES):
-                name = stored.key.name
-                self._silent[name] = self._silent.get(name, 0.0) + min(now - before, 2 * every)
-                if self._silent[name] > self._grace:
-                    self.queue.add(stored.key)
+            for name in self._silence.look([stored.key.name for stored in self.store.objects(NODES)], now - before):
+                self.queue.add(Key(NODES, "", name))
             before = now
 
     async def _look(self, key: Key) -> None:
         stored = self.store.current(key)
         if stored is None:
             return
-        if self._silent.get(key.name, 0.0) > self._grace:
+        if self._silence.is_lost(key.name):
             if _ready(stored.load()) != "Unknown":
                 await self._status(key, _unknown)
             await self.change(key, _unreachable, _MANAGER)

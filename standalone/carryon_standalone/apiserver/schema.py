@@ -225,6 +225,11 @@ def _pattern(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> 
         return None
 
 
+def same(value: Any, old: Any) -> bool:
+    """Whether two values are the same JSON: to Python, true is 1."""
+    return value is old or (value == old and orjson.dumps(value) == orjson.dumps(old))
+
+
 def _child(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -285,7 +290,7 @@ def _fits(expected: str, actual: str) -> bool:
 
 
 def _validate(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldError]:
-    if old is not _MISSING and path and value == old:
+    if old is not _MISSING and path and same(value, old):
         return
     actual = _type_of(value)
     if value is None and node.nullable:

@@ -28,6 +28,7 @@ from carryon_standalone.apiserver.errors import (
     not_found,
 )
 from carryon_standalone.apiserver.resources import Resource
+from carryon_standalone.apiserver.schema import same
 from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 
 Source = Literal["create", "update", "patch", "apply"]
@@ -106,11 +107,11 @@ class Writes:
         new = _written_part(resource, old, new, options.subresource)
         meta.keep(new["metadata"], old["metadata"])
         warnings = self._conform(resource, new, old, unknown, options, source)
-        if resource.counts_generation and _spec_of(resource, old) != _spec_of(resource, new):
+        if resource.counts_generation and not same(_spec_of(resource, new), _spec_of(resource, old)):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if source != "apply":
             ownership.record(old, new, ownership.shape_of(resource.shape), author(resource, options))
-        if new == old:
+        if same(new, old):
             await self._store.settled(key)
             return Written(stored.raw, False, warnings)
         if options.dry_run:
