@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import ssl
 import time
@@ -12,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import orjson
 
 from carryon_core.messages import StoreConfig
 from carryon_core.resolve import resolve
@@ -58,7 +59,7 @@ class Line:
             AssertionError: It is a refusal.
         """
         began = time.perf_counter()
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else orjson.dumps(body)
         self.writer.write(head(self.address, method, path, len(content), kind) + content)
         answer = await self.reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(answer)
