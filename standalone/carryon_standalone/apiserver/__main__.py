@@ -34,6 +34,8 @@ def main() -> int:
     if not is_loopback(host):
         # Whoever has the token may run programs here; the network is not to get a try at it.
         parser.error(f"--listen {given.listen}: only loopback addresses are served, such as 127.0.0.1 or [::1]")
+    if given.node_grace <= 0:
+        parser.error(f"--node-grace {given.node_grace:g}: must be more than 0 seconds")
     logging.basicConfig(level=logging.INFO if given.verbose else logging.ERROR)
     try:
         token = given.token_file.read_text(encoding="utf-8").strip()

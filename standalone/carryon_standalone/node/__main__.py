@@ -50,6 +50,8 @@ def _parse(arguments: list[str]) -> NodeConfig:
     )
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
+    if given.heartbeat <= 0:
+        parser.error(f"--heartbeat {given.heartbeat:g}: must be more than 0 seconds")
     logging.basicConfig(
         level=logging.DEBUG if given.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
