@@ -112,6 +112,7 @@ def survive(server: ForkedServer, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     watcher = Watcher(server)
     watcher.start()
+    until(lambda: watcher.resumed, "the watcher to follow")
     for _ in range(rounds):
         newest = int(server.get(MAPS)["metadata"]["resourceVersion"])
         acknowledged: dict[str, Acknowledged] = {}
