@@ -36,6 +36,7 @@ _UNCHECKED: Final = FieldError(
 _IMPLIED: Final = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
 _MISSING: Final = object()
 _NUMBER: Final = (int, float)
+_SORTED: Final = orjson.OPT_SORT_KEYS
 QUANTITY: Final = "quantity"
 """The format of Kubernetes quantities, which may be written as numbers too, such as half a CPU."""
 _KEYWORDS: Final[Mapping[str, type | tuple[type, ...]]] = {
@@ -227,7 +228,9 @@ def _pattern(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> 
 
 def same(value: Any, old: Any) -> bool:
     """Whether two values are the same JSON: to Python, true is 1."""
-    return value is old or (value == old and orjson.dumps(value) == orjson.dumps(old))
+    if value is old:
+        return True
+    return bool(value == old) and orjson.dumps(value, option=_SORTED) == orjson.dumps(old, option=_SORTED)
 
 
 def _child(path: str, name: str) -> str:

@@ -25,6 +25,7 @@ from carryon_standalone.apiserver.storage import Event, EventLog, Object, Store,
 _BOOKMARK_SECONDS: Final = 60.0
 _LAST_BOOKMARK_SECONDS: Final = 0.2
 _BATCH: Final = 500
+_SHARED_MOST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,9 @@ def _lines(
     if options.form.kind == "Table":  # the first one names the columns
         return b"".join(_show(event, options, render) for event in events)
     if (lines := log.shown.get(asked)) is None:
-        lines = log.shown[asked] = b"".join(_show(event, options, render) for event in events)
+        lines = b"".join(_show(event, options, render) for event in events)
+        if len(lines) <= _SHARED_MOST:  # it stays until the next event, which may be long
+            log.shown[asked] = lines
     return lines
 
 

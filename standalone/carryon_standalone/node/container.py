@@ -38,9 +38,15 @@ class Container:
     """Runs one container of a pod; `status` is always what `kubectl` should see."""
 
     def __init__(
-        self, spec: Object, sandbox: Sandbox, restart_policy: str, waiting: str, changed: Callable[[], None]
+        self,
+        spec: Object,
+        sandbox: Sandbox,
+        restart_policy: str,
+        waiting: str,
+        changed: Callable[[], None],
+        sidecar: bool = False,
     ) -> None:
-        self.status = status.waiting_status(spec, waiting)
+        self.status = status.waiting_status(spec, waiting, sidecar)
         self.started = asyncio.Event()
         """Set when it runs for the first time, and its startup probe, if any, has succeeded."""
         self.devices: tuple[str, ...] = ()

@@ -72,7 +72,8 @@ class PodWorker:
         waiting = "PodInitializing" if inits else "ContainerCreating"
         once = "Never" if policy == "Never" else "OnFailure"
         self._inits = [
-            Container(spec, sandbox, "Always" if is_sidecar(spec) else once, waiting, self._on_change) for spec in inits
+            Container(spec, sandbox, "Always" if is_sidecar(spec) else once, waiting, self._on_change, is_sidecar(spec))
+            for spec in inits
         ]
         self._mains = [Container(spec, sandbox, policy, waiting, self._on_change) for spec in pod["spec"]["containers"]]
 
@@ -206,7 +207,7 @@ class PodWorker:
         ):
             count = container_requests(part).get(GPU, 0)
             container.devices = devices[first : first + count]
-            if container in self._mains or is_sidecar(part):
+            if container in self._mains or container.status.sidecar:
                 first += count
         return devices
 

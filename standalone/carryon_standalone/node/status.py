@@ -357,10 +357,9 @@ def _lost_container(container: Object, now: datetime) -> Object:
     return {**container, "state": {"terminated": ended}, "ready": False, "started": False}
 
 
-def waiting_status(container: Object, reason: str) -> ContainerStatus:
+def waiting_status(container: Object, reason: str, sidecar: bool) -> ContainerStatus:
     """The status of a container that was not started yet."""
-    image = container.get("image", "")
-    return ContainerStatus(container["name"], image, Waiting(reason), sidecar=is_sidecar(container))
+    return ContainerStatus(container["name"], container.get("image", ""), Waiting(reason), sidecar=sidecar)
 
 
 def ended(status: ContainerStatus, state: Terminated) -> ContainerStatus:
