@@ -107,7 +107,8 @@ class Writes:
         new = _written_part(resource, old, new, options.subresource)
         meta.keep(new["metadata"], old["metadata"])
         warnings = self._conform(resource, new, old, unknown, options, source)
-        if resource.counts_generation and not same(_spec_of(resource, new), _spec_of(resource, old)):
+        counted = resource.counts_generation and options.subresource != "status"
+        if counted and not same(_spec_of(resource, new), _spec_of(resource, old)):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if source != "apply":
             ownership.record(old, new, ownership.shape_of(resource.shape), author(resource, options))
