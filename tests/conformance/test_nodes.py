@@ -58,11 +58,9 @@ def test_a_taint_ends_the_pods_that_do_not_tolerate_it(server: Any, node: str, w
 
 
 def test_a_taint_that_only_keeps_pods_away_ends_none(server: Any, node: str, wait_until: Any) -> None:
-    there = running(server, node, "there")
-    server.patch(f"{NODES}/{node}", {"spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]}})
-    taints = [{"key": "gpu", "effect": "NoSchedule"}, {"key": "hot", "effect": "NoExecute"}]
+    there = running(server, node, "there", tolerations=[{"key": "hot", "operator": "Exists"}])
     seen = running(server, node, "seen")
-    server.patch(f"{PODS}/{node}-there", {"spec": {"tolerations": [{"key": "hot", "operator": "Exists"}]}})
+    taints = [{"key": "gpu", "effect": "NoSchedule"}, {"key": "hot", "effect": "NoExecute"}]
     server.patch(f"{NODES}/{node}", {"spec": {"taints": taints}})
     wait_until(lambda: is_told_to_end(server, seen), "the taints to be looked at")
     assert not is_told_to_end(server, there)
