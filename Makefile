@@ -69,7 +69,7 @@ images: ## Build the images carryon and carryon-worker: REGISTRY=, VARIANT=cuda|
 test-images: $(READY) ## Build both images without a registry, and run them: as root, on Debian; takes ten minutes.
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/images/containers.sh python -m pytest -m images tests/images
 
-bench: $(READY) ## Measure what journals, open pages and the operator cost; takes some half an hour of an idle machine.
+bench: $(READY) ## Measure what journals, open pages, the operator and the API server cost; takes some half an hour of an idle machine.
 	@cd tests && $(CURDIR)/$(BIN)/python -m bench
 
 $(DOCS_READY): docs/site/requirements.lock

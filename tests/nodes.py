@@ -20,13 +20,16 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 class Machine:
-    def __init__(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, environment: dict[str, str] | None = None, api: tuple[str, ...] = ()
+    ) -> None:
+        """Prepare; `arguments` are the node's, `api` those of the API server."""
         self.folder = folder
         self.data = folder / "node"
         self.server = f"http://127.0.0.1:{free_port()}"
         self.api: subprocess.Popen[bytes] | None = None
         self.node: subprocess.Popen[bytes] | None = None
-        self._arguments = arguments
+        self._arguments, self._api_arguments = arguments, api
         self._environment = {**os.environ, **(environment or {})}
         self._token = folder / "token"
         self._token.write_text("secret")
@@ -40,7 +43,7 @@ class Machine:
         self.api = self._spawn(
             "carryon_standalone.apiserver",
             *("--data", str(self.folder / "api"), "--listen", self.server.removeprefix("http://")),
-            *("--token-file", str(self._token), "--logs-dir", str(self.data / "logs")),
+            *("--token-file", str(self._token), "--logs-dir", str(self.data / "logs"), *self._api_arguments),
         )
         until(self._healthy, what="the API server")
 
@@ -156,7 +159,7 @@ def running(pod: Object) -> bool:
 
 
 def conditions(pod: Object) -> dict[str, Object]:
-    return {condition["type"]: condition for condition in pod["status"]["conditions"]}
+    return {condition["type"]: condition for condition in pod["status"].get("conditions") or ()}
 
 
 def alive(pid: int) -> bool:

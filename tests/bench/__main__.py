@@ -1,4 +1,4 @@
-"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [journals|pages|operator]."""
+"""Measures, and prints tables in Markdown: cd tests && python -m bench [--quick] [journals|pages|operator|server]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from bench import journaling, live, measuring, operator_table, stopping
+from bench import journaling, live, measuring, operator_table, serving, stopping
 from bench.journaling import Stand
 
 _OVERHEADS: Final = ((0.01, 0.26), (0.1, 0.5), (0.5, 0.5), (0.5, 4.0), (0.5, 20.0), (1.0, 20.0), (10.0, 30.0))
@@ -19,8 +19,10 @@ _REPLAYS: Final = (0.26, 2.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures what journals, open pages and the operator cost.")
-    parser.add_argument("what", nargs="?", choices=("journals", "pages", "operator"), help="only this")
+    parser = argparse.ArgumentParser(
+        description="Measures what journals, open pages, the operator and the API server cost."
+    )
+    parser.add_argument("what", nargs="?", choices=("journals", "pages", "operator", "server"), help="only this")
     parser.add_argument("--quick", action="store_true", help="a few seconds each: shows that it runs, measures nothing")
     parser.add_argument("--seconds", type=float, default=18.0, help="of one run; there are four of each step and size")
     asked = parser.parse_args()
@@ -31,6 +33,9 @@ def main() -> None:
         operator_table.report(quick, _show)
     if asked.what in (None, "pages"):
         live.report(quick, _show)
+    if asked.what in (None, "server"):
+        for table in serving.report(quick):
+            _show(table)
     if asked.what in (None, "journals"):
         _journals(quick, asked.seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,20 @@ def test_limits_stand_in_for_requests_and_init_containers_count_by_the_largest()
     assert pod_requests(asked) == {"cpu": 500, "memory": GIB}
 
 
+def test_sidecars_count_beside_the_containers_and_beside_init_containers_that_come_later() -> None:
+    def asks(cpu: str, **more: str) -> dict[str, Any]:
+        return {"resources": {"requests": {"cpu": cpu}}, **more}
+
+    def together(*inits: dict[str, Any]) -> int:
+        return pod_requests({"spec": {"containers": [asks("1")], "initContainers": list(inits)}})["cpu"]
+
+    lasting = asks("500m", restartPolicy="Always")
+    assert together(lasting) == 1500
+    assert together(asks("1200m"), lasting) == 1500
+    assert together(lasting, asks("1200m")) == 1700
+    assert together(lasting, lasting, asks("100m")) == 2000
+
+
 def test_pods_that_ended_take_nothing() -> None:
     done = {**pod({"cpu": "1"}), "status": {"phase": "Succeeded"}}
     assert used([done, pod({"cpu": "1"})]) == {"cpu": 1000, "pods": 1}
@@ -224,6 +239,8 @@ def waits(reason: str, last: status.Terminated | None = None) -> status.Containe
     return status.ContainerStatus("main", "image", status.Waiting(reason), last=last)
 
 
+SIDECAR = replace(RUNNING, sidecar=True)
+SIDECAR_WAITS = replace(waits("CrashLoopBackOff"), sidecar=True)
 LAST = status.Terminated(1, "Error", NOW, NOW, "c")
 
 
@@ -236,6 +253,11 @@ LAST = status.Terminated(1, "Error", NOW, NOW, "c")
         (status.PodState((waits("CrashLoopBackOff", LAST),)), "Running"),
         (status.PodState((waits("PodInitializing"),), (RUNNING,)), "Pending"),
         (status.PodState((ended(0), RUNNING)), "Running"),
+        (status.PodState((waits("PodInitializing"),), (SIDECAR_WAITS,)), "Pending"),
+        (status.PodState((RUNNING,), (SIDECAR,)), "Running"),
+        # Once the containers have begun, a sidecar that falls sets nothing back.
+        (status.PodState((RUNNING,), (SIDECAR_WAITS,)), "Running"),
+        (status.PodState((ended(0),), (replace(ended(9), sidecar=True),), over=True), "Succeeded"),
         (status.PodState((ended(0), ended(0)), over=True), "Succeeded"),
         (status.PodState((ended(0), ended(3)), over=True), "Failed"),
         (status.PodState((waits("PodInitializing"),), (ended(1),), over=True), "Failed"),
@@ -284,3 +306,9 @@ def test_what_a_lost_node_means_for_a_pod(
     ends = [each["state"]["terminated"] for each in verdict["containerStatuses"]]
     kept = [("said", each.state.exit_code) for each in containers if isinstance(each.state, status.Terminated)]
     assert [(end["message"], end["exitCode"]) for end in ends][: len(kept)] == kept
+
+
+def test_a_pod_that_had_done_its_work_keeps_that_whatever_its_sidecar_did_when_the_node_was_lost() -> None:
+    helped = pod({}, restartPolicy="Never", initContainers=[{"name": "main", "restartPolicy": "Always"}])
+    state = status.PodState((replace(ended(0), name="0"),), (SIDECAR,), ip="127.64.0.1", started_at=NOW)
+    assert status.lost(helped, status.build(helped, state, "127.0.0.1", NOW), NOW)["phase"] == "Succeeded"

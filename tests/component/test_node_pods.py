@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +86,9 @@ def test_the_environment_has_every_source_and_nothing_of_the_user(machine: Machi
     def field(name: str, path: str) -> dict[str, Any]:
         return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
+    def amount(name: str, resource: str, divisor: str = "0") -> dict[str, Any]:
+        return {"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource, "divisor": divisor}}}
+
     pod = machine.create(
         "environment",
         "env",
@@ -99,7 +106,11 @@ def test_the_environment_has_every_source_and_nothing_of_the_user(machine: Machi
                 field("NOTE", "metadata.annotations['note']"),
                 field("NODE", "spec.nodeName"),
                 POD_IP,
+                amount("MEMORY", "limits.memory", "1Mi"),
+                amount("CPU", "requests.cpu", "1m"),
+                amount("PROCESSORS", "limits.cpu"),
             ],
+            "resources": {"limits": {"memory": "65Mi"}, "requests": {"cpu": "150m"}},
         },
     )
     done = machine.finished("environment")
@@ -115,6 +126,9 @@ def test_the_environment_has_every_source_and_nothing_of_the_user(machine: Machi
         "NOTE": "hi",
         "NODE": "box",
         "IP": done["status"]["podIP"],
+        "MEMORY": "65",
+        "CPU": "150",
+        "PROCESSORS": str(len(os.sched_getaffinity(0))),
         "OMP_NUM_THREADS": "3",
         "CUDA_VISIBLE_DEVICES": "",
         # One folder for the pods of a machine: a model is downloaded once.
@@ -346,6 +360,31 @@ def test_every_pod_has_port_8080_for_itself_and_is_ready_when_it_answers(machine
         machine.gone(name)
 
 
+def test_a_pod_is_ready_while_its_port_takes_connections(machine: Machine, tmp_path: Path) -> None:
+    listens = f"""
+import os, socket, time
+while not os.path.exists("{tmp_path}/open"): time.sleep(0.05)
+server = socket.create_server((os.environ["IP"], 9000))
+while os.path.exists("{tmp_path}/open"): time.sleep(0.05)
+server.close()
+time.sleep(600)
+"""
+    container = {
+        "command": ["python3", "-c", listens],
+        "env": [POD_IP],
+        "ports": [{"name": "media", "containerPort": 9000}],
+        "readinessProbe": {"tcpSocket": {"port": "media"}, "periodSeconds": 1, "failureThreshold": 1},
+    }
+    machine.create("listens", container=container, terminationGracePeriodSeconds=0)
+    machine.when("listens", lambda pod: running(pod) and conditions(pod)["Ready"]["status"] == "False")
+    (tmp_path / "open").touch()
+    machine.when("listens", lambda pod: conditions(pod)["Ready"]["status"] == "True")
+    (tmp_path / "open").unlink()
+    machine.when("listens", lambda pod: conditions(pod)["Ready"]["status"] == "False")
+    machine.delete("listens")
+    machine.gone("listens")
+
+
 def test_a_pod_that_is_active_too_long_is_ended(machine: Machine) -> None:
     machine.create("late-one", "exec sleep 600", activeDeadlineSeconds=1)
     pod = machine.finished("late-one")
@@ -375,7 +414,7 @@ def test_gpus_are_never_shared_and_pods_wait_for_them(machine: Machine) -> None:
 
 
 def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(machine: Machine) -> None:
-    limits = Limits.find("test")
+    limits = Limits.find(f"test-{os.getpid()}")
     if limits is None:
         pytest.skip("this machine lets us set no memory limits")
     limits.close()
@@ -390,8 +429,36 @@ def test_a_container_that_wants_too_much_memory_is_told_from_one_that_crashed(ma
     assert (state["exitCode"], state["reason"]) == (137, "OOMKilled")
 
 
+def test_groups_that_a_killed_node_left_are_swept_and_those_of_a_living_one_are_not() -> None:
+    living = Limits.find(f"living-{os.getpid()}")
+    if living is None:
+        pytest.skip("this machine lets us set no limits")
+    living.limit("pod-main", 64 << 20, 500)
+    left = f"killed-{os.getpid()}"
+    script = (
+        "import os, signal; from carryon_standalone.node.limits import Limits;"
+        f"Limits.find('{left}').limit('pod-main', 64 << 20, 500); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    tree = Path("/sys/fs/cgroup")
+
+    def folders(name: str) -> list[Path]:
+        return [*tree.glob(f"carryon-{name}/pod-main"), *tree.glob(f"*/carryon-{name}/pod-main")]
+
+    assert folders(left)
+    # Any node that starts sweeps.
+    other = Limits.find(f"other-{os.getpid()}")
+    assert other is not None
+    assert not [*tree.glob(f"carryon-{left}"), *tree.glob(f"*/carryon-{left}")]
+    assert folders(f"living-{os.getpid()}")
+    for each in (other, living):
+        each.close()
+    assert not [*tree.glob(f"carryon-*-{os.getpid()}"), *tree.glob(f"*/carryon-*-{os.getpid()}")]
+
+
 def test_a_container_gets_no_more_of_the_processors_than_its_limit(machine: Machine) -> None:
-    limits = Limits.find("test")
+    limits = Limits.find(f"test-{os.getpid()}")
     if limits is None or not limits.cpu:
         pytest.skip("this machine lets us set no CPU limits")
     limits.close()

@@ -55,6 +55,34 @@ def test_a_change_that_changes_nothing_makes_no_event_and_no_version(server: Any
         assert list(events) == []
 
 
+def test_watchers_that_asked_for_different_things_at_once_each_see_their_own(server: Any, maps: str) -> None:
+    start = version(server.get(maps))
+    asked = {
+        "": ["a", "b", "c"],
+        "labelSelector=stage%3Dimage": ["a"],
+        "labelSelector=stage%3Dclip": ["b", "c"],
+        "labelSelector=stage%3Dclip&fieldSelector=metadata.name%3Db": ["b"],
+        "fieldSelector=metadata.name!%3Db": ["a", "c"],
+    }
+    found: dict[str, list[list[str]]] = {each: [] for each in asked}
+
+    def follow(query: str) -> None:
+        with server.watch(f"{maps}?watch=1&resourceVersion={start}&timeoutSeconds=3&{query}") as events:
+            names = [name for event in events if (name := event["object"]["metadata"]["name"]) in ("a", "b", "c")]
+        with server.watch(f"/api/v1/configmaps?watch=1&resourceVersion={start}&timeoutSeconds=1&{query}") as events:
+            assert set(names) <= {event["object"]["metadata"]["name"] for event in events}
+        found[query].append(names)
+
+    watchers = [threading.Thread(target=follow, args=(query,)) for query in asked for _ in range(2)]
+    for each in watchers:
+        each.start()
+    for name, stage in (("a", "image"), ("b", "clip"), ("c", "clip")):
+        server.create(maps, config_map(name, stage=stage))
+    for each in watchers:
+        each.join()
+    assert found == {query: [names, names] for query, names in asked.items()}
+
+
 def test_a_selector_turns_changes_into_arrivals_and_departures(server: Any, maps: str) -> None:
     start = version(server.get(maps))
     server.create(maps, config_map("a", stage="image"))

@@ -465,3 +465,22 @@ def test_yaml_is_read_and_written(server: Any) -> None:
     assert answer.status == 201
     assert answer.headers["Content-Type"] == "application/yaml"
     assert b"name: in-yaml" in answer.body
+
+
+def test_true_is_not_one(server: Any) -> None:
+    spec = {"prompt": "p", "frames": 1, "opts": {"loops": 1, "names": [1]}}
+    made = server.create(JOBS, {"metadata": {"name": "ones"}, "spec": spec})
+    server.patch(f"{JOBS}/ones", {"spec": {"opts": {"loops": True, "names": [True]}}})
+    changed = server.get(f"{JOBS}/ones")
+    assert (changed["spec"]["opts"]["loops"] is True, changed["spec"]["opts"]["names"][0] is True) == (True, True)
+    assert changed["metadata"]["generation"] == made["metadata"]["generation"] + 1
+    refused = server.request(
+        "PATCH", f"{JOBS}/ones", {"spec": {"frames": True, "prompt": "q"}}, Content_Type="application/merge-patch+json"
+    )
+    assert (refused.status, "spec.frames in body must be of type integer" in refused.message) == (422, True)
+    pod = unscheduled("ones", activeDeadlineSeconds=1)
+    server.create("/api/v1/namespaces/default/pods", pod)
+    change = {"spec": {"activeDeadlineSeconds": True}, "metadata": {"labels": {"a": "b"}}}
+    kind = "application/strategic-merge-patch+json"
+    refused = server.request("PATCH", "/api/v1/namespaces/default/pods/ones", change, Content_Type=kind)
+    assert refused.status in (400, 422), refused.body

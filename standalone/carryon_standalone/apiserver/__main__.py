@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from carryon_standalone.apiserver.layout import CannotOpen
+from carryon_standalone.apiserver.nodes import GRACE
 from carryon_standalone.apiserver.server import Config, running
 from carryon_standalone.apiserver.storage import AlreadyServed
 
@@ -23,6 +24,9 @@ def main() -> int:
     parser.add_argument("--token-file", type=Path, required=True, help="file with the bearer token")
     parser.add_argument("--logs-dir", type=Path, required=True, help="folder with the logs of pods")
     parser.add_argument("--tls-file", type=Path, help="PEM file with certificate and key; without it: plain http")
+    parser.add_argument(
+        "--node-grace", type=float, default=GRACE, help="seconds without a sign of life until a node counts as lost"
+    )
     parser.add_argument("--verbose", action="store_true", help="write what controllers do to stderr")
     given = parser.parse_args()
     host, _, port = given.listen.rpartition(":")
@@ -30,12 +34,14 @@ def main() -> int:
     if not is_loopback(host):
         # Whoever has the token may run programs here; the network is not to get a try at it.
         parser.error(f"--listen {given.listen}: only loopback addresses are served, such as 127.0.0.1 or [::1]")
+    if given.node_grace <= 0:
+        parser.error(f"--node-grace {given.node_grace:g}: must be more than 0 seconds")
     logging.basicConfig(level=logging.INFO if given.verbose else logging.ERROR)
     try:
         token = given.token_file.read_text(encoding="utf-8").strip()
         if not token:
             parser.error(f"{given.token_file} is empty: put a token into it")
-        config = Config(given.data, token, given.logs_dir, host, int(port), given.tls_file)
+        config = Config(given.data, token, given.logs_dir, host, int(port), given.tls_file, node_grace=given.node_grace)
         asyncio.run(_run(config))
     except (AlreadyServed, CannotOpen) as error:
         print(error, file=sys.stderr)

@@ -17,6 +17,8 @@ NAMESPACES: Final = "/namespaces"
 PODS: Final = "/pods"
 EVENTS: Final = "/events"
 BUDGETS: Final = "policy/poddisruptionbudgets"
+NODES: Final = "/nodes"
+LEASES: Final = "coordination.k8s.io/leases"
 SERVICE_ACCOUNTS: Final = "/serviceaccounts"
 
 

@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cel
-import cel.stdlib
-
-from carryon_standalone.apiserver import cel_library
+from carryon_standalone.apiserver import cel_engine, cel_library
 
 _RESERVED: Final = frozenset(
     [
@@ -44,7 +41,7 @@ _RESERVED: Final = frozenset(
 _LIBRARY: Final = {
     **{
         name: function
-        for name, function in cel.stdlib.STDLIB_FUNCTIONS.items()
+        for name, function in cel_engine.STDLIB_FUNCTIONS.items()
         if name not in ("contains", "bool")  # the built-in ones know strings
     },
     **cel_library.FUNCTIONS,
@@ -116,7 +113,7 @@ def compile_rule(definition: Mapping[str, Any]) -> Rule:
 
 def _compile(source: str) -> Any:
     try:
-        program = cel.compile(source)
+        program = cel_engine.compile_source(source)
     except ValueError as error:
         raise RuleError(str(error).replace("\n", " ")) from error
     known = {"self", "oldSelf"} | _TYPES | _SPACES | set(_BOUND.findall(source))
@@ -141,7 +138,7 @@ def evaluate(rule: Rule, schema: Mapping[str, Any], value: Any, old: Any = None)
     variables = {"self": _visible(schema, value, rule.fields)}
     if rule.transition:
         variables["oldSelf"] = _visible(schema, old, None)
-    context = cel.Context(variables, _LIBRARY)
+    context = cel_engine.Context(variables, _LIBRARY)
     try:
         verdict = rule.program.execute(context)
         if verdict is True:

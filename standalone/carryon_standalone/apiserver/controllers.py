@@ -63,7 +63,9 @@ class Queue:
         asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.add, key)
 
 
-class _Controller:
+class Controller:
+    """What controllers share: objects of any kind are changed and deleted by their keys."""
+
     def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
         self.store = store
         self.registry = registry
@@ -99,7 +101,7 @@ class _Controller:
         await self.change(key, drop, "garbage-collector")
 
 
-class GarbageCollector(_Controller):
+class GarbageCollector(Controller):
     """Ownership: dependents go with their owners, in the background, before them, or not at all.
 
     A dependent none of whose owners exists is deleted, also when the owner never was.
@@ -196,7 +198,7 @@ def _without_owners(gone: set[str]) -> Callable[[Object], Object]:
     return change
 
 
-class NamespaceController(_Controller):
+class NamespaceController(Controller):
     """Every namespace has a default ServiceAccount; one that is deleted is emptied first."""
 
     def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
@@ -246,7 +248,7 @@ class NamespaceController(_Controller):
         await asyncio.gather(*(self.delete(each.key) for each in inside if not each.deleting))
 
 
-class DefinitionController(_Controller):
+class DefinitionController(Controller):
     """Serves custom resources as long as their definition stands; their objects go before it."""
 
     def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
@@ -281,7 +283,7 @@ class DefinitionController(_Controller):
         await asyncio.gather(*(self.delete(each.key) for each in objects if not each.deleting))
 
 
-class BudgetController(_Controller):
+class BudgetController(Controller):
     """Keeps the status of PodDisruptionBudgets: how many of the pods they select may be evicted."""
 
     def __init__(self, store: Store, registry: Registry, writes: Writes, deletion: Deletion) -> None:
@@ -316,7 +318,7 @@ class BudgetController(_Controller):
             asyncio.get_running_loop().call_later(seconds, self.queue.add, key)
 
 
-class EventExpiry(_Controller):
+class EventExpiry(Controller):
     """Events live for an hour after they were last seen, as on a cluster."""
 
     async def run(self) -> None:

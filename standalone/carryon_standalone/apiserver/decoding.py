@@ -7,24 +7,31 @@ from typing import Any, Final
 from carryon_standalone.apiserver.errors import ApiError, bad_request
 from carryon_standalone.apiserver.quantities import canonical
 from carryon_standalone.apiserver.resources import Resource
-from carryon_standalone.apiserver.schema import Node
+from carryon_standalone.apiserver.schema import Node, same
 from carryon_standalone.apiserver.storage import Object
 
 MISFIT: Final = "FieldValueTypeInvalid"
 
 
-def settle(resource: Resource, value: Object) -> None:
-    """Bring an object into the form in which it is stored.
+def settle(resource: Resource, value: Object, old: Object | None) -> None:
+    """Bring an object into the form in which it is stored; what it has in common with `old` is in that form already.
 
     Raises:
         ApiError: 400 where a typed server could not have decoded it.
     """
-    drop_nulls(value)
-    if misfits := [each for each in resource.structural.validate(value) if each.reason == MISFIT]:
+    changed = {
+        name: inner for name, inner in value.items() if old is None or name not in old or not same(inner, old[name])
+    }
+    for name, inner in changed.items():
+        if inner is None:
+            del value[name]
+        else:
+            drop_nulls(inner)
+    if misfits := [each for each in resource.structural.validate(changed) if each.reason == MISFIT]:
         raise _unhandled(resource, "; ".join(map(str, misfits)))
     if resource.structural.root.quantities:
         try:
-            _settle_quantities(resource.structural.root, value)
+            _settle_quantities(resource.structural.root, changed)
         except ValueError as error:
             raise _unhandled(resource, str(error)) from error
 

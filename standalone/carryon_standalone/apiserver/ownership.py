@@ -72,13 +72,14 @@ def record(old: dict[str, Any] | None, new: dict[str, Any], shape: Mapping[str, 
     Managed fields that the request itself set stay as they are; an empty list resets them.
     """
     given = new["metadata"].get("managedFields")
-    entries = _read(given if given is not None else (old or {}).get("metadata", {}).get("managedFields"))
+    before = (old or {}).get("metadata", {}).get("managedFields")
+    entries = _read(given if given is not None else before)
     if given is not None and not any(entry for entry in given):
         entries = []
     written = _written(old, new, shape)
     mine = next((entry for entry in entries if entry.is_of(author, "Update")), None)
     others = [entry for entry in entries if entry is not mine]
-    content = _content(new)
+    content, was = _content(new), _content(old or {})
     if written:
         others = [replace(entry, fields=fields.difference(entry.fields, written)) for entry in others]
         base = mine.fields if mine is not None else {}
@@ -87,7 +88,15 @@ def record(old: dict[str, Any] | None, new: dict[str, Any], shape: Mapping[str, 
         others.append(entry)
     elif mine is not None:
         others.append(mine)
-    _write(new, [replace(entry, fields=fields.present(entry.fields, content, shape)) for entry in others])
+    # Whoever owned a part that did not change owns it still: no need to look at every field of it again.
+    trusted = given is None or given == before
+    same = {f"f:{name}" for name, inner in content.items() if trusted and inner == was.get(name)}
+    _write(new, [replace(entry, fields=_still_there(entry.fields, content, shape, same)) for entry in others])
+
+
+def _still_there(owned: Fields, content: dict[str, Any], shape: Mapping[str, Any], same: set[str]) -> Fields:
+    kept = {element: below for element, below in owned.items() if element in same}
+    return kept | fields.present({each: owned[each] for each in owned.keys() - same}, content, shape)
 
 
 def apply(

@@ -46,10 +46,6 @@ class PodActions:
             "message": "Eviction API: evicting",
         }
 
-        def change(pod: Object) -> Object:
-            _set_condition(pod, condition)
-            return pod
-
         stored = self._store.current(key)
         if stored is None:
             raise not_found(resource.named(key.name))
@@ -59,8 +55,17 @@ class PodActions:
             if taken is not None:
                 # Staged before anything else is looked at: of two evictions at once the second sees the first.
                 await self._store.put(Key(BUDGETS, key.namespace, taken["metadata"]["name"]), taken)
-            await self._change(resource, key, change, options)
+            await self.tell(resource, key, condition, options)
         await self._deletion.delete(resource, key.namespace, key.name, delete)
+
+    async def tell(self, resource: Resource, key: Key, condition: Object, options: WriteOptions) -> None:
+        """Set a condition of a pod."""
+
+        def change(pod: Object) -> Object:
+            _set_condition(pod, condition)
+            return pod
+
+        await self._change(resource, key, change, options)
 
     def _budgets(self, namespace: str, pod: Stored) -> list[Object]:
         """The budgets that select a pod, as the next write finds them."""

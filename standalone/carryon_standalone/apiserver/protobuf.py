@@ -18,7 +18,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How to read a field: `kind` is text, bytes, number, flag, time or the name of a message."""
+    """How to read a field: `kind` is text, bytes, number, flag, time, amount (IntOrString) or the name of a message."""
 
     name: str
     kind: str = "text"
@@ -71,6 +71,18 @@ _MESSAGES: Final[Mapping[str, Mapping[int, _Field]]] = {
         3: _Field("imagePullSecrets", "LocalObjectReference", "list"),
         4: _Field("automountServiceAccountToken", "flag"),
     },
+    "PodDisruptionBudget": {**_METADATA, 2: _Field("spec", "PodDisruptionBudgetSpec")},
+    "PodDisruptionBudgetSpec": {
+        1: _Field("minAvailable", "amount"),
+        2: _Field("selector", "LabelSelector"),
+        3: _Field("maxUnavailable", "amount"),
+        4: _Field("unhealthyPodEvictionPolicy"),
+    },
+    "LabelSelector": {
+        1: _Field("matchLabels", many="map"),
+        2: _Field("matchExpressions", "LabelSelectorRequirement", "list"),
+    },
+    "LabelSelectorRequirement": {**_texts("key", "operator"), 3: _Field("values", many="list")},
     "Eviction": {**_METADATA, 2: _Field("deleteOptions", "DeleteOptions")},
     "DeleteOptions": {
         1: _Field("gracePeriodSeconds", "number"),
@@ -95,8 +107,8 @@ _MESSAGES: Final[Mapping[str, Mapping[int, _Field]]] = {
     "SelfSubjectReview": _METADATA,
 }
 KINDS: Final = (
-    *("ConfigMap", "DeleteOptions", "Eviction", "Namespace", "Secret", "SelfSubjectAccessReview"),
-    *("SelfSubjectReview", "SelfSubjectRulesReview", "ServiceAccount"),
+    *("ConfigMap", "DeleteOptions", "Eviction", "Namespace", "PodDisruptionBudget", "Secret"),
+    *("SelfSubjectAccessReview", "SelfSubjectReview", "SelfSubjectRulesReview", "ServiceAccount"),
 )
 
 
@@ -149,6 +161,9 @@ def _value(kind: str, raw: int | bytes) -> Any:
         return data.decode()
     if kind == "bytes":
         return base64.b64encode(data).decode()
+    if kind == "amount":
+        parts = dict(_fields(data))
+        return _bytes(parts.get(3, b"")).decode() if parts.get(1) == 1 else _signed(_number(parts.get(2, 0)))
     if kind == "time":
         parts = dict(_fields(data))
         seconds = timedelta(seconds=_signed(_number(parts.get(1, 0))))

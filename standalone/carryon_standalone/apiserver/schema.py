@@ -36,6 +36,7 @@ _UNCHECKED: Final = FieldError(
 _IMPLIED: Final = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
 _MISSING: Final = object()
 _NUMBER: Final = (int, float)
+_SORTED: Final = orjson.OPT_SORT_KEYS
 QUANTITY: Final = "quantity"
 """The format of Kubernetes quantities, which may be written as numbers too, such as half a CPU."""
 _KEYWORDS: Final[Mapping[str, type | tuple[type, ...]]] = {
@@ -225,6 +226,13 @@ def _pattern(schema: Mapping[str, Any], path: str, errors: list[FieldError]) -> 
         return None
 
 
+def same(value: Any, old: Any) -> bool:
+    """Whether two values are the same JSON: to Python, true is 1."""
+    if value is old:
+        return True
+    return bool(value == old) and orjson.dumps(value, option=_SORTED) == orjson.dumps(old, option=_SORTED)
+
+
 def _child(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
@@ -285,7 +293,7 @@ def _fits(expected: str, actual: str) -> bool:
 
 
 def _validate(node: Node, value: Any, old: Any, path: str) -> Iterator[FieldError]:
-    if old is not _MISSING and path and value == old:
+    if old is not _MISSING and path and same(value, old):
         return
     actual = _type_of(value)
     if value is None and node.nullable:

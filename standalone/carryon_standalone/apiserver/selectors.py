@@ -17,10 +17,11 @@ Test = Callable[[Mapping[str, str]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A label and a field selector together."""
+    """A label and a field selector together; `text` is the same for those that were written the same."""
 
     labels: tuple[Test, ...] = ()
     fields: tuple[tuple[str, bool, str], ...] = ()
+    text: tuple[str, str] = ("", "")
 
     def matches(self, stored: Stored) -> bool:
         """Whether an object is selected."""
@@ -48,7 +49,7 @@ def parse(labels: str, fields: str, selectable: Callable[[str], bool]) -> Select
     """
     if not labels and not fields:
         return EVERYTHING
-    return Selector(parse_labels(labels), _parse_fields(fields, selectable))
+    return Selector(parse_labels(labels), _parse_fields(fields, selectable), (labels, fields))
 
 
 def _parse_fields(text: str, selectable: Callable[[str], bool]) -> tuple[tuple[str, bool, str], ...]:

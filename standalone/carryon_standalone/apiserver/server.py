@@ -28,6 +28,7 @@ from carryon_standalone.apiserver.controllers import (
     NamespaceController,
 )
 from carryon_standalone.apiserver.deletion import Deletion
+from carryon_standalone.apiserver.nodes import GRACE, NodeLifecycle, TaintEviction
 from carryon_standalone.apiserver.openapi import Documents
 from carryon_standalone.apiserver.pods import PodActions
 from carryon_standalone.apiserver.resources import Fields, Registry
@@ -51,6 +52,7 @@ class Config:
         port: Port; 0 picks a free one.
         tls: PEM of certificate and key; None serves plain http, over which kubectl sends no token.
         authority: Knows users and what they may, instead of that one token.
+        node_grace: Seconds without a sign of life after which a node counts as lost.
     """
 
     data: Path
@@ -60,6 +62,7 @@ class Config:
     port: int = 0
     tls: Path | None = None
     authority: Authority | None = None
+    node_grace: float = GRACE
 
 
 def _fields_of(kind: str, value: Object) -> Fields:
@@ -89,11 +92,12 @@ async def running(config: Config) -> AsyncIterator[str]:
         BudgetController(store, registry, writes, deletion),
         GarbageCollector(store, registry, writes, deletion),
         namespaces := NamespaceController(store, registry, writes, deletion),
+        lifecycle := NodeLifecycle(store, registry, writes, deletion, config.node_grace),
+        TaintEviction(store, registry, writes, deletion, pods := PodActions(store, deletion)),
     )
     streams: set[asyncio.Task[object]] = set()
     authority = config.authority or OneToken(config.token)
-    pods, documents = PodActions(store, deletion), Documents(registry)
-    api = Api(store, registry, writes, deletion, pods, authority, config.logs, streams, documents)
+    api = Api(store, registry, writes, deletion, pods, authority, config.logs, streams, Documents(registry))
     runner = web.ServerRunner(
         web.Server(api.handle, request_factory=_request, handler_cancellation=True, access_log=None),
         shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -102,7 +106,9 @@ async def running(config: Config) -> AsyncIterator[str]:
     try:
         await namespaces.bootstrap()
         expiry = EventExpiry(store, registry, writes, deletion)
-        loops = [asyncio.create_task(run()) for run in (expiry.run, *(each.queue.run for each in controllers))]
+        loops = [
+            asyncio.create_task(run()) for run in (expiry.run, lifecycle.run, *(each.queue.run for each in controllers))
+        ]
         await runner.setup()
         await web.SockSite(runner, listener, ssl_context=context).start()
         host, port = listener.getsockname()[:2]

@@ -28,6 +28,7 @@ from carryon_standalone.apiserver.errors import (
     not_found,
 )
 from carryon_standalone.apiserver.resources import Resource
+from carryon_standalone.apiserver.schema import same
 from carryon_standalone.apiserver.storage import Key, Object, Store, Stored
 
 Source = Literal["create", "update", "patch", "apply"]
@@ -106,11 +107,12 @@ class Writes:
         new = _written_part(resource, old, new, options.subresource)
         meta.keep(new["metadata"], old["metadata"])
         warnings = self._conform(resource, new, old, unknown, options, source)
-        if resource.counts_generation and _spec_of(resource, old) != _spec_of(resource, new):
+        counted = resource.counts_generation and options.subresource != "status"
+        if counted and not same(_spec_of(resource, new), _spec_of(resource, old)):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         if source != "apply":
             ownership.record(old, new, ownership.shape_of(resource.shape), author(resource, options))
-        if new == old:
+        if same(new, old):
             await self._store.settled(key)
             return Written(stored.raw, False, warnings)
         if options.dry_run:
@@ -204,7 +206,7 @@ class Writes:
         """Prune, fill in defaults and validate; warnings about unknown and repeated fields."""
         unknown = sorted([*unknown, *resource.structural.prune(value)])
         if not resource.custom:
-            settle(resource, value)
+            settle(resource, value, old)
         words = [f'duplicate field "{path}"' for path in options.repeated]
         words += [f'unknown field "{path}"' for path in unknown]
         if words and options.field_validation == "Strict":
@@ -303,13 +305,13 @@ def warning_header(warnings: tuple[str, ...]) -> str:
 def _written_part(resource: Resource, old: Object, new: Object, subresource: str) -> Object:
     """Main writes leave the status alone, status writes everything else."""
     if subresource == "status":
-        part = orjson.loads(orjson.dumps(old))
+        part = {**old, "metadata": dict(old["metadata"])}
         part["metadata"]["managedFields"] = new["metadata"].get("managedFields") or []
         if "status" in new:
             part["status"] = new["status"]
         else:
             part.pop("status", None)
-        return dict(part)
+        return part
     if resource.has_status:
         if "status" in old:
             new["status"] = old["status"]

@@ -37,6 +37,7 @@ def _parse(arguments: list[str]) -> NodeConfig:
     parser.add_argument("--max-pods", type=int, default=110)
     parser.add_argument("--shutdown-grace", type=float, default=10.0, help="longest grace period at shutdown, seconds")
     parser.add_argument("--crash-backoff", type=float, default=10.0, help="first delay before a restart, seconds")
+    parser.add_argument("--heartbeat", type=float, default=10.0, help="time between two signs of life, seconds")
     parser.add_argument(
         "--watch-disk", action="append", default=[], type=Path, metavar="DIR", help="further folder that pods write to"
     )
@@ -49,6 +50,8 @@ def _parse(arguments: list[str]) -> NodeConfig:
     )
     parser.add_argument("--verbose", action="store_true")
     given = parser.parse_args(arguments)
+    if given.heartbeat <= 0:
+        parser.error(f"--heartbeat {given.heartbeat:g}: must be more than 0 seconds")
     logging.basicConfig(
         level=logging.DEBUG if given.verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -63,6 +66,7 @@ def _parse(arguments: list[str]) -> NodeConfig:
         max_pods=given.max_pods,
         shutdown_grace=given.shutdown_grace,
         crash_backoff=given.crash_backoff,
+        heartbeat=given.heartbeat,
         disks=tuple(folder.absolute() for folder in given.watch_disk),
         disk_reserve=given.disk_reserve,
     )

@@ -23,6 +23,7 @@ class NodeConfig:
         shutdown_grace: Longest grace period, in seconds, of a pod while the node itself shuts down.
         crash_backoff: First delay, in seconds, before a container that crashed again is started anew; doubles up to
             5 minutes.
+        heartbeat: Seconds between two signs of life.
         disks: Further folders that pods write to, beside `data`: where one of their disks runs low, pods end.
         disk_reserve: Bytes that must stay free there; None leaves it to `disk.shortage`.
     """
@@ -37,5 +38,6 @@ class NodeConfig:
     max_pods: int = 110
     shutdown_grace: float = 10.0
     crash_backoff: float = 10.0
+    heartbeat: float = 10.0
     disks: tuple[Path, ...] = ()
     disk_reserve: int | None = None

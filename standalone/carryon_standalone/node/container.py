@@ -38,9 +38,17 @@ class Container:
     """Runs one container of a pod; `status` is always what `kubectl` should see."""
 
     def __init__(
-        self, spec: Object, sandbox: Sandbox, restart_policy: str, waiting: str, changed: Callable[[], None]
+        self,
+        spec: Object,
+        sandbox: Sandbox,
+        restart_policy: str,
+        waiting: str,
+        changed: Callable[[], None],
+        sidecar: bool = False,
     ) -> None:
-        self.status = status.waiting_status(spec, waiting)
+        self.status = status.waiting_status(spec, waiting, sidecar)
+        self.started = asyncio.Event()
+        """Set when it runs for the first time, and its startup probe, if any, has succeeded."""
         self.devices: tuple[str, ...] = ()
         self._spec = spec
         self._name: str = spec["name"]
@@ -80,6 +88,8 @@ class Container:
     def _update(self, new: ContainerStatus) -> None:
         if new != self.status:
             self.status = new
+            if new.started:
+                self.started.set()
             self._changed()
 
     def _wait_as(self, reason: str, message: str) -> None:
@@ -139,8 +149,6 @@ class Container:
     async def _launch(self) -> Launch | None:
         sandbox, spec = self._sandbox, self._spec
         folder = sandbox.folder
-        if spec.get("restartPolicy") == "Always":
-            raise ConfigError(f'sidecar container "{self._name}" is not offered: make it one of spec.containers')
         mounts = volumes.mounts(spec, sandbox.pod, folder.volumes, folder.termination_file(self._name))
         sources = await sandbox.sources((*references(spec), *volumes.references(sandbox.pod)))
         volumes.write(sandbox.pod, folder.volumes, sources)
@@ -254,6 +262,7 @@ class Container:
                 started="startupProbe" not in self._spec,
                 ready="startupProbe" not in self._spec and "readinessProbe" not in self._spec,
                 container_id=self._container_id(process),
+                sidecar=before.sidecar,
             )
         )
         self._event("Normal", "Started", f"Started container {self._name}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from carryon_core.names import ENV_MODEL_CACHE, ENV_TERMINATION_LOG
+from carryon_standalone.node import quantity
 from carryon_standalone.node.pods import GPU, Object, container_requests
 from carryon_standalone.node.processes import ENV_MARKER
 
@@ -67,11 +69,12 @@ class Sources:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a pod runs."""
+    """Where a pod runs; `allocatable` is what the node has for all its pods, as quantities."""
 
     node: str
     host_ip: str
     pod_ip: str
+    allocatable: Mapping[str, str] = field(default_factory=dict)
 
 
 def base(inherited: Mapping[str, str], home: Path, temporary: Path, models: Path) -> dict[str, str]:
@@ -103,15 +106,19 @@ def variables(container: Object, pod: Object, placement: Placement, sources: Sou
         name = variable["name"]
         if "valueFrom" not in variable:
             result[name] = expand(variable.get("value", ""), result)
-        elif (value := _value_from(variable["valueFrom"], pod, placement, sources)) is not None:
+        elif (value := _value_from(variable["valueFrom"], container, pod, placement, sources)) is not None:
             result[name] = value
     return result
 
 
-def _value_from(value_from: Mapping[str, Any], pod: Object, placement: Placement, sources: Sources) -> str | None:
+def _value_from(
+    value_from: Mapping[str, Any], container: Object, pod: Object, placement: Placement, sources: Sources
+) -> str | None:
     namespace = pod["metadata"]["namespace"]
     if "fieldRef" in value_from:
         return _field(value_from["fieldRef"]["fieldPath"], pod, placement)
+    if "resourceFieldRef" in value_from:
+        return _resource(value_from["resourceFieldRef"], container, pod, placement)
     for key, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
         if key in value_from:
             reference = value_from[key]
@@ -122,7 +129,7 @@ def _value_from(value_from: Mapping[str, Any], pod: Object, placement: Placement
             if optional:
                 return None
             raise ConfigError(f"couldn't find key {reference['key']} in {kind} {namespace}/{reference['name']}")
-    offered = "fieldRef, secretKeyRef and configMapKeyRef"
+    offered = "fieldRef, resourceFieldRef, secretKeyRef and configMapKeyRef"
     raise ConfigError(f"env valueFrom {', '.join(value_from)} is not offered on this machine: use {offered}")
 
 
@@ -144,6 +151,29 @@ def _field(path: str, pod: Object, placement: Placement) -> str:
     if path not in fields:
         raise ConfigError(f'fieldPath "{path}" is not offered: use one of {", ".join(sorted(fields))}')
     return str(fields[path])
+
+
+def _resource(reference: Mapping[str, Any], container: Object, pod: Object, placement: Placement) -> str:
+    """A request or limit of a container as a number of divisors, rounded up; without a limit, what the node has."""
+    named = reference.get("containerName") or container["name"]
+    spec = pod["spec"]
+    everybody = [container, *spec["containers"], *(spec.get("initContainers") or ())]
+    found = next((each for each in everybody if each["name"] == named), None)
+    if found is None:
+        raise ConfigError(f'resourceFieldRef names container "{named}", which the pod does not have')
+    kind, _, name = reference["resource"].partition(".")
+    offered = name in ("cpu", "memory", "ephemeral-storage") or name.startswith("hugepages-")
+    if kind not in ("limits", "requests") or not offered:
+        raise ConfigError(f'resourceFieldRef "{reference["resource"]}" is not offered: use one such as limits.memory')
+    resources = found.get("resources") or {}
+    amount = (resources.get(kind) or {}).get(name)
+    if amount is None and kind == "limits":
+        amount = placement.allocatable.get(name)
+    try:
+        divisor = quantity.parse(reference.get("divisor") or 1) or 1  # zero means one
+        return str(math.ceil(quantity.parse(amount or 0) / divisor))
+    except ValueError as error:
+        raise ConfigError(f"resourceFieldRef: {error}") from error
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:

@@ -154,6 +154,11 @@ def node_status(name: str, machine: Machine, max_pods: int, since: str, disks: D
     }
 
 
+def is_unknown(node: Object) -> bool:
+    """Whether others say of a node that nothing is heard of it."""
+    return any(each["status"] == "Unknown" for each in (node.get("status") or {}).get("conditions") or ())
+
+
 def taints(node: Object, pressed: bool) -> list[Object]:
     """The taints that a Node should have: those it was given, and the one of disk pressure while there is such."""
     given = (node.get("spec") or {}).get("taints") or []

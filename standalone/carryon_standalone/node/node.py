@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,6 @@ from carryon_standalone.node.scheduler import Scheduler
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT: Final = 10.0
 _RETRY: Final = 0.2
 _DISK_LOOK: Final = 2.0
 _GOODBYE: Final = 2.0
@@ -81,6 +81,7 @@ class _Node:
         self._kubelet = Kubelet(
             Services(
                 config=config,
+                allocatable=self._machine.capacity(config.max_pods),
                 client=client,
                 recorder=self._recorder,
                 devices=Devices(self._machine.gpus),
@@ -91,7 +92,10 @@ class _Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._kubelet.recover()
-        taking = [asyncio.create_task(loop) for loop in (self._scheduler.run(), self._beat(), self._watch_disks())]
+        taking = [
+            asyncio.create_task(loop)
+            for loop in (self._scheduler.run(), self._beat(), self._follow_node(), self._watch_disks())
+        ]
         serving = [asyncio.create_task(loop) for loop in (self._follow_pods(), self._recorder.run())]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -120,6 +124,16 @@ class _Node:
                 self._scheduler.remove(uid)
                 self._kubelet.remove(uid)
 
+    async def _follow_node(self) -> None:
+        """Hear at once of cordons and taints, and of being taken for lost."""
+        async for event in self._client.follow(f"{machine.NODES}?fieldSelector=metadata.name={self._config.name}"):
+            for node in event.items if isinstance(event, Listed) else (event.object,):
+                self._scheduler.observe_node(node)
+                if machine.is_unknown(node):
+                    self._since = timestamp()
+                    self._disks = replace(self._disks, since=self._since)
+                    self._news.set()
+
     def _is_ours(self, pod: Object) -> bool:
         return bool(pod["spec"].get("nodeName") == self._config.name)
 
@@ -133,7 +147,7 @@ class _Node:
                 await asyncio.sleep(_RETRY)
             else:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_HEARTBEAT):
+                    async with asyncio.timeout(self._config.heartbeat):
                         await self._news.wait()
                 self._news.clear()
 

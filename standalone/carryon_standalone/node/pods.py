@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,17 +77,28 @@ def container_requests(container: Object) -> dict[str, int]:
     }
 
 
+def is_sidecar(container: Object) -> bool:
+    """Whether an init container is one that stays: it starts in its turn, and ends after the containers."""
+    return bool(container.get("restartPolicy") == "Always")
+
+
 def pod_requests(pod: Object) -> dict[str, int]:
-    """What a pod asks of a node: the sum over its containers, or its largest init container where that is more."""
+    """What a pod asks of a node: its containers and sidecars together, or what some init container needs where it runs.
+
+    An init container runs beside the sidecars that come before it.
+    """
     spec = pod["spec"]
-    total: dict[str, int] = {}
-    for container in spec["containers"]:
-        for name, amount in container_requests(container).items():
-            total[name] = total.get(name, 0) + amount
+    lasting: Counter[str] = Counter()
+    most: Counter[str] = Counter()
     for container in spec.get("initContainers") or ():
-        for name, amount in container_requests(container).items():
-            total[name] = max(total.get(name, 0), amount)
-    return total
+        asked = container_requests(container)
+        if is_sidecar(container):
+            lasting.update(asked)
+        else:
+            most |= lasting + Counter(asked)
+    for container in spec["containers"]:
+        lasting.update(container_requests(container))
+    return dict(most | lasting)
 
 
 def references(container: Object) -> Iterator[tuple[str, str]]:

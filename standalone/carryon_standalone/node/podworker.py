@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from carryon_standalone.node import status
 from carryon_standalone.node.client import Refused, Unreachable, backoff
@@ -18,6 +20,7 @@ from carryon_standalone.node.pods import (
     deleting,
     finished,
     grace_seconds,
+    is_sidecar,
     parse_time,
     pod_requests,
 )
@@ -27,6 +30,7 @@ from carryon_standalone.node.sandbox import HOST_IP, Sandbox, Services
 from carryon_standalone.node.status import Ending, PodState
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _FORCED_GRACE = 1.0
 """Seconds for the processes of a pod whose object is gone already: Kubernetes' kubelet gives as many."""
@@ -67,7 +71,10 @@ class PodWorker:
         inits = pod["spec"].get("initContainers") or []
         waiting = "PodInitializing" if inits else "ContainerCreating"
         once = "Never" if policy == "Never" else "OnFailure"
-        self._inits = [Container(spec, sandbox, once, waiting, self._on_change) for spec in inits]
+        self._inits = [
+            Container(spec, sandbox, "Always" if is_sidecar(spec) else once, waiting, self._on_change, is_sidecar(spec))
+            for spec in inits
+        ]
         self._mains = [Container(spec, sandbox, policy, waiting, self._on_change) for spec in pod["spec"]["containers"]]
 
     async def run(self) -> None:
@@ -88,6 +95,8 @@ class PodWorker:
 
     def update(self, pod: Object) -> None:
         """The pod's object changed."""
+        if self._verdict is not None and _newer(pod, self.pod) and status.contradicts(pod, self._verdict):
+            self._changed.set()
         self.pod = pod
         if deleting(pod):
             self.stop(status.DELETED, grace_seconds(pod))
@@ -109,7 +118,10 @@ class PodWorker:
             self._ending = ending
         self._stopped.set()
         for container in (*self._inits, *self._mains):
-            container.stop(grace)
+            if not container.status.sidecar:
+                container.stop(grace)
+        # Sidecars are asked when the others have ended, but have no more time than the pod.
+        asyncio.get_running_loop().call_later(grace, self._end_sidecars_now)
 
     async def _live(self) -> None:
         spec = self.pod["spec"]
@@ -136,31 +148,67 @@ class PodWorker:
         self.folder.remove_scratch()
 
     async def _run_containers(self) -> None:
+        async with asyncio.TaskGroup() as beside:
+            sidecars: list[tuple[Container, asyncio.Task[None]]] = []
+            if await self._initialize(beside, sidecars):
+                async with asyncio.TaskGroup() as running:
+                    for container in self._mains:
+                        running.create_task(container.run())
+            loop = asyncio.get_running_loop()
+            kill_at = min(self._kill_at, loop.time() + grace_seconds(self.pod))
+            # The last to start ends first: it may need those before it.
+            for container, task in reversed(sidecars):
+                container.stop(max(kill_at - loop.time(), 0.0))
+                await task
+
+    async def _initialize(
+        self, beside: asyncio.TaskGroup, sidecars: list[tuple[Container, asyncio.Task[None]]]
+    ) -> bool:
+        """Init containers one after the other, a sidecar until it is started; whether the containers may follow."""
         for container in self._inits:
-            await container.run()
-            if not container.succeeded:
-                return
-        async with asyncio.TaskGroup() as running:
-            for container in self._mains:
-                running.create_task(container.run())
+            if container.status.sidecar:
+                sidecars.append((container, beside.create_task(container.run())))
+                await self._unless_stopped(container.started.wait())
+            else:
+                await container.run()
+                if not container.succeeded:
+                    return False
+            if self._stopped.is_set():
+                return False
+        return True
+
+    def _end_sidecars_now(self) -> None:
+        for container in self._inits:
+            if container.status.sidecar:
+                container.stop(0)
+
+    async def _unless_stopped(self, work: Coroutine[None, None, T]) -> T | None:
+        """The result of something that may take long; None when the pod's end comes first."""
+        working = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopped.cancel()
 
     async def _take_devices(self) -> tuple[str, ...]:
-        """GPUs for the containers: each has its own, init containers use those of the pod."""
-        taking = asyncio.ensure_future(self._services.devices.take(pod_requests(self.pod).get(GPU, 0)))
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait([taking, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not taking.done():
-            taking.cancel()
+        """GPUs for the containers: those that run side by side have their own, init containers use others' before them.
+
+        An init container has those that no sidecar before it has.
+        """
+        devices = await self._unless_stopped(self._services.devices.take(pod_requests(self.pod).get(GPU, 0)))
+        if devices is None:
             return ()
-        devices = taking.result()
         spec, first = self.pod["spec"], 0
-        for container, part in zip(self._mains, spec["containers"], strict=True):
+        for container, part in zip(
+            (*self._inits, *self._mains), (*(spec.get("initContainers") or ()), *spec["containers"]), strict=True
+        ):
             count = container_requests(part).get(GPU, 0)
             container.devices = devices[first : first + count]
-            first += count
-        for container, part in zip(self._inits, spec.get("initContainers") or (), strict=True):
-            container.devices = devices[: container_requests(part).get(GPU, 0)]
+            if container in self._mains or container.status.sidecar:
+                first += count
         return devices
 
     def _on_change(self) -> None:
@@ -243,8 +291,12 @@ class PodWorker:
 
     def _take(self, pod: Object) -> None:
         """Keep an answer, unless the watch has brought something newer meanwhile."""
-        if int(pod["metadata"]["resourceVersion"]) > int(self.pod["metadata"]["resourceVersion"]):
+        if _newer(pod, self.pod):
             self.update(pod)
+
+
+def _newer(pod: Object, known: Object) -> bool:
+    return int(pod["metadata"]["resourceVersion"]) > int(known["metadata"]["resourceVersion"])
 
 
 def _start_time(pod: Object) -> datetime:

@@ -55,9 +55,10 @@ class Devices:
 
 @dataclass(frozen=True)
 class Services:
-    """What every pod of the node uses."""
+    """What every pod of the node uses; `allocatable` is what it has for them, as quantities."""
 
     config: NodeConfig
+    allocatable: Mapping[str, str]
     client: ApiClient
     recorder: Recorder
     devices: Devices
@@ -78,7 +79,7 @@ class Sandbox:
     @property
     def placement(self) -> Placement:
         """Where the pod runs, as its containers may ask."""
-        return Placement(self.services.config.name, HOST_IP, self.ip)
+        return Placement(self.services.config.name, HOST_IP, self.ip, self.services.allocatable)
 
     async def sources(self, references: Iterable[tuple[str, str]]) -> Sources:
         """The Secrets and ConfigMaps of the pod's namespace that are asked for; waits for the API server."""

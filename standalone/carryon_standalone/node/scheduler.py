@@ -13,6 +13,7 @@ from carryon_standalone.node import quantity
 from carryon_standalone.node.client import ApiClient, Refused, Unreachable, backoff
 from carryon_standalone.node.events import Recorder
 from carryon_standalone.node.pods import Object, PodRef, deleting, finished, pod_requests, timestamp
+from carryon_standalone.tolerations import tolerates
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def misfits(pod: Object, node: NodeView, taken: Mapping[str, int]) -> tuple[str,
         reasons.append("node(s) were unschedulable")
     tolerations = pod["spec"].get("tolerations") or ()
     for key, value, effect in node.taints:
-        if not any(_tolerates(each, key, value, effect) for each in tolerations):
+        if not any(tolerates(each, key, value, effect) for each in tolerations):
             reasons.append(f"node(s) had untolerated taint {{{key}: {value}}}")
     selector = pod["spec"].get("nodeSelector") or {}
     if any(node.labels.get(name) != value for name, value in selector.items()):
@@ -85,14 +86,6 @@ def misfits(pod: Object, node: NodeView, taken: Mapping[str, int]) -> tuple[str,
         if amount > 0 and taken.get(name, 0) + amount > node.allocatable.get(name, 0):
             reasons.append(f"Insufficient {name}")
     return tuple(sorted(reasons))
-
-
-def _tolerates(toleration: Object, key: str, value: str, effect: str) -> bool:
-    if toleration.get("effect") not in (None, "", effect) or toleration.get("key") not in (None, "", key):
-        return False
-    return toleration.get("operator") == "Exists" or (
-        toleration.get("key") == key and toleration.get("value", "") == value
-    )
 
 
 def unschedulable_message(reasons: Iterable[str]) -> str:

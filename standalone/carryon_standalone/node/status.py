@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from carryon_standalone.node.pods import TERMINAL, Object, timestamp
+from carryon_standalone.node.pods import TERMINAL, Object, is_sidecar, timestamp
 
 SHUTDOWN_MESSAGE: Final = "Pod was terminated in response to imminent node shutdown."
 RESTART_MESSAGE: Final = "The node restarted while the pod ran: its processes ended with the node."
@@ -53,6 +53,7 @@ class ContainerStatus:
         last: How the attempt before ended.
         started: Whether it runs and its startup probe, if any, succeeded.
         ready: Whether it is started and its readiness probe, if any, succeeds.
+        sidecar: Whether it is an init container that stays, beside the containers.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ContainerStatus:
     started: bool = False
     ready: bool = False
     container_id: str = ""
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,18 +114,26 @@ def phase(state: PodState) -> str:
     """Pending, Running, Succeeded or Failed."""
     if state.over:
         return _final_phase(state)
-    if not all(_succeeded(container) for container in state.init_containers):
-        return "Pending"
-    begun = [container.last is not None or not isinstance(container.state, Waiting) for container in state.containers]
-    if not all(begun):
+    if not all(map(_begun, state.containers)) or _uninitialized(state):
         return "Pending"
     return "Running"
+
+
+def _begun(container: ContainerStatus) -> bool:
+    return container.last is not None or not isinstance(container.state, Waiting)
+
+
+def _uninitialized(state: PodState) -> list[str]:
+    """Names of init containers that the containers wait for; a sidecar that falls later holds up nothing."""
+    if any(map(_begun, state.containers)):
+        return []
+    return [each.name for each in state.init_containers if not (each.started if each.sidecar else _succeeded(each))]
 
 
 def _final_phase(state: PodState) -> str:
     if state.ending is not None and state.ending.reason:
         return "Failed"
-    everything = (*state.init_containers, *state.containers)
+    everything = [each for each in (*state.init_containers, *state.containers) if not each.sidecar]
     return "Succeeded" if all(_succeeded(container) for container in everything) else "Failed"
 
 
@@ -164,7 +174,7 @@ def build(pod: Object, state: PodState, host_ip: str, now: datetime) -> Object:
 
 
 def _container(status: ContainerStatus, init: bool = False) -> Object:
-    ready = status.ready or (init and _succeeded(status))
+    ready = status.ready or (init and not status.sidecar and _succeeded(status))
     return {
         "name": status.name,
         "image": status.image,
@@ -200,8 +210,9 @@ def _state(state: Waiting | Running | Terminated) -> Object:
 
 
 def _conditions(state: PodState, phase: str) -> list[Object]:
-    unready = [container.name for container in state.containers if not container.ready]
-    uninitialized = [container.name for container in state.init_containers if not _succeeded(container)]
+    lasting = [each for each in state.init_containers if each.sidecar]
+    unready = [each.name for each in (*lasting, *state.containers) if not each.ready]
+    uninitialized = _uninitialized(state)
     if phase == "Succeeded":
         not_ready = ("PodCompleted", "")
     elif phase == "Failed":
@@ -270,6 +281,13 @@ def with_foreign_conditions(status: Object, current: Object) -> Object:
     return {**status, "conditions": [*status["conditions"], *foreign]}
 
 
+def contradicts(pod: Object, status: Object) -> bool:
+    """Whether somebody else has said of a pod that runs that it is not ready, while nothing was heard of its node."""
+    said = {each["type"]: each["status"] for each in (pod.get("status") or {}).get("conditions") or ()}
+    mine = {each["type"]: each["status"] for each in status["conditions"]}
+    return said.get("Ready") == "False" and mine.get("Ready") == "True"
+
+
 def lost(pod: Object, status: Object, now: datetime) -> Object:
     """The verdict on a pod whose node ended while it ran; one that had come to its own end keeps that.
 
@@ -277,7 +295,7 @@ def lost(pod: Object, status: Object, now: datetime) -> Object:
     """
     if status.get("phase") in TERMINAL:
         return status
-    outcome = _own_outcome(status, pod["spec"].get("restartPolicy", "Always"))
+    outcome = _own_outcome(status, pod["spec"])
     if outcome is not None:
         result = {**status, "phase": outcome}
     else:
@@ -305,10 +323,12 @@ def lost(pod: Object, status: Object, now: datetime) -> Object:
     return result
 
 
-def _own_outcome(status: Object, restart_policy: str) -> str | None:
+def _own_outcome(status: Object, spec: Object) -> str | None:
     """How a pod came to its own end, whatever became of its node; None when something was still to run."""
+    restart_policy = spec.get("restartPolicy", "Always")
+    lasting = {each["name"] for each in spec.get("initContainers") or () if is_sidecar(each)}
     inits, mains = (
-        [container["state"].get("terminated") for container in status.get(key, ())]
+        [each["state"].get("terminated") for each in status.get(key, ()) if each["name"] not in lasting]
         for key in ("initContainerStatuses", "containerStatuses")
     )
     if restart_policy == "Never" and any(ended is not None and ended["exitCode"] != 0 for ended in inits):
@@ -337,9 +357,9 @@ def _lost_container(container: Object, now: datetime) -> Object:
     return {**container, "state": {"terminated": ended}, "ready": False, "started": False}
 
 
-def waiting_status(container: Object, reason: str) -> ContainerStatus:
+def waiting_status(container: Object, reason: str, sidecar: bool) -> ContainerStatus:
     """The status of a container that was not started yet."""
-    return ContainerStatus(name=container["name"], image=container.get("image", ""), state=Waiting(reason))
+    return ContainerStatus(container["name"], container.get("image", ""), Waiting(reason), sidecar=sidecar)
 
 
 def ended(status: ContainerStatus, state: Terminated) -> ContainerStatus:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from carryon_standalone.apiserver.storage import Key, Store
+from carryon_standalone.apiserver.storage import Event, EventLog, Key, Store, Stored
 
 MAPS = "/api/v1/namespaces/{}/configmaps"
 
@@ -39,3 +39,40 @@ def test_a_cursor_that_fell_off_the_log_is_told_so(own_server: Any) -> None:
     # Another kind's quiet watcher is not thrown out by the noise.
     with own_server.watch(f"/api/v1/secrets?watch=1&resourceVersion={first}&timeoutSeconds=1") as events:
         assert list(events) == []
+
+
+async def test_watchers_are_woken_together_and_miss_nothing_of_a_burst() -> None:
+    log, told = EventLog(0), 20
+    seen: list[list[int]] = [[] for _ in range(told)]
+    wakes = 0
+
+    async def follow(mine: list[int]) -> None:
+        nonlocal wakes
+        while len(mine) < 300:
+            events = log.after(mine[-1] if mine else 0, 500)
+            assert events is not None
+            if not events:
+                await asyncio.wait((log.changed(),))
+                wakes += 1
+            mine += [event.revision for event in events]
+
+    async with asyncio.TaskGroup() as group:
+        for each in seen:
+            group.create_task(follow(each))
+        await asyncio.sleep(0)
+        for revision in range(1, 301):
+            log.append(Event("ADDED", version(revision), None))
+            await asyncio.sleep(0)
+    assert seen == [list(range(1, 301))] * told
+    assert wakes < told * 100, "not for every event"
+
+
+async def test_a_watcher_alone_in_quiet_times_hears_of_an_event_in_the_same_turn() -> None:
+    log = EventLog(0)
+    changed = log.changed()
+    log.append(Event("ADDED", version(1), None))
+    assert changed.done()
+
+
+def version(revision: int) -> Stored:
+    return Stored(Key("/pods", "default", "a"), revision, "u", "v1", b"{}", {}, {}, (), False)
