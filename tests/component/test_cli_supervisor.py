@@ -86,6 +86,7 @@ def test_a_component_that_crashes_is_started_again_and_work_goes_on(plane: Plane
     assert f"the {known_as} was killed (SIGKILL): starting it again in 0.5 s" in said(plane)
 
 
+@pytest.mark.slow
 def test_the_page_comes_back_where_it_was_and_moves_on_where_its_port_is_taken(plane: Plane) -> None:
     plane.start()
     address = page_of(plane)
@@ -133,6 +134,7 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_one_carries_on(plane:
     plane.wait_for("reel", succeeded)
 
 
+@pytest.mark.slow
 def test_down_stops_everything_in_time_even_workers_that_do_not_listen(plane: Plane) -> None:
     plane.start()
     plane.apply(reel("deaf", clips=3, script="trap '' TERM; echo up; sleep 300"))
@@ -181,6 +183,7 @@ def test_a_folder_has_one_control_plane(plane: Plane) -> None:
     assert "runs with another --output or --gpus: stop it with `carryon down --data" in other
 
 
+@pytest.mark.slow
 def test_many_who_bring_it_up_at_once_get_the_same_one(plane: Plane) -> None:
     started = [carryon(plane, "up", "--detach") for _ in range(3)]
     said = [each.communicate(timeout=60)[0] for each in started]
@@ -191,6 +194,7 @@ def test_many_who_bring_it_up_at_once_get_the_same_one(plane: Plane) -> None:
     carryon(plane, "down").communicate(timeout=40)
 
 
+@pytest.mark.slow
 def test_a_port_that_somebody_else_took_is_given_up(plane: Plane) -> None:
     plane.start()
     port = int(yaml.safe_load(plane.kubeconfig.read_text())["clusters"][0]["cluster"]["server"].rpartition(":")[2])

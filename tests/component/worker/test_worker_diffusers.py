@@ -19,12 +19,19 @@ from PIL import Image
 
 from carryon_core.done import Outcome
 from carryon_core.messages import ExitCode
+from forked_workers import Forge
+from worker_runs import Runs
 
 PICTURE = {"prompt": "dunes at dawn, ünïcode", "height": 64, "width": 64, "num_inference_steps": 2}
 CLIP = {**PICTURE, "num_frames": 9, "guidance_scale": 1.0}
 
 
-def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, models: Mapping[str, str]) -> None:
+@pytest.fixture
+def runs(bench: Any, forge: Forge) -> Runs:
+    return Runs(bench, forge)
+
+
+def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, runs: Runs, models: Mapping[str, str]) -> None:
     picture = bench.unit(0, _diffusers(models["image"], PICTURE))
     clip = bench.unit(1, _diffusers(models["video"], CLIP, output={"fps": 5}))
     again = bench.unit(2, _diffusers(f"file://{models['image']}", PICTURE))
@@ -34,14 +41,14 @@ def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, models: M
     variation = bench.unit(
         3, _diffusers(models["image"], varied, pipeline="StableDiffusionImg2ImgPipeline"), inputs=source
     )
-    first = bench.run(bench.assignment(picture, clip, again, variation), seconds=120)
+    first = runs.run(picture, clip, again, variation)
     assert first.code == ExitCode.DONE, first.stderr
     made = {unit.index: bench.artifacts(unit) for unit in (picture, clip, again, variation)}
 
     for key in [each.key for each in bench.store.list()]:
         bench.store.delete(key)
     # In another order, so that what one unit draws at random can't help or harm another.
-    second = bench.run(bench.assignment(clip, picture, variation), seconds=120)
+    second = runs.run(clip, picture, variation)
     assert second.code == ExitCode.DONE, second.stderr
     assert {unit.index: bench.artifacts(unit) for unit in (clip, picture, variation)} == {
         index: made[index] for index in (1, 0, 3)
@@ -69,7 +76,9 @@ def test_the_same_unit_in_another_process_is_the_same_file(bench: Any, models: M
     assert "dunes" not in first.stderr
 
 
-def test_what_a_pipeline_can_not_take_is_a_bad_request_that_names_it(bench: Any, models: Mapping[str, str]) -> None:
+def test_what_a_pipeline_can_not_take_is_a_bad_request_that_names_it(
+    bench: Any, runs: Runs, models: Mapping[str, str]
+) -> None:
     image = models["image"]
     (bench.root / "empty").mkdir()
     table = [
@@ -101,23 +110,25 @@ def test_what_a_pipeline_can_not_take_is_a_bad_request_that_names_it(bench: Any,
         (_diffusers(str(bench.root / "empty"), PICTURE), "it has no model_index.json"),
     ]
     units = [bench.unit(index, generate) for index, (generate, _) in enumerate(table)]
-    ended = bench.run(bench.assignment(*units), seconds=120)
+    ended = runs.run(*units)
     assert ended.code == ExitCode.BAD_REQUEST, ended.stderr
     failures = [line for line in ended.stderr.splitlines() if ": BadRequest: " in line]
     assert [message for (_, message), line in zip(table, failures, strict=True) if message not in line] == []
     assert "Traceback" not in ended.stderr
 
 
-def test_a_result_that_is_not_a_number_is_a_failure_and_no_black_picture(bench: Any, models: Mapping[str, str]) -> None:
+def test_a_result_that_is_not_a_number_is_a_failure_and_no_black_picture(
+    bench: Any, runs: Runs, models: Mapping[str, str]
+) -> None:
     unit = bench.unit(0, _diffusers(models["image"], {**PICTURE, "guidance_scale": 1e38}))
-    ended = bench.run(bench.assignment(unit), seconds=120)
+    ended = runs.run(unit)
     assert ended.code == ExitCode.SOME_FAILED
     assert ended.termination.units[0].reason == "NotANumber"
     assert bench.done(unit) is None
 
 
 def test_pictures_that_are_gathered_and_pictures_of_users_reach_the_pipeline(
-    bench: Any, models: Mapping[str, str]
+    bench: Any, runs: Runs, models: Mapping[str, str]
 ) -> None:
     sources = [bench.unit(index, {}) for index in (1, 2)]
     pictures = []
@@ -142,7 +153,7 @@ def test_pictures_that_are_gathered_and_pictures_of_users_reach_the_pipeline(
         return made.model_copy(update={"fingerprint": str(index) * 32})
 
     units = [unit(10, gathered, inputs={"image": refs}), unit(11, files), unit(12, files[::-1])]
-    ended = bench.run(bench.assignment(*units), seconds=120)
+    ended = runs.run(*units)
     assert ended.code == ExitCode.DONE, ended.stderr
     gathered_first, from_files, turned_round = (bench.artifacts(unit) for unit in units)
     assert gathered_first.keys() == {"image-0.png", "image-1.png"}
@@ -152,12 +163,12 @@ def test_pictures_that_are_gathered_and_pictures_of_users_reach_the_pipeline(
 
 
 def test_what_the_safety_checker_refuses_is_filtered_and_not_kept(
-    bench: Any, models: Mapping[str, str], tmp_path: Path
+    bench: Any, runs: Runs, models: Mapping[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "careful"
     subprocess.run([sys.executable, "-c", CAREFUL, models["image"], folder], check=True, timeout=120)
     unit = bench.unit(0, _diffusers(str(folder), PICTURE))
-    ended = bench.run(bench.assignment(unit), seconds=120)
+    ended = runs.run(unit)
     assert ended.code == ExitCode.DONE, ended.stderr
     done = bench.done(unit)
     assert (done.outcome, done.reason, done.artifacts) == (Outcome.FILTERED, "SafetyChecker", [])
@@ -210,15 +221,16 @@ def test_only_what_the_safety_checker_passed_is_kept_under_the_name_it_has_anywa
     assert made.outcome is (Outcome.GENERATED if kept else Outcome.FILTERED)
 
 
-@pytest.mark.slow
-def test_memory_knobs_of_a_round_are_used_and_recorded_where_they_can_be(bench: Any, models: Mapping[str, str]) -> None:
+def test_memory_knobs_of_a_round_are_used_and_recorded_where_they_can_be(
+    bench: Any, runs: Runs, models: Mapping[str, str]
+) -> None:
     unit = bench.unit(0, _diffusers(models["image"], {**PICTURE, "height": 96, "width": 96}))
-    plain = bench.run(bench.assignment(unit), seconds=120)
+    plain = runs.run(unit)
     assert plain.code == ExitCode.DONE
     assert bench.done(unit).overrides == {}
     tiled = unit.model_copy(update={"fingerprint": "f" * 64})
     knobs = {"tiling": True, "offload": "model"}
-    ended = bench.run(bench.assignment(tiled, knobs=knobs), seconds=120)
+    ended = runs.run(tiled, knobs=knobs)
     assert ended.code == ExitCode.DONE, ended.stderr
     on_gpu = torch.cuda.is_available()
     assert bench.done(tiled).overrides == (knobs if on_gpu else {"tiling": True})
@@ -227,11 +239,11 @@ def test_memory_knobs_of_a_round_are_used_and_recorded_where_they_can_be(bench: 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="offload needs a GPU")
 @pytest.mark.parametrize("offload", ["model", "sequential"])
-def test_offload_makes_the_same_picture(bench: Any, models: Mapping[str, str], offload: str) -> None:
+def test_offload_makes_the_same_picture(bench: Any, runs: Runs, models: Mapping[str, str], offload: str) -> None:
     unit = bench.unit(0, _diffusers(models["image"], PICTURE))
-    assert bench.run(bench.assignment(unit), seconds=120).code == ExitCode.DONE
+    assert runs.run(unit).code == ExitCode.DONE
     other = unit.model_copy(update={"fingerprint": "f" * 64})
-    ended = bench.run(bench.assignment(other, knobs={"offload": offload}), seconds=120)
+    ended = runs.run(other, knobs={"offload": offload})
     assert ended.code == ExitCode.DONE, ended.stderr
     assert bench.done(other).overrides == {"offload": offload}
     assert bench.artifacts(other) == bench.artifacts(unit)
