@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_DRAW = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens at, and that the kernel gives to nobody who asks for any: it stays free until used."""
+    while True:
+        port = _DRAW.randrange(20_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def until(look: Callable[[], T | None], seconds: float = 60.0, what: str = "it") -> T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from aiohttp import web
+
+from processes import free_port
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,7 @@ class Receiver:
     most: int = 0
 
     def __post_init__(self) -> None:
-        if not self.port:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                self.port = probe.getsockname()[1]
+        self.port = self.port or free_port()
         self._under_way = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -29,6 +29,7 @@ from carryon_store import (
 )
 from carryon_store.units import publish
 from faulty_s3 import Answer, serving, xml_error
+from processes import free_port
 
 OCTETS = "application/octet-stream"
 
@@ -53,8 +54,7 @@ ASKS: dict[str, Callable[[Store], object]] = {
 
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
 def test_a_closed_port_is_unreachable_within_seconds(ask: Callable[[Store], object]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     store = open_store(StoreConfig(uri="s3://bucket/x", endpoint=f"http://127.0.0.1:{port}"))
     started = time.monotonic()
     with pytest.raises(Unreachable, match=rf"s3://bucket/x.*127\.0\.0\.1:{port}.*check output\.endpoint"):
