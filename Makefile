@@ -30,7 +30,7 @@ test: $(READY) chromium ## Run the tests: no cluster, no Docker, no GPU.
 	$(BIN)/python -m pytest -m "not slow and not radosgw and not images" -n 3 --dist loadfile
 
 test-slow: $(READY) chromium ## Run the suites that take minutes, and those that need a Ceph RADOS Gateway (from Debian's packages).
-	$(BIN)/python -m pytest -m slow --ignore tests/component/worker
+	$(BIN)/python -m pytest -m slow --ignore tests/component/worker -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m slow tests/component/worker -n 2 --dist load
 	tests/radosgw.sh $(BIN)/python -m pytest -m radosgw
 	cd tests && $(CURDIR)/$(BIN)/python -m certification
