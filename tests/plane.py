@@ -31,6 +31,8 @@ from urllib.parse import urlencode
 import psutil
 import yaml
 
+from forked_workers import ONE_THREAD
+
 Job = dict[str, Any]
 
 JOBS = "/apis/carryon.dev/v1alpha1/namespaces/default/generationjobs"
@@ -94,7 +96,7 @@ class Plane:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment},
+                env={**ONE_THREAD, **os.environ, **self.environment},
                 start_new_session=True,
             )
         running = self.data / "running.json"

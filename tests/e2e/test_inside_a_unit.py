@@ -53,23 +53,24 @@ def half_made(plane: Plane, name: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_clip_goes_on_inside_after_a_pause_and_after_a_kill(plane: Plane, model: Path) -> None:
     plane.apply(clip("straight", model))
-    plane.wait_for("straight", succeeded, 120)
+    plane.wait_for("straight", succeeded, 240)
 
     plane.apply(clip("paused", model))
-    until(lambda: half_made(plane, "paused"), 60)
+    until(lambda: half_made(plane, "paused"), 120)
     plane.patch("paused", {"spec": {"suspend": True}})
     plane.wait_for("paused", lambda found: condition(found, "Suspended"))
     assert half_made(plane, "paused")
     plane.patch("paused", {"spec": {"suspend": False}})
-    plane.wait_for("paused", succeeded, 120)
+    plane.wait_for("paused", succeeded, 240)
 
     plane.apply(clip("killed", model))
-    until(lambda: half_made(plane, "killed"), 60)
+    until(lambda: half_made(plane, "killed"), 120)
     (worker,) = plane.workers()
     worker.kill()
-    status = plane.wait_for("killed", succeeded, 120)["status"]
+    status = plane.wait_for("killed", succeeded, 240)["status"]
 
     straight = made(plane, "straight").done
     assert (straight["resume"]["calls"], straight["resume"]["replayed"]) == (2 * STEPS, 0)
