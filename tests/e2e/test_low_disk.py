@@ -28,6 +28,7 @@ def test_a_job_pauses_while_the_disk_is_short_and_carries_on_without_a_failure(t
         plane.apply(job)
         plane.wait_for("roomy", lambda job: units_done(job) == 2)
         before = versions(plane.job_folder("roomy"))
+        until(lambda: "clip/2" in begun_units(begun))
 
         filler = tmp_path / "filler"
         with filler.open("wb") as other:
