@@ -19,14 +19,12 @@ def settle(resource: Resource, value: Object, old: Object | None) -> None:
     Raises:
         ApiError: 400 where a typed server could not have decoded it.
     """
+    for name in [name for name, inner in value.items() if inner is None]:
+        del value[name]
     changed = {
         name: inner for name, inner in value.items() if old is None or name not in old or not same(inner, old[name])
     }
-    for name, inner in changed.items():
-        if inner is None:
-            del value[name]
-        else:
-            drop_nulls(inner)
+    drop_nulls(changed)
     if misfits := [each for each in resource.structural.validate(changed) if each.reason == MISFIT]:
         raise _unhandled(resource, "; ".join(map(str, misfits)))
     if resource.structural.root.quantities:

@@ -37,6 +37,17 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_field(server: Any, path: st
     assert f"{field} in body must be of type" in answer.message
 
 
+def test_a_field_that_is_null_is_absent_at_any_depth(server: Any) -> None:
+    server.create(MAPS, {"metadata": {"name": "nulls", "labels": None}, "data": None, "binaryData": {"a": "YQ=="}})
+    assert "data" not in server.get(f"{MAPS}/nulls")
+    changed = {**server.get(f"{MAPS}/nulls"), "binaryData": None, "data": {"a": "b"}}
+    assert server.request("PUT", f"{MAPS}/nulls", changed).status == 200
+    found = server.get(f"{MAPS}/nulls")
+    assert (found["data"], "binaryData" in found) == ({"a": "b"}, False)
+    server.create(PODS, {**pod("nulls", nodeName=None), "status": None})
+    assert "nodeName" not in server.get(f"{PODS}/nulls")["spec"]
+
+
 @pytest.mark.parametrize(
     ("value", "status", "words"),
     [
