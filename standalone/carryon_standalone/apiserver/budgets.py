@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from carryon_standalone.apiserver.conditions import condition, readiness
 from carryon_standalone.apiserver.errors import ApiError, FieldError, invalid_value, not_supported
 from carryon_standalone.apiserver.resources import Strategy
 from carryon_standalone.apiserver.storage import Object
@@ -46,12 +47,6 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return key not in labels  # DoesNotExist: others are refused
 
 
-def is_ready(pod: Object) -> bool:
-    """Whether a pod counts as healthy."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
-
-
 def status_of(budget: Object, pods: Iterable[Object], now: datetime) -> Object:
     """The status of a budget.
 
@@ -64,14 +59,16 @@ def status_of(budget: Object, pods: Iterable[Object], now: datetime) -> Object:
     before = budget.get("status") or {}
     disrupted = _still_disrupted(before.get("disruptedPods") or {}, pods, now)
     healthy = sum(
-        is_ready(pod) and "deletionTimestamp" not in pod["metadata"] and pod["metadata"]["name"] not in disrupted
+        readiness(pod) == "True"
+        and "deletionTimestamp" not in pod["metadata"]
+        and pod["metadata"]["name"] not in disrupted
         for pod in pods
     )
     try:
         expected, desired = _wanted(budget["spec"], pods)
     except SyncFailed as error:
-        condition = _condition(budget, "SyncFailed", str(error), now)
-        return {**_UNSEEN, **before, "disruptionsAllowed": 0, "conditions": [condition]}
+        failed = _condition(budget, "SyncFailed", str(error), now)
+        return {**_UNSEEN, **before, "disruptionsAllowed": 0, "conditions": [failed]}
     allowed = max(healthy - desired, 0) if expected > 0 else 0
     status = {
         "currentHealthy": healthy,
@@ -111,8 +108,7 @@ def _still_disrupted(known: Mapping[str, str], pods: Iterable[Object], now: date
 
 def _condition(budget: Object, reason: str, message: str, now: datetime) -> Object:
     holds = "True" if reason == "SufficientPods" else "False"
-    conditions = (budget.get("status") or {}).get("conditions") or ()
-    before: Object = next((each for each in conditions if each.get("type") == _ALLOWED), {})
+    before = condition(budget, _ALLOWED)
     since = before.get("lastTransitionTime") if before.get("status") == holds else None
     return {
         "type": _ALLOWED,
@@ -144,17 +140,16 @@ def take(pod: Object, budgets: list[Object], now: datetime) -> Object | None:
     budget = budgets[0]
     status, name = budget.get("status") or {}, budget["metadata"]["name"]
     healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
-    if not is_ready(pod):
+    if readiness(pod) != "True":
         policy = budget["spec"].get("unhealthyPodEvictionPolicy", "IfHealthyBudget")
         if policy == "AlwaysAllow" or healthy >= desired > 0:
             return None
     if status.get("observedGeneration", 0) < budget["metadata"].get("generation", 1):
         raise _too_many(f"The disruption budget {name} is still being processed by the server.", 10)
     if not status.get("disruptionsAllowed"):
-        conditions = status.get("conditions") or ()
-        condition: Object = next((each for each in conditions if each.get("type") == _ALLOWED), {})
-        if condition.get("reason") == "SyncFailed":
-            why = f"does not allow evicting pods currently because it failed sync: {condition.get('message')}"
+        allowed = condition(budget, _ALLOWED)
+        if allowed.get("reason") == "SyncFailed":
+            why = f"does not allow evicting pods currently because it failed sync: {allowed.get('message')}"
         else:
             why = f"needs {desired} healthy pods and has {healthy} currently"
         raise _too_many(f"The disruption budget {name} {why}")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from carryon_standalone.apiserver import metadata as meta
 from carryon_standalone.apiserver.catalog import LEASES, NODES, PODS
+from carryon_standalone.apiserver.conditions import readiness
 from carryon_standalone.apiserver.controllers import Controller, Queue
 from carryon_standalone.apiserver.deletion import DeleteOptions, Deletion
 from carryon_standalone.apiserver.pods import PodActions
@@ -46,12 +47,6 @@ def tolerated_for(tolerations: Iterable[Mapping[str, Any]], taint: Taint) -> flo
 def _ending(node: Object) -> list[Taint]:
     """The taints of a node that end pods."""
     return [each for each in (node.get("spec") or {}).get("taints") or () if each.get("effect") == "NoExecute"]
-
-
-def _ready(value: Object) -> str:
-    """The status of the Ready condition of a node or a pod."""
-    conditions = (value.get("status") or {}).get("conditions") or ()
-    return next((each["status"] for each in conditions if each["type"] == "Ready"), "")
 
 
 def _heard(node: Stored) -> list[str]:
@@ -140,13 +135,13 @@ class NodeLifecycle(Controller):
         if stored is None:
             return
         if self._silence.is_lost(key.name):
-            if _ready(stored.load()) != "Unknown":
+            if readiness(stored.load()) != "Unknown":
                 await self._status(key, _unknown)
             await self.change(key, _unreachable, _MANAGER)
             for pod in _pods_on(self.store, key.name):
-                if _ready(pod.load()) == "True":
+                if readiness(pod.load()) == "True":
                     await self._status(pod.key, _unready)
-        elif _ready(stored.load()) == "True":
+        elif readiness(stored.load()) == "True":
             await self.change(key, _reachable, _MANAGER)
 
     async def _status(self, key: Key, change: Callable[[Object], Object]) -> None:

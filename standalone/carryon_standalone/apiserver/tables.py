@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from carryon_standalone.apiserver.conditions import readiness
 from carryon_standalone.apiserver.jsonpath import compile_path
 from carryon_standalone.apiserver.resources import Column, Resource
 from carryon_standalone.apiserver.storage import Object
@@ -203,9 +204,7 @@ EVENT_COLUMNS: Final = (
 
 
 def _node_status(node: Object) -> str:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    ready = next((each.get("status") for each in conditions if each.get("type") == "Ready"), None)
-    word = {"True": "Ready", "False": "NotReady"}.get(ready or "", "Unknown")
+    word = {"True": "Ready", "False": "NotReady"}.get(readiness(node), "Unknown")
     return f"{word},SchedulingDisabled" if (node.get("spec") or {}).get("unschedulable") else word
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from carryon_standalone.node.pods import Object, grace_seconds, references
 from carryon_standalone.node.quantity import thousandths, whole
 from carryon_standalone.node.sandbox import Sandbox
 from carryon_standalone.node.status import ContainerStatus, Running, Terminated, Waiting
+from carryon_standalone.node.stopping import unless
 
 log = logging.getLogger(__name__)
 
@@ -105,24 +106,13 @@ class Container:
         except TimeoutError:
             return
 
-    async def _unless_stopped(self, work: Coroutine[None, None, Launch | None]) -> Launch | None:
-        """The result of something that may wait for an API server that is away; None when the stop comes first."""
-        working = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
-        finally:
-            working.cancel()
-            stopped.cancel()
-
     async def _prepare(self) -> Launch | None:
         """What to start; waits while the container can't be started as it is. None: it is not wanted any more."""
         pull_delay = self._sandbox.services.config.crash_backoff
         reason = "ErrImagePull"
         while not self._stopping.is_set():
             try:
-                launch = await self._unless_stopped(self._launch())
+                launch = await unless(self._stopping, self._launch())
             except (ConfigError, Refused, OSError) as error:
                 self._wait_as("CreateContainerConfigError", str(error))
                 self._event("Warning", "Failed", f"Error: {error}")

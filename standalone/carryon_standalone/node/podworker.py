@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from carryon_standalone.node import status
 from carryon_standalone.node.client import Refused, Unreachable, backoff
@@ -28,9 +26,9 @@ from carryon_standalone.node.processes import end_all
 from carryon_standalone.node.records import PodFolder
 from carryon_standalone.node.sandbox import HOST_IP, Sandbox, Services
 from carryon_standalone.node.status import Ending, PodState
+from carryon_standalone.node.stopping import unless
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _FORCED_GRACE = 1.0
 """Seconds for the processes of a pod whose object is gone already: Kubernetes' kubelet gives as many."""
@@ -168,7 +166,7 @@ class PodWorker:
         for container in self._inits:
             if container.status.sidecar:
                 sidecars.append((container, beside.create_task(container.run())))
-                await self._unless_stopped(container.started.wait())
+                await unless(self._stopped, container.started.wait())
             else:
                 await container.run()
                 if not container.succeeded:
@@ -182,23 +180,12 @@ class PodWorker:
             if container.status.sidecar:
                 container.stop(0)
 
-    async def _unless_stopped(self, work: Coroutine[None, None, T]) -> T | None:
-        """The result of something that may take long; None when the pod's end comes first."""
-        working = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        try:
-            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-            return working.result() if working.done() else None
-        finally:
-            working.cancel()
-            stopped.cancel()
-
     async def _take_devices(self) -> tuple[str, ...]:
         """GPUs for the containers: those that run side by side have their own, init containers use others' before them.
 
         An init container has those that no sidecar before it has.
         """
-        devices = await self._unless_stopped(self._services.devices.take(pod_requests(self.pod).get(GPU, 0)))
+        devices = await unless(self._stopped, self._services.devices.take(pod_requests(self.pod).get(GPU, 0)))
         if devices is None:
             return ()
         spec, first = self.pod["spec"], 0
